@@ -1,0 +1,1 @@
+"""One runnable file per headline result: `python -m experiments.NAME`."""

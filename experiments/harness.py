@@ -1,0 +1,130 @@
+"""What every experiment shares: its command line, its presets, and its summary.
+
+An experiment is a frozen dataclass of options, a preset of it for each scale, and a function from
+options to metrics. `run` does the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from jmeta.metrics import Interval
+from jmeta.records import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of every experiment."""
+
+    preset: Literal["quick", "cpu", "gpu"] = "cpu"
+    """Which set of defaults: seconds on a laptop, an honest run on one, the full protocol."""
+    seed: int = 0
+    """Everything random follows from it."""
+    out: Path | None = None
+    """Where results are written; runs/NAME unless given."""
+    data_dir: Path | None = None
+    """Where data files are; $JMETA_DATA_DIR unless given."""
+
+    @property
+    def folder(self) -> Path:
+        """Where results are written."""
+        if self.out is None:
+            raise InputError("there is no output folder; start the experiment by its command.")
+        return self.out
+
+    @property
+    def key(self) -> jax.Array:
+        """The typed key that everything random is drawn from."""
+        return jax.random.key(self.seed)
+
+
+Config = TypeVar("Config", bound=Options)
+Metrics = Mapping[str, Interval]
+
+
+def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) -> None:
+    """Run an experiment from the command line, and write OUT/summary.json.
+
+    Bad input ends with one sentence and exit code 2; an interrupt with exit code 130.
+    """
+    module = sys.modules[experiment.__module__]
+    name = Path(str(module.__file__)).stem
+    config = tyro.cli(type(presets["cpu"]), default=presets[_preset(sys.argv)], description=module.__doc__)
+    config = dataclasses.replace(config, out=config.out or Path("runs") / name)
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
+        metrics = experiment(config)
+        write_summary(name, config, metrics, time.perf_counter() - began)
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; what was written so far is kept", file=sys.stderr)
+        raise SystemExit(130) from None
+    _print(name, config, metrics)
+
+
+def write_summary(name: str, config: Options, metrics: Metrics, wall_s: float) -> None:
+    """Write what was measured, and everything needed to measure it again."""
+    packages = ("jmeta", "jax", "flax", "optax", "numpy", "scikit-learn")
+    device = jax.devices()[0]
+    summary = {
+        "experiment": name,
+        "preset": config.preset,
+        "seed": config.seed,
+        "command": " ".join(["python", "-m", f"experiments.{name}", *map(shlex.quote, sys.argv[1:])]),
+        "config": {key: _plain(value) for key, value in dataclasses.asdict(config).items()},
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in packages},
+        "device": {"kind": device.device_kind, "count": jax.device_count(), "cores": os.cpu_count()},
+        "wall_s": round(wall_s, 1),
+        "metrics": {
+            key: {k: _plain(v) for k, v in found._asdict().items()} for key, found in metrics.items()
+        },
+    }
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    (config.folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _preset(arguments: list[str]) -> str:
+    """The preset named on the command line; the parser itself refuses an unknown one."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        value = following if word == "--preset" else word.removeprefix("--preset=")
+        if word.startswith("--preset") and value in ("quick", "cpu", "gpu"):
+            return value
+    return "cpu"
+
+
+def _plain(value: object) -> object:
+    """A value that JSON has: paths as text, and null for what is not a number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
+
+
+def _print(name: str, config: Options, metrics: Metrics) -> None:
+    table = Table(title=f"{name} ({config.preset}, seed {config.seed})")
+    for column in ("metric", "mean", "95 %", "tasks"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for key, found in metrics.items():
+        table.add_row(key, f"{found.mean:.4f}", f"+- {found.ci95:.4f}", str(found.n))
+    console = Console()
+    console.print(table)
+    console.print(f"written to {config.folder}")

@@ -1,0 +1,66 @@
+"""How two partitions agree: the tables and counts under both losses and metrics.
+
+A partition is soft, [N, K] rows of probabilities; a hard one is its one-hot form.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+
+def contingency(
+    x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
+) -> Float[Array, "K C"]:
+    """How much weight each pair of clusters shares: M_kc = sum_n w_n x_nk y_nc.
+
+    >>> one_hot = jnp.eye(2)[jnp.array([0, 1, 1])]
+    >>> contingency(one_hot, one_hot, jnp.ones(3))
+    Array([[1., 0.],
+           [0., 2.]], dtype=float32)
+    """
+    return jnp.matmul((weights[:, None] * x).T, y, precision="highest")
+
+
+def adjusted_rand(
+    x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
+) -> Float[Array, ""]:
+    """The adjusted Rand index of two soft partitions; the ordinary one where both are hard.
+
+    It counts expected pairs of different points: with M the contingency table, the pairs together
+    in both are  (||M||^2 - sum_n w_n^2 ||x_n||^2 ||y_n||^2) / 2, and likewise for each alone. It is
+    1 where the index says nothing, both partitions being trivial in the same way.
+
+    >>> x, y = (jnp.eye(2)[jnp.array(labels)] for labels in ([0, 0, 1, 1], [0, 0, 1, 0]))
+    >>> print(adjusted_rand(x, x, jnp.ones(4)), adjusted_rand(x, y, jnp.ones(4)))
+    1.0 0.0
+    """
+    own_x, own_y = jnp.sum(x * x, 1), jnp.sum(y * y, 1)
+    squares = weights * weights
+
+    def pairs(masses: Array, own: Array) -> Array:
+        return (jnp.sum(masses * masses) - squares @ own) / 2
+
+    both = pairs(contingency(x, y, weights), own_x * own_y)
+    in_x, in_y = pairs(weights @ x, own_x), pairs(weights @ y, own_y)
+    total = pairs(jnp.sum(weights), jnp.ones_like(own_x))
+    expected = in_x * in_y / jnp.where(total > 0, total, 1)
+    span = (in_x + in_y) / 2 - expected
+    says = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * jnp.maximum(total, 1)
+    return jnp.where(says, (both - expected) / jnp.where(says, span, 1), 1)
+
+
+def best_matching(gain: Float[Array, "C K"]) -> Int[Array, " C"]:
+    """The one-to-one matching of rows to columns with the greatest total gain; not differentiated.
+
+    Rows without a partner, where there are more rows than columns, get -1.
+
+    Reference: Kuhn 1955, The Hungarian method for the assignment problem.
+
+    >>> best_matching(jnp.array([[1.0, 5.0], [2.0, 3.0]]))
+    Array([1, 0], dtype=int32)
+    """
+    rows, columns = optax.assignment.hungarian_algorithm(-jax.lax.stop_gradient(gain))
+    return jnp.full(gain.shape[0], -1, columns.dtype).at[rows].set(columns)

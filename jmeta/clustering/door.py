@@ -1,0 +1,66 @@
+"""The public door of clustering, for arrays in hand."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Num
+
+from ..records import Assignment, Batch, Clusterer
+from .means import as_float
+from .validation import check_enough, check_points
+
+
+def cluster(
+    clusterer: Clusterer,
+    points: Num[Array, "N D"],
+    *,
+    weights: Float[Array, " N"] | None = None,
+    key: Key[Array, ""],
+) -> Assignment:
+    """Cluster one table of points.
+
+    Checks the input, fills the defaults, then fits and assigns. Inside `jit` and `vmap` only
+    shapes can be checked.
+
+    Args:
+        clusterer: the algorithm, such as `soft_kmeans(clusters=3)`.
+        points: [N, D] finite numbers of any real type.
+        weights: [N] how much each point counts; zero leaves it out. All ones unless given.
+        key: a typed key; equal keys give equal results.
+
+    Returns:
+        The assignment of all N points, those of weight zero included.
+
+    Raises:
+        InputError: the points or weights cannot be clustered; the message says why.
+
+    >>> import jmeta as jm
+    >>> points = jnp.array([[0.0, 0], [0, 1], [9, 9], [9, 8]])
+    >>> found = cluster(jm.kmeans(2), points, key=jax.random.key(0))
+    >>> labels = found.log_probs.argmax(-1)
+    >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
+    True
+    """
+    points = _as_array(points)
+    weights = None if weights is None else _as_array(weights)
+    check_points(points, weights)
+    x = as_float(points)
+    shapes = jax.eval_shape(partial(_run, clusterer), x, weights, key)
+    check_enough(points, weights, shapes.log_probs.shape[-1])
+    return _run(clusterer, x, weights, key)
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(clusterer: Clusterer, x: Array, weights: Array | None, key: Key[Array, ""]) -> Assignment:
+    init_key, fit_key = jax.random.split(key)
+    params = clusterer.init(init_key)
+    state = clusterer.fit(params, Batch(x, weights=weights), fit_key)
+    return clusterer.assign(params, state, x)
+
+
+def _as_array(values: Any) -> Array:
+    return values if hasattr(values, "dtype") else jnp.asarray(values)

@@ -1,0 +1,99 @@
+"""Where centres start. Every seeding is `(points, weights, clusters, key) -> centres [K, D]`.
+
+All have fixed shapes, so that they vmap over tasks. A seed is one of the points: its index is
+chosen without a derivative, its value keeps the derivative to the points. Points of weight zero
+are never chosen. Where fewer distinct points than clusters exist, points are chosen again.
+
+References: Arthur & Vassilvitskii 2007, k-means++: the advantages of careful seeding; Gonzalez
+1985, Clustering to minimize the maximum intercluster distance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, Key
+
+from ..distances import squared_distances, weighted_mean
+
+Seeding = Callable[..., Float[Array, "K D"]]
+
+
+def random_points(
+    points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
+) -> Float[Array, "K D"]:
+    """Distinct points, drawn with probability proportional to weight.
+
+    >>> random_points(jnp.array([[1.0], [2.0]]), jnp.array([1.0, 0.0]), 1, jax.random.key(0))
+    Array([[1.]], dtype=float32)
+    """
+    points_count = points.shape[0]
+    noisy = jnp.log(weights) + jax.random.gumbel(key, weights.shape, weights.dtype)
+    _, chosen = lax.top_k(noisy, min(clusters, points_count))
+    usable = jnp.maximum(jnp.sum(weights > 0), 1)
+    return points[chosen[jnp.arange(clusters) % jnp.minimum(usable, chosen.size)]]
+
+
+def kmeans_plus_plus(
+    points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
+) -> Float[Array, "K D"]:
+    """Greedy k-means++: each seed drawn in proportion to weight times squared distance.
+
+    Of 2 + floor(log K) draws the one that lowers the potential sum_n w_n min_k d_nk most is kept.
+
+    >>> two = jnp.array([[0.0], [0.0], [9.0]])
+    >>> kmeans_plus_plus(two, jnp.ones(3), 2, jax.random.key(0)).ravel().sort()
+    Array([0., 9.], dtype=float32)
+    """
+    trials = 2 + int(math.log(clusters))
+
+    def draw(key: Key[Array, ""], nearest: Array) -> Int[Array, ""]:
+        mass = weights * nearest
+        mass = jnp.where(jnp.any(mass > 0), mass, weights)
+        candidates = jax.random.categorical(key, jnp.log(mass), shape=(trials,))
+        closer = jnp.minimum(nearest, squared_distances(points[candidates], points))
+        return candidates[jnp.argmin(closer @ weights)]
+
+    first, *rest = jax.random.split(key, clusters)
+    return _one_by_one(points, jax.random.categorical(first, jnp.log(weights)), draw, rest)
+
+
+def farthest_first(
+    points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
+) -> Float[Array, "K D"]:
+    """The point farthest from the mean, then always the point farthest from all seeds so far.
+
+    Deterministic: the key is not used, and weights matter only by being zero or not.
+
+    >>> line = jnp.array([[0.0], [1.0], [10.0]])
+    >>> farthest_first(line, jnp.ones(3), 2, jax.random.key(0)).ravel()
+    Array([10.,  0.], dtype=float32)
+    """
+
+    def draw(_: Array, nearest: Array) -> Int[Array, ""]:
+        return jnp.argmax(jnp.where(weights > 0, nearest, -1))
+
+    center = weighted_mean(points, weights)[None]
+    first = draw(key, squared_distances(points, center)[:, 0])
+    return _one_by_one(points, first, draw, list(jax.random.split(key, clusters))[1:])
+
+
+def _one_by_one(points: Array, first: Array, draw: Callable[[Array, Array], Array], keys: list) -> Array:
+    """Seeds chosen one after another from the squared distance to the nearest seed so far."""
+    fixed = lax.stop_gradient(points)
+
+    def to_seed(index: Array) -> Array:
+        return squared_distances(fixed, fixed[index][None])[:, 0]
+
+    def add(nearest: Array, key: Array) -> tuple[Array, Array]:
+        index = draw(key, nearest)
+        return jnp.minimum(nearest, to_seed(index)), index
+
+    if not keys:
+        return points[first[None]]
+    _, others = lax.scan(add, to_seed(first), jnp.stack(keys))
+    return points[jnp.concatenate([first[None], others])]

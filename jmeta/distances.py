@@ -1,0 +1,36 @@
+"""Distances between points: squared, so that no derivative is infinite at a duplicate."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[Array, "N K"]:
+    """Squared Euclidean distances, ||x_n||^2 + ||y_k||^2 - 2 x_n . y_k, never below zero.
+
+    One matrix product does the work. Its rounding error grows with the norms: move points to
+    their mean first when they lie far from the origin.
+
+    Args:
+        x: [N, D] points.
+        y: [K, D] points.
+
+    Returns:
+        [N, K] squared distances.
+
+    >>> squared_distances(jnp.array([[0.0, 0.0], [3.0, 4.0]]), jnp.array([[0.0, 0.0]])).ravel()
+    Array([ 0., 25.], dtype=float32)
+    """
+    norms = jnp.sum(x * x, -1)[:, None] + jnp.sum(y * y, -1)[None, :]
+    return jnp.maximum(norms - 2 * jnp.matmul(x, y.T, precision="highest"), 0)
+
+
+def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, " D"]:
+    """The mean of weighted points; the origin where all weights are zero.
+
+    >>> weighted_mean(jnp.array([[1.0], [5.0]]), jnp.array([3.0, 1.0]))
+    Array([2.], dtype=float32)
+    """
+    total = jnp.sum(weights)
+    return weights @ x / jnp.where(total > 0, total, 1)

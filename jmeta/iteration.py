@@ -1,0 +1,277 @@
+"""Iterated maps and their derivatives: the one idea of the library.
+
+Soft k-means, EM, the MAML inner loop and its relatives are all an iterated map
+`x <- step(x, theta, i)`. They differ in the map, and in how the result x*(theta) is differentiated.
+The map is `step`; how it is differentiated is `diff`, one of the rules below or your own `Diff`:
+
+| rule                 | what it is                               | memory in steps | d/dx0 | d/dtheta |
+|----------------------|------------------------------------------|-----------------|-------|----------|
+| `unroll(remat)`      | back through every step                  | O(steps)        | yes   | yes      |
+| `truncate(last)`     | back through the last steps only         | O(last)         | no    | yes      |
+| `one_step()`         | one step at the solution (Jacobian-free) | O(1)            | no    | yes      |
+| `straight_through()` | identity Jacobian: first-order MAML      | O(1)            | yes   | no       |
+| `implicit(solve)`    | implicit function theorem                | O(1)            | no    | yes      |
+
+With `remat` the memory of `unroll` is one carry per step. All rules may be differentiated again, in
+either mode. A step must take every differentiable input through `theta` and close over no array.
+
+References: Blondel et al. 2022, Efficient and modular implicit differentiation; Fung et al. 2022,
+JFB: Jacobian-free backpropagation for implicit networks; Finn et al. 2017, Model-agnostic
+meta-learning for fast adaptation of deep networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, PyTree
+
+from .records import Diff, InputError, LinearSolve, Step
+from .trees import inexact_leaves, is_inexact, largest_change, replace_inexact
+
+
+def iterate(
+    step: Step, x0: PyTree, theta: PyTree, *, steps: int, diff: Diff, tol: float | None = None
+) -> PyTree:
+    """Iterate a map: x_{i+1} = step(x_i, theta, i), for i = 0 ... steps - 1.
+
+    Args:
+        step: the map, `step(x, theta, i) -> x`.
+        x0: the first iterate, any pytree.
+        theta: all that the map depends on, any pytree.
+        steps: how many steps at most.
+        diff: how the result is differentiated; see the module's table.
+        tol: stop early once no number of x moves by more than this; not under `unroll`.
+
+    Returns:
+        The last iterate. Ask `residual` whether it is a fixed point before trusting an implicit
+        or a one-step derivative.
+
+    Raises:
+        InputError: `steps` is negative, or `tol` is given to a rule that needs every step.
+
+    >>> def halfway(x, theta, i):
+    ...     return (x + theta) / 2
+    >>> solution = lambda theta: iterate(halfway, 0.0, theta, steps=30, diff=unroll())
+    >>> print(f"{solution(4.0):.4f} {jax.grad(solution)(4.0):.4f}")
+    4.0000 1.0000
+    """
+    if steps < 0:
+        raise InputError(f"steps is {steps}; an iteration takes zero steps or more.")
+    return diff(step, x0, theta, steps, tol) if steps else x0
+
+
+def trajectory(step: Step, x0: PyTree, theta: PyTree, *, steps: int) -> PyTree:
+    """Every iterate x_0 ... x_steps, stacked on a leading axis of length steps + 1, unrolled.
+
+    For losses over all steps, such as MAML++'s.
+
+    >>> trajectory(lambda x, theta, i: x * theta, jnp.ones(1), 2.0, steps=3).ravel()
+    Array([1., 2., 4., 8.], dtype=float32)
+    """
+
+    def body(x: PyTree, i: Array) -> tuple[PyTree, PyTree]:
+        following = step(x, theta, i)
+        return following, following
+
+    _, rest = lax.scan(body, x0, jnp.arange(steps))
+    return jax.tree.map(lambda first, more: jnp.concatenate([jnp.asarray(first)[None], more]), x0, rest)
+
+
+def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[Array, ""]:
+    """How far one more step would move x: max |step(x, theta, i) - x|, never differentiated.
+
+    Zero at a fixed point. Every algorithm built on `iterate` reports it.
+
+    >>> float(residual(lambda x, theta, i: (x + theta) / 2, 3.0, 4.0))
+    0.5
+    """
+    return largest_change(step(x, theta, jnp.asarray(i)), x)
+
+
+def unroll(remat: bool = False) -> Diff:
+    """Differentiate through every step.
+
+    The exact derivative of what was computed, converged or not, also to x0. The first step is
+    peeled off the loop, so that under vmap an x0 that all tasks share stays shared in it.
+
+    Args:
+        remat: recompute each step while going back: memory falls to one carry per step, for
+            about one more forward pass.
+    """
+
+    def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
+        if tol is not None:
+            raise InputError("unroll needs every step; leave tol out, or choose another rule.")
+        return _run(jax.checkpoint(step) if remat else step, x0, theta, steps)
+
+    return rule
+
+
+def truncate(last: int) -> Diff:
+    """Differentiate through the last steps only; the iterate before them counts as constant.
+
+    Args:
+        last: how many steps to differentiate through.
+    """
+
+    def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
+        first = max(steps - last, 0)
+        start = _run(step, *lax.stop_gradient((x0, theta)), first, tol)
+        return _run(step, lax.stop_gradient(start), theta, steps - first, start=first)
+
+    return rule
+
+
+def one_step() -> Diff:
+    """Differentiate one step at the solution: dx = (d step / d theta) dtheta.
+
+    This is `implicit` with I in the place of (I - J)^-1, hence exact where the map forgets its
+    input (hard k-means), and off by about rho / (1 - rho) where it contracts at rate rho.
+    """
+    return _at_solution(lambda matvec, b: b)
+
+
+def implicit(linear_solve: LinearSolve) -> Diff:
+    """Differentiate the fixed point: dx = (I - J)^-1 (d step / d theta) dtheta.
+
+    J = d step / dx at the solution, which must have converged. Memory does not grow with steps.
+    The derivative to x0 is zero: to learn an initialisation, unroll.
+
+    Args:
+        linear_solve: `gmres` or `neumann` for any map; `conjugate_gradient` only where J is
+            symmetric, as in gradient descent.
+    """
+
+    def solve(matvec: Callable, b: Any) -> Any:
+        return lax.custom_linear_solve(matvec, b, linear_solve, transpose_solve=linear_solve)
+
+    return _at_solution(solve)
+
+
+def straight_through() -> Diff:
+    """Differentiate as if the result were x0: first-order MAML. The derivative to theta is zero."""
+
+    def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
+        @jax.custom_jvp
+        def result(x0: PyTree, theta: PyTree) -> PyTree:
+            return _run(step, x0, theta, steps, tol)
+
+        @result.defjvp
+        def tangent(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+            return result(*primals), tangents[0]
+
+        return result(x0, theta)
+
+    return rule
+
+
+def conjugate_gradient(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolve:
+    """Conjugate gradients, for a symmetric positive definite I - J: maps that descend a gradient.
+
+    Args:
+        iterations: at most how many.
+        tol: the relative residual at which to stop.
+    """
+
+    def solve(matvec: Callable, b: Any) -> Any:
+        return jax.scipy.sparse.linalg.cg(matvec, b, maxiter=iterations, tol=tol)[0]
+
+    return solve
+
+
+def gmres(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolve:
+    """Generalised minimal residuals, for any I - J, such as those of k-means and EM.
+
+    Args:
+        iterations: the dimension of the Krylov space, at most that of x.
+        tol: the relative residual at which to stop.
+    """
+
+    def solve(matvec: Callable, b: Any) -> Any:
+        size = sum(leaf.size for leaf in jax.tree.leaves(b))
+        restart = min(iterations, size)
+        return jax.scipy.sparse.linalg.gmres(matvec, b, restart=restart, maxiter=1, tol=tol)[0]
+
+    return solve
+
+
+def neumann(terms: int = 10) -> LinearSolve:
+    """The Neumann series sum_{j <= terms} J^j b, for maps that contract; no inner product needed.
+
+    Args:
+        terms: how many powers of J after the first.
+    """
+
+    def solve(matvec: Callable, b: Any) -> Any:
+        def add_term(v: Any, _: None) -> tuple[Any, None]:
+            return jax.tree.map(lambda b, v, av: b + v - av, b, v, matvec(v)), None
+
+        return lax.scan(add_term, b, None, length=terms)[0]
+
+    return solve
+
+
+def _run(
+    step: Step, x: PyTree, theta: PyTree, steps: int, tol: float | None = None, start: int = 0
+) -> PyTree:
+    """Take `steps` steps, numbered from `start`; the first is peeled off the loop."""
+    if steps == 0:
+        return x
+    first = step(x, theta, jnp.asarray(start))
+    if steps == 1:
+        return first
+    if tol is None:
+        rest = jnp.arange(start + 1, start + steps)
+        return lax.scan(lambda x, i: (step(x, theta, i), None), first, rest)[0]
+
+    def moving(carry: tuple) -> Array:
+        _, change, i = carry
+        return (change > tol) & (i < start + steps)
+
+    def advance(carry: tuple) -> tuple:
+        x, _, i = carry
+        following = step(x, theta, i)
+        return following, largest_change(following, x), i + 1
+
+    return lax.while_loop(moving, advance, (first, largest_change(first, x), start + 1))[0]
+
+
+def _at_solution(solve: LinearSolve) -> Diff:
+    """The rule dx = solve(I - J, (d step / d theta) dtheta), with all derivatives at the solution."""
+
+    def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
+        last = steps - 1
+
+        @jax.custom_jvp
+        def solution(x0: PyTree, theta: PyTree) -> PyTree:
+            return _run(step, x0, theta, steps, tol)
+
+        @solution.defjvp
+        def tangent(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+            x, theta = solution(*primals), primals[1]
+            _, moved = jax.jvp(lambda theta: step(x, theta, last), (theta,), (tangents[1],))
+
+            def next_leaves(leaves: list[Array]) -> list[Array]:
+                return inexact_leaves(step(replace_inexact(x, leaves), theta, last))
+
+            _, jacobian = jax.linearize(next_leaves, inexact_leaves(x))
+            solved = solve(
+                lambda v: jax.tree.map(jnp.subtract, v, jacobian(v)),
+                inexact_leaves(moved),
+            )
+            return x, jax.tree.map(_tangent, x, replace_inexact(x, solved))
+
+        return solution(x0, theta)
+
+    return rule
+
+
+def _tangent(primal: Array, dot: Array) -> Array:
+    """`dot` where the primal has a derivative, else the empty tangent that jax expects."""
+    return dot if is_inexact(primal) else np.zeros(jnp.shape(primal), jax.dtypes.float0)

@@ -1,0 +1,101 @@
+"""Learners that adapt by descending the support loss: MAML and its first-order relatives.
+
+The inner loop is the iterated map  (w, o) <- optimiser(w, o, grad_w L(f_w, support)), and the named
+methods are its differentiation rules: `unroll()` is MAML, `straight_through()` is FOMAML, and Reptile
+is `training.displacement` of either.
+
+Reference: Finn et al. 2017, Model-agnostic meta-learning for fast adaptation of deep networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, Key, PyTree
+
+from ..iteration import iterate, unroll
+from ..records import Batch, Diff, InputError, Learner, Loss, Model
+
+
+class Descent(NamedTuple):
+    """What MAML meta-learns.
+
+    Attributes:
+        start: the weights from which every task starts.
+        numbers: logarithms of the inner optimiser's numbers that are learned; empty for none.
+    """
+
+    start: PyTree
+    numbers: dict[str, Array]
+
+
+def maml(
+    model: Model,
+    loss: Loss,
+    *,
+    steps: int = 1,
+    optimizer: Callable[..., optax.GradientTransformation] = optax.sgd,
+    numbers: Mapping[str, float] | None = None,
+    learn: Sequence[str] = (),
+    diff: Diff | None = None,
+) -> Learner:
+    """Learn weights from which a few steps of gradient descent solve a new task.
+
+    Args:
+        model: the network; its weights are adapted.
+        loss: of its outputs on the labelled support.
+        steps: inner steps; zero leaves the weights as they are.
+        optimizer: the inner optimiser, built inside the step from its numbers.
+        numbers: its arguments; {"learning_rate": 0.01} unless given.
+        learn: which of them, all positive, are meta-learned.
+        diff: how adaptation is differentiated; `unroll()` unless given.
+
+    Returns:
+        A learner whose meta-parameters are a `Descent` and whose `fast` are weights.
+
+    Raises:
+        InputError: `steps` is negative, or `learn` names a number that is not there.
+
+    >>> import jmeta as jm
+    >>> learner = maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=5)
+    >>> meta = learner.init(jax.random.key(0))
+    >>> support = jm.Batch(jnp.ones((3, 1)), jnp.ones((3, 1)))
+    >>> fast = learner.adapt(meta, support, jax.random.key(1))
+    >>> learner.predict(fast, support.inputs).shape
+    (3, 1)
+    """
+    if steps < 0:
+        raise InputError(f"maml takes {steps} inner steps; give zero or more.")
+    given = dict(numbers or {"learning_rate": 0.01})
+    if unknown := set(learn) - set(given):
+        raise InputError(f"maml cannot learn {sorted(unknown)}; its numbers are {sorted(given)}.")
+    fixed = {name: value for name, value in given.items() if name not in learn}
+
+    def descend(x: PyTree, theta: PyTree, i: Int[Array, ""]) -> PyTree:
+        weights, memory = x
+        support, learned = theta
+
+        def support_loss(weights: PyTree) -> Array:
+            outputs = model.apply(weights, support.inputs, support.weights)
+            return loss(outputs, support.targets, support.weights)[0]
+
+        rule = optimizer(**fixed, **jax.tree.map(jnp.exp, learned))
+        updates, memory = rule.update(jax.grad(support_loss)(weights), memory, weights)
+        return optax.apply_updates(weights, updates), memory
+
+    def init(key: Key[Array, ""]) -> Descent:
+        return Descent(model.init(key), {name: jnp.log(jnp.asarray(given[name], float)) for name in learn})
+
+    def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
+        if steps and support.targets is None:
+            raise InputError("maml adapts to labels, but the support has none; use labelled tasks.")
+        memory = optimizer(**given).init(meta.start)
+        rule = unroll() if diff is None else diff
+        theta = (support, meta.numbers)
+        return iterate(descend, (meta.start, memory), theta, steps=steps, diff=rule)[0]
+
+    return Learner(init, adapt, model.apply)

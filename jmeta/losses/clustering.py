@@ -1,0 +1,105 @@
+"""Losses of a clustering against hidden labels, blind to the order of the clusters."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ..agreement import adjusted_rand, best_matching, contingency
+from ..records import Metrics
+from ..trees import weights_or_ones
+from .supervised import weighted_average
+
+LOWEST = -1e6
+"""Log-probabilities count as at least this, so that no matching is decided by rounding."""
+
+
+def matched_cross_entropy(
+    outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, ""], Metrics]:
+    """Cross-entropy after the best matching of classes to clusters: -log r_n[m(y_n)], in nats.
+
+    The matching m is the Hungarian one for this very loss, and is not differentiated.
+
+    Args:
+        outputs: [N, K] log-probabilities of the clusters.
+        targets: [N] labels below K; -1 does not count.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss, and {"accuracy"} under that matching.
+
+    >>> swapped = jnp.log(jnp.array([[0.1, 0.9], [0.8, 0.2]]))
+    >>> loss, metrics = matched_cross_entropy(swapped, jnp.array([0, 1]))
+    >>> print(loss.round(4), metrics["accuracy"])
+    0.1643 1.0
+    """
+    known, classes = _known(outputs, targets, weights)
+    log_probs = jnp.maximum(outputs, LOWEST)
+    cluster = best_matching(contingency(classes, log_probs, known))[jnp.maximum(targets, 0)]
+    picked = jnp.take_along_axis(log_probs, cluster[:, None], 1)[:, 0]
+    right = jnp.argmax(outputs, -1) == cluster
+    return weighted_average(-picked, known), {"accuracy": weighted_average(right, known)}
+
+
+def pairwise_cross_entropy(
+    outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, ""], Metrics]:
+    """Whether two points go together: binary cross-entropy of s_ij = sum_k r_ik r_jk, in nats.
+
+    The meta classification likelihood (MCL), averaged over pairs of different points.
+
+    Args:
+        outputs: [N, K] log-probabilities of the clusters.
+        targets: [N] labels; -1 does not count.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss, and {"pair_accuracy"} of s_ij > 1/2.
+
+    Reference: Hsu et al. 2019, Multi-class classification without multi-class labels.
+
+    >>> apart = jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))
+    >>> print(f"{pairwise_cross_entropy(apart, jnp.array([0, 1]))[0]:.4f}")
+    0.1985
+    """
+    known = weights_or_ones(outputs, weights) * (targets >= 0)
+    probs = jnp.exp(outputs)
+    together = jnp.clip(probs @ probs.T, 1e-7, 1 - 1e-7)
+    same = targets[:, None] == targets[None, :]
+    pairs = known[:, None] * known[None, :] * (1 - jnp.eye(len(targets)))
+    losses = -jnp.where(same, jnp.log(together), jnp.log1p(-together))
+    right = (together > 0.5) == same
+    return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
+
+
+def soft_ari(
+    outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, ""], Metrics]:
+    """1 - the adjusted Rand index of soft assignments, exact for hard ones.
+
+    Args:
+        outputs: [N, K] log-probabilities of the clusters.
+        targets: [N] labels below N; -1 does not count.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss, 0 for a perfect clustering and about 1 for a random one, and {"soft_ari"}.
+
+    Reference: Hubert & Arabie 1985, Comparing partitions.
+
+    >>> hard = jnp.log(jnp.eye(2)[jnp.array([0, 0, 1, 1])] + 1e-30)
+    >>> print(soft_ari(hard, jnp.array([1, 1, 0, 0]))[0].round(4))
+    0.0
+    """
+    known, _ = _known(outputs, targets, weights)
+    classes = jax.nn.one_hot(targets, len(targets), dtype=outputs.dtype)
+    index = adjusted_rand(jnp.exp(outputs), classes, known)
+    return 1 - index, {"soft_ari": index}
+
+
+def _known(outputs: Array, targets: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Weights without the hidden labels, and one-hot labels as wide as the outputs."""
+    known = weights_or_ones(outputs, weights) * (targets >= 0)
+    return known, jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype)

@@ -1,0 +1,68 @@
+"""Losses of predictions against known targets."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ..records import Metrics
+from ..trees import weights_or_ones
+
+
+def squared_error(
+    outputs: Float[Array, "N ..."],
+    targets: Float[Array, "N ..."],
+    weights: Float[Array, " N"] | None = None,
+) -> tuple[Float[Array, ""], Metrics]:
+    """The mean squared error, sum_n w_n mean_d (f_nd - y_nd)^2 / sum_n w_n.
+
+    Args:
+        outputs: [N, ...] predictions.
+        targets: [N, ...] values of the same shape.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss in squared units of the targets, and {"mse": the same}.
+
+    >>> loss, _ = squared_error(jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [4.0]]))
+    >>> float(loss)
+    2.0
+    """
+    errors = jnp.square(outputs - targets).reshape(len(outputs), -1).mean(-1)
+    loss = weighted_average(errors, weights_or_ones(outputs, weights))
+    return loss, {"mse": loss}
+
+
+def cross_entropy(
+    outputs: Float[Array, "N W"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, ""], Metrics]:
+    """The mean cross-entropy of logits against labels, -log softmax(f_n)[y_n], in nats.
+
+    Args:
+        outputs: [N, W] logits or log-probabilities.
+        targets: [N] labels; -1 does not count.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss, and {"accuracy"}.
+
+    >>> loss, metrics = cross_entropy(jnp.zeros((3, 2)), jnp.array([0, 0, -1]))
+    >>> print(loss.round(4), metrics["accuracy"])
+    0.6931 1.0
+    """
+    known = weights_or_ones(outputs, weights) * (targets >= 0)
+    right = jnp.argmax(outputs, -1) == targets
+    log_probs = jax.nn.log_softmax(outputs)
+    picked = jnp.take_along_axis(log_probs, jnp.maximum(targets, 0)[:, None], 1)[:, 0]
+    return weighted_average(-picked, known), {"accuracy": weighted_average(right, known)}
+
+
+def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array, ""]:
+    """sum_n w_n v_n / sum_n w_n, and 0 where all weights are zero.
+
+    >>> float(weighted_average(jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])))
+    1.0
+    """
+    total = jnp.sum(weights)
+    return jnp.sum(weights * values) / jnp.where(total > 0, total, 1)

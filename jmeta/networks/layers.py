@@ -1,0 +1,82 @@
+"""Layers that stay exact and fast when every task has weights of its own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Norm = Literal["batch", "layer", "none"]
+EPSILON = 1e-5
+"""Added to variances."""
+
+
+def convolve(x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C F"]) -> Float[Array, "N H W F"]:
+    """A 3 x 3 convolution with zero padding, as patches times a matrix.
+
+    Under vmap over tasks with weights of their own it becomes a batched matrix product, where an
+    XLA convolution would become a grouped one: on CPU the difference is a factor of 18 to 30. In
+    a `lax.scan` on CPU it is 15 times faster than the XLA convolution also with shared weights.
+
+    >>> convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0]
+    Array([[4., 6., 4.],
+           [6., 9., 6.],
+           [4., 6., 4.]], dtype=float32)
+    """
+    n, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    patches = jnp.concatenate(shifts, -1).reshape(-1, 9 * channels)
+    return (patches @ kernel.reshape(9 * channels, -1)).reshape(n, height, width, -1)
+
+
+def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
+    """The largest of each 2 x 2 square; an odd last row or column is left out.
+
+    A tree of selections, whose derivatives of every order are exact.
+
+    >>> max_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).item()
+    3.0
+    """
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    corners = [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+    top, bottom = (_larger(*pair) for pair in (corners[:2], corners[2:]))
+    return _larger(top, bottom)
+
+
+def normalize(
+    x: Float[Array, "N H W C"], weights: Float[Array, " N"] | None, norm: Norm
+) -> Float[Array, "N H W C"]:
+    """Zero mean and unit variance.
+
+    Args:
+        x: [N, H, W, C].
+        weights: [N] how much each example counts in the statistics of "batch".
+        norm: "batch": per channel over the examples given, transductive: each example's result
+            depends on the others; "layer": per example, independent of the others; "none".
+
+    >>> x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)
+    >>> normalize(x, None, "batch").ravel().round(3)
+    Array([-1.,  1.], dtype=float32)
+    """
+    if norm == "none":
+        return x
+    if norm == "layer":
+        centered = x - jnp.mean(x, (1, 2, 3), keepdims=True)
+        variance = jnp.mean(jnp.square(centered), (1, 2, 3), keepdims=True)
+    elif weights is None:
+        centered = x - jnp.mean(x, (0, 1, 2))
+        variance = jnp.mean(jnp.square(centered), (0, 1, 2))
+    else:
+        pixels = x.shape[1] * x.shape[2]
+        total = jnp.sum(weights) * pixels
+        share = weights / jnp.where(total > 0, total, 1)
+        centered = x - jnp.einsum("n,nhwc->c", share, x)
+        variance = jnp.einsum("n,nhwc->c", share, jnp.square(centered))
+    return centered * lax.rsqrt(variance + EPSILON)
+
+
+def _larger(a: Array, b: Array) -> Array:
+    return jnp.where(a >= b, a, b)

@@ -1,0 +1,169 @@
+"""Image sets on the host: the bundled digits, files of your own, and tensorflow-datasets.
+
+`load` looks for a set in this order: scikit-learn's digits are always there; else a file
+`omniglot.npz`, `cifar10_jpeg90.npz` or `cifar100_jpeg90.npz` in `data_dir` or $JMETA_DATA_DIR; else
+a set that tensorflow-datasets has prepared as array_record there or in its own folder. TensorFlow
+itself is never needed. No pickle is ever read.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from ..records import InputError
+from . import splits
+from .episodes import ClassImages
+
+_FILES = {"omniglot": "omniglot", "cifar10": "cifar10_jpeg90", "cifar100": "cifar100_jpeg90"}
+_LARGEST = 2**30
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> ClassImages:
+    """An image set, sorted by class.
+
+    Args:
+        name: "digits" (8 x 8 x 1, bundled), "omniglot" (28 x 28 x 1, ink is bright), "cifar10" or
+            "cifar100" (32 x 32 x 3).
+        split: which classes: "all"; for digits "train" (0 to 4) or "test" (5 to 9); for Omniglot
+            Vinyals' "train", "val", "test"; for CIFAR-100 those of CIFAR-FS.
+        data_dir: where files are; $JMETA_DATA_DIR unless given.
+
+    Returns:
+        `ClassImages` of uint8.
+
+    Raises:
+        InputError: the set is unknown, missing, or damaged; the message says what to do.
+
+    >>> load("digits", "test").names
+    ('5', '6', '7', '8', '9')
+    """
+    if name != "digits" and name not in _FILES:
+        raise InputError(f"there is no data set {name!r}; choose one of digits, {', '.join(_FILES)}.")
+    chosen = splits.classes(name, split)
+    if name == "digits":
+        return _digits().classes(chosen)
+    folder = data_dir or os.environ.get("JMETA_DATA_DIR")
+    path = Path(folder) / f"{_FILES[name]}.npz" if folder else None
+    found = _from_file(name, path) if path and path.exists() else _from_tfds(name, folder)
+    return found.classes(chosen)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file, after a look at how large it says they are.
+
+    Raises:
+        InputError: the file is truncated, damaged, holds pickles, or would unpack to over 1 GiB.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST:
+            raise InputError(f"{path} would unpack to {size / 2**30:.1f} GiB; only 1 GiB is allowed.")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}); fetch it again.") from error
+
+
+def _digits() -> ClassImages:
+    from sklearn.datasets import load_digits  # scikit-learn takes a second to import
+
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
+    return _by_class(images, data.target, [str(digit) for digit in range(10)], "scikit-learn's digits")
+
+
+def _from_file(name: str, path: Path) -> ClassImages:
+    arrays = read_npz(path)
+    try:
+        if name == "omniglot":
+            order = np.argsort(arrays["char_id"])
+            names = [
+                f"{arrays['alphabet_names'][arrays['alphabet'][i]]}/{arrays['character'][i]}" for i in order
+            ]
+            images = arrays["images"][order][..., None]
+            return ClassImages(images, np.full(len(images), images.shape[1]), tuple(names), str(path))
+        parts = [_sheets(arrays, part) for part in ("train", "test")]
+        images = np.concatenate(parts, 1)
+        names = [str(label) for label in arrays["classes"]]
+        return ClassImages(images, np.full(len(images), images.shape[1]), tuple(names), str(path))
+    except _DAMAGE as error:
+        raise InputError(f"{path} is not a {name} file ({error}); fetch it again.") from error
+
+
+def _sheets(arrays: dict[str, np.ndarray], part: str) -> UInt8[np.ndarray, "C M 32 32 3"]:
+    """Images from one JPEG sheet per class, its tiles in rows."""
+    from PIL import Image
+
+    data, offsets, tile = arrays[f"bytes_{part}"], arrays[f"offsets_{part}"], 32
+    stacks = []
+    for start, stop in itertools.pairwise(offsets):
+        sheet = np.asarray(Image.open(io.BytesIO(data[start:stop].tobytes())).convert("RGB"))
+        rows, columns = sheet.shape[0] // tile, sheet.shape[1] // tile
+        tiles = sheet.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2)
+        stacks.append(tiles.reshape(rows * columns, tile, tile, 3))
+    return np.stack(stacks)
+
+
+def _from_tfds(name: str, folder: str | os.PathLike | None) -> ClassImages:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise _missing(name, folder) from error
+    try:
+        builder = tfds.builder(name, data_dir=folder, try_gcs=False)
+        parts = [builder.as_data_source(split) for split in ("train", "test")]
+    except Exception as error:  # tfds has no common class for "not prepared", "no such file", ...
+        raise _missing(name, folder) from error
+    read = _omniglot_ink if name == "omniglot" else np.asarray
+    try:
+        pairs = [(read(row["image"]), int(row["label"])) for part in parts for row in part]
+    except (TypeError, *_DAMAGE) as error:  # a truncated array_record is a bare TypeError
+        raise InputError(
+            f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
+        ) from error
+    images, labels = np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
+    names = builder.info.features["label"].names
+    return _by_class(images, labels, names, f"tensorflow-datasets {builder.info.full_name}")
+
+
+def _omniglot_ink(image: Any) -> UInt8[np.ndarray, "28 28 1"]:
+    """A 105 x 105 drawing at 28 x 28, ink bright."""
+    from PIL import Image
+
+    small = Image.fromarray(np.asarray(image)).convert("L").resize((28, 28), Image.Resampling.LANCZOS)
+    return 255 - np.asarray(small)[..., None]
+
+
+def _missing(name: str, folder: str | os.PathLike | None) -> InputError:
+    where = f"in {folder}" if folder else "because no data folder was named"
+    return InputError(
+        f"{name} was not found {where}; put {_FILES[name]}.npz there and name the folder by --data-dir or "
+        f"JMETA_DATA_DIR, or prepare it with tensorflow-datasets: tfds.builder('{name}', data_dir=...)"
+        ".download_and_prepare(file_format='array_record')."
+    )
+
+
+def _by_class(
+    images: UInt8[np.ndarray, "N H W C"], labels: Int[np.ndarray, " N"], names: Iterable[str], source: str
+) -> ClassImages:
+    """Images sorted by label and padded to the largest class."""
+    names = tuple(names)
+    counts = np.bincount(labels, minlength=len(names))
+    examples = np.zeros((len(names), counts.max(), *images.shape[1:]), images.dtype)
+    for label, count in enumerate(counts):
+        examples[label, :count] = images[labels == label]
+    return ClassImages(examples, counts, names, source)

@@ -1,0 +1,77 @@
+"""Unlabelled mixtures of Gaussians, ragged in the number of points and of clusters."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from ..records import Batch, InputError, Sampler, Task
+
+
+def mixtures(
+    *,
+    points: tuple[int, int] = (100, 500),
+    clusters: tuple[int, int] = (4, 4),
+    dimension: int = 2,
+    spread: float = 4.0,
+    deviation: float = 0.3,
+) -> Sampler:
+    """Means uniform in a cube, spherical components, mixture weights from a flat Dirichlet.
+
+    With its defaults, the published generator of the Set Transformer. Support and query are drawn
+    from one mixture; padding has weight zero and lies at the origin.
+
+    Args:
+        points: the least and the most points per task; arrays have room for the most.
+        clusters: the least and the most components per task.
+        dimension: D.
+        spread: means lie in [-spread, spread]^D.
+        deviation: standard deviation of every component, in units of the points.
+
+    Returns:
+        A sampler of unlabelled tasks; `truth` is -1 at padding.
+
+    Raises:
+        InputError: a range is empty or starts below one.
+
+    >>> task = mixtures(points=(3, 8))(jax.random.key(0))
+    >>> task.support.inputs.shape, 3 <= task.support.weights.sum() <= 8
+    ((8, 2), Array(True, dtype=bool))
+    """
+    for name, (least, most) in (("points", points), ("clusters", clusters)):
+        if not 1 <= least <= most:
+            raise InputError(f"{name} range from {least} to {most}; give 1 <= least <= most.")
+    draw = partial(_draw, points=points, clusters=clusters, dimension=dimension)
+    return jax.tree_util.Partial(draw, jnp.asarray(spread), jnp.asarray(deviation))
+
+
+def _draw(
+    spread: Array,
+    deviation: Array,
+    key: Key[Array, ""],
+    *,
+    points: tuple[int, int],
+    clusters: tuple[int, int],
+    dimension: int,
+) -> Task:
+    keys = jax.random.split(key, 7)
+    used = jax.random.randint(keys[0], (), clusters[0], clusters[1] + 1)
+    real = jax.random.randint(keys[1], (), points[0], points[1] + 1)
+    means = jax.random.uniform(keys[2], (clusters[1], dimension), minval=-spread, maxval=spread)
+    share = jax.random.exponential(keys[3], clusters[1:])
+    logits = jnp.where(jnp.arange(clusters[1]) < used, jnp.log(share), -jnp.inf)
+
+    def draw_batch(key: Key[Array, ""]) -> tuple[Batch, Array]:
+        label_key, point_key = jax.random.split(key)
+        labels = jax.random.categorical(label_key, logits, shape=points[1:])
+        noise = jax.random.normal(point_key, (points[1], dimension))
+        kept = jnp.arange(points[1]) < real
+        x = jnp.where(kept[:, None], means[labels] + deviation * noise, 0)
+        return Batch(x, None, kept.astype(x.dtype), used), jnp.where(kept, labels, -1)
+
+    support, truth = draw_batch(keys[4])
+    query, query_labels = draw_batch(keys[5])
+    return Task(support, query._replace(targets=query_labels), truth, keys[6])

@@ -1,0 +1,62 @@
+"""Regression of sine waves, the first test of any meta-learner.
+
+Reference: Finn et al. 2017, Model-agnostic meta-learning for fast adaptation of deep networks.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ..records import Batch, InputError, Sampler, Task
+
+
+def sinusoid(
+    *,
+    shots: int = 10,
+    queries: int = 10,
+    amplitude: tuple[float, float] = (0.1, 5.0),
+    phase: tuple[float, float] = (0.0, jnp.pi),
+) -> Sampler:
+    """Sine waves y = a sin(x - p), with a and p drawn uniformly for each task, x uniformly from [-5, 5].
+
+    Args:
+        shots: S, support points.
+        queries: Q, query points.
+        amplitude: the range of a.
+        phase: the range of p, in radians.
+
+    Returns:
+        A sampler of tasks whose inputs and targets are [S, 1] and [Q, 1].
+
+    Raises:
+        InputError: there is no support point.
+
+    >>> task = sinusoid(shots=5)(jax.random.key(0))
+    >>> task.support.targets.shape, task.query.inputs.shape
+    ((5, 1), (10, 1))
+    """
+    if shots < 1 or queries < 0:
+        raise InputError(f"{shots} shots and {queries} queries make no task; give at least one shot.")
+    return jax.tree_util.Partial(
+        partial(_draw, shots=shots, queries=queries), jnp.asarray(amplitude), jnp.asarray(phase)
+    )
+
+
+def _draw(
+    amplitudes: Float[Array, "2"], phases: Float[Array, "2"], key: Key[Array, ""], *, shots: int, queries: int
+) -> Task:
+    amplitude_key, phase_key, input_key, task_key = jax.random.split(key, 4)
+    amplitude = jax.random.uniform(amplitude_key, minval=amplitudes[0], maxval=amplitudes[1])
+    phase = jax.random.uniform(phase_key, minval=phases[0], maxval=phases[1])
+    x = jax.random.uniform(input_key, (shots + queries, 1), minval=-5.0, maxval=5.0)
+    y = amplitude * jnp.sin(x - phase)
+    return Task(
+        Batch(x[:shots], y[:shots], jnp.ones(shots)),
+        Batch(x[shots:], y[shots:], jnp.ones(queries)),
+        None,
+        task_key,
+    )

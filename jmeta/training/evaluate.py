@@ -1,0 +1,135 @@
+"""Evaluation on many tasks, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Key, PyTree
+
+from ..agreement import best_matching, contingency
+from ..losses import cross_entropy, squared_error
+from ..metrics import (
+    Interval,
+    adjusted_rand_index,
+    interval,
+    matched_accuracy,
+    normalized_mutual_information,
+)
+from ..records import InputError, Learner, Metrics, Sampler, Task
+from ..trees import weights_or_ones
+
+Score = Callable[[Learner, PyTree, Task], Metrics]
+
+
+class Evaluation(NamedTuple):
+    """The numbers of every task.
+
+    Attributes:
+        values: metric -> [tasks]; tasks are the same for equal keys, so that learners can be
+            compared in pairs.
+    """
+
+    values: dict[str, Float[np.ndarray, " tasks"]]
+
+    def intervals(self) -> dict[str, Interval]:
+        """The mean of each metric with its 95 % interval."""
+        return {name: interval(values) for name, values in self.values.items()}
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name} {found}" for name, found in self.intervals().items())
+
+
+def evaluate(
+    learner: Learner,
+    sampler: Sampler,
+    meta: PyTree,
+    key: Key[Array, ""],
+    *,
+    tasks: int,
+    score: Score | None = None,
+    chunk: int = 1,
+) -> Evaluation:
+    """Adapt to each of many tasks and score the results.
+
+    Args:
+        learner: what adapts and predicts.
+        sampler: of one task.
+        meta: its meta-parameters.
+        key: a typed key; equal keys give equal tasks.
+        tasks: how many.
+        score: (learner, meta, task) -> metrics; unless given, `clustering_score` where the
+            support hides its labels, else `query_score`.
+        chunk: how many tasks at once.
+
+    Raises:
+        InputError: there is no task.
+
+    >>> import jmeta as jm
+    >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
+    >>> found = evaluate(learner, jm.sinusoid(), learner.init(jax.random.key(0)), jax.random.key(1), tasks=4)
+    >>> found.values["mse"].shape
+    (4,)
+    """
+    if tasks < 1:
+        raise InputError(f"{tasks} tasks cannot be averaged; evaluate at least one.")
+    sampler = sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+    if score is None:
+        hidden = jax.eval_shape(sampler, key).truth is not None
+        score = clustering_score if hidden else query_score
+    values = _scores(learner, score, tasks, chunk, sampler, meta, key)
+    return Evaluation({name: np.asarray(value) for name, value in values.items()})
+
+
+def clustering_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
+    """How well the support, its labels hidden, was clustered.
+
+    Returns "accuracy" after matching, "ari", "nmi"; and where there are queries "query_accuracy",
+    the accuracy of their assignment when each cluster is named by the support's matching.
+    """
+    hidden, truth = task.support._replace(targets=None), task.truth
+    fast = learner.adapt(meta, hidden, task.key)
+    log_probs = learner.predict(fast, hidden.inputs, hidden.weights)
+    slots = log_probs.shape[-1]
+    found = jnp.argmax(log_probs, -1)
+    agreement = {
+        "accuracy": matched_accuracy(found, truth, hidden.weights, slots=slots),
+        "ari": adjusted_rand_index(found, truth, hidden.weights, slots=slots),
+        "nmi": normalized_mutual_information(found, truth, hidden.weights, slots=slots),
+    }
+    if not task.query.inputs.shape[0]:
+        return agreement
+    asked = learner.predict(fast, task.query.inputs, task.query.weights)
+    one_hots = (jax.nn.one_hot(labels, slots, dtype=asked.dtype) for labels in (truth, found))
+    named = asked[:, best_matching(contingency(*one_hots, weights_or_ones(hidden.inputs, hidden.weights)))]
+    accuracy = cross_entropy(named, task.query.targets, task.query.weights)[1]["accuracy"]
+    return agreement | {"query_accuracy": accuracy}
+
+
+def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
+    """On the query: "accuracy" where targets are labels, "mse" where they are values."""
+    fast = learner.adapt(meta, task.support, task.key)
+    outputs = learner.predict(fast, task.query.inputs, task.query.weights)
+    labels = jnp.issubdtype(task.query.targets.dtype, jnp.integer)
+    return (cross_entropy if labels else squared_error)(outputs, task.query.targets, task.query.weights)[1]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _scores(
+    learner: Learner,
+    score: Score,
+    tasks: int,
+    chunk: int,
+    sampler: Sampler,
+    meta: PyTree,
+    key: Key[Array, ""],
+) -> Metrics:
+    def one(index: Array) -> Metrics:
+        return score(learner, meta, sampler(jax.random.fold_in(key, index)))
+
+    return lax.map(one, jnp.arange(tasks), batch_size=min(chunk, tasks))

@@ -1,0 +1,144 @@
+"""Training: a scan over meta-steps on the device, and the one loop around it on the host."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Int, Key, PyTree
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..records import InputError, MetaState, MetaStep, Metrics, Sampler, Task
+
+Row = dict[str, float]
+
+
+def draw_tasks(sampler: Sampler, key: Key[Array, ""], step: Int[Array, ""] | int, tasks: int) -> Task:
+    """The batch of one meta-step: task t of step s is drawn with fold_in(fold_in(key, s), t).
+
+    Tasks are numbered, not streamed, so that any host can draw only its own, and a resumed run
+    sees the tasks that an uninterrupted one would.
+
+    >>> import jmeta as jm
+    >>> draw_tasks(jm.sinusoid(), jax.random.key(0), 0, 3).support.inputs.shape
+    (3, 10, 1)
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(jnp.arange(tasks))
+    return jax.vmap(sampler)(keys)
+
+
+def train(
+    step: MetaStep, sampler: Sampler, state: MetaState, key: Key[Array, ""], *, steps: int, tasks: int
+) -> MetaState:
+    """Take meta-steps; pure, so that a vmap over states and keys trains many seeds at once.
+
+    Args:
+        step: from `meta_step`.
+        sampler: of one task.
+        state: from `step.init`, or of an earlier run: training goes on where it stopped.
+        key: a typed key, the same for the whole run.
+        steps: how many.
+        tasks: T, per step.
+
+    >>> import jmeta as jm, optax
+    >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
+    >>> step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-3))
+    >>> start = step.init(learner.init(jax.random.key(0)))
+    >>> int(train(step, jm.sinusoid(), start, jax.random.key(1), steps=3, tasks=2).step)
+    3
+    """
+    return learning_curve(step, sampler, state, key, steps=steps, tasks=tasks)[0]
+
+
+def learning_curve(
+    step: MetaStep, sampler: Sampler, state: MetaState, key: Key[Array, ""], *, steps: int, tasks: int
+) -> tuple[MetaState, Metrics]:
+    """`train`, and the metrics of every step: each [steps]."""
+    if tasks < 1:
+        raise InputError(f"{tasks} tasks per step is an empty batch; give at least one.")
+
+    def body(state: MetaState, _: None) -> tuple[MetaState, Metrics]:
+        return step.update(state, draw_tasks(sampler, key, state.step, tasks))
+
+    return lax.scan(body, state, None, length=steps)
+
+
+def loop(
+    step: MetaStep,
+    sampler: Sampler,
+    state: MetaState,
+    key: Key[Array, ""],
+    *,
+    steps: int,
+    tasks: int,
+    every: int = 100,
+    evaluate: Callable[[PyTree], Row] | None = None,
+    log: Path | None = None,
+    title: str = "training",
+) -> tuple[MetaState, list[Row]]:
+    """`train` on the host's clock: `every` steps a dispatch, with a progress bar and a log.
+
+    Args:
+        step: from `meta_step`.
+        sampler: of one task.
+        state: where to start; its buffers are given away.
+        key: a typed key, the same for the whole run.
+        steps: how many.
+        tasks: T, per step.
+        every: steps between two rows of the log.
+        evaluate: meta-parameters -> numbers to log beside the training metrics.
+        log: a JSON-lines file; a state of step 0 starts it anew, a later one goes on writing.
+        title: of the progress bar.
+
+    Returns:
+        The last state, and the rows: the mean of each metric since the row before, with "step"
+        and "seconds" since the start, compilation included.
+    """
+    if every < 1:
+        raise InputError(f"every is {every}; log every 1 step or more.")
+    sampler = sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+    state = jax.tree.map(jnp.array, state)
+    rows: list[Row] = []
+    if log and not int(state.step):
+        log.unlink(missing_ok=True)
+    began = time.perf_counter()
+    with _progress() as bar:
+        shown = bar.add_task(title, total=steps)
+        for length in [every] * (steps // every) + [steps % every] * bool(steps % every):
+            state, metrics = _advance(step, tasks, length, sampler, state, key)
+            row = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
+            row |= evaluate(state.meta) if evaluate else {}
+            rows.append({"step": int(state.step), "seconds": time.perf_counter() - began} | row)
+            _append(log, rows[-1])
+            bar.update(shown, advance=length, description=f"{title} loss {row['loss']:.3f}")
+    return state, rows
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+def _advance(
+    step: MetaStep, tasks: int, length: int, sampler: Sampler, state: MetaState, key: Key[Array, ""]
+) -> tuple[MetaState, Metrics]:
+    return learning_curve(step, sampler, state, key, steps=length, tasks=tasks)
+
+
+def _append(log: Path | None, row: Row) -> None:
+    """Add a row to the log; JSON knows no NaN, so what is not finite becomes null."""
+    if log is None:
+        return
+    plain = {name: value if math.isfinite(value) else None for name, value in row.items()}
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(plain) + "\n")
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

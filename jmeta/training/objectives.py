@@ -1,0 +1,122 @@
+"""Task losses: what a learner is meta-trained for. Each is `(meta, task) -> (scalar, metrics)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..losses import cross_entropy
+from ..records import Batch, InputError, Learner, Loss, Metrics, Task, TaskLoss
+from ..trees import squared_norm
+
+
+def query_loss(learner: Learner, loss: Loss) -> TaskLoss:
+    """The loss on the query of what was adapted to the support.
+
+    >>> import jmeta as jm
+    >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
+    >>> task = jm.sinusoid()(jax.random.key(0))
+    >>> value, metrics = query_loss(learner, jm.squared_error)(learner.init(jax.random.key(1)), task)
+    >>> sorted(metrics)
+    ['mse']
+    """
+
+    def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        fast = learner.adapt(meta, task.support, task.key)
+        return _asked(learner, loss, fast, task.query)
+
+    return task_loss
+
+
+def displacement(learner: Learner) -> TaskLoss:
+    """Half the squared distance from the start to the stopped adapted weights: Reptile.
+
+    Its gradient, start - adapted, is Reptile's update; a plain outer `optax.sgd` is the paper's.
+
+    Args:
+        learner: one with `meta.start` and fast weights of the same structure, such as `maml`.
+
+    Reference: Nichol et al. 2018, On first-order meta-learning algorithms.
+    """
+
+    def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        fast = learner.adapt(jax.lax.stop_gradient(meta), task.support, task.key)
+        moved = jax.tree.map(jnp.subtract, meta.start, jax.lax.stop_gradient(fast))
+        loss = squared_norm(moved) / 2
+        return loss, {"displacement": jnp.sqrt(2 * jax.lax.stop_gradient(loss))}
+
+    return task_loss
+
+
+def prototype_loss(learner: Learner) -> TaskLoss:
+    """The supervised surrogate of clustering: labels shown, cross-entropy on the query, in nats.
+
+    With every label of the support shown, a `centroids` learner predicts from class means; no
+    gradient passes through the clustering.
+    """
+
+    def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        if not task.query.inputs.shape[0]:
+            raise InputError("the prototype loss needs query points; sample tasks with queries >= 1.")
+        shown = task.support._replace(targets=_truth(task))
+        fast = learner.adapt(meta, shown, task.key)
+        return _prefixed("prototype", _asked(learner, cross_entropy, fast, task.query))
+
+    return task_loss
+
+
+def clustering_loss(learner: Learner, loss: Loss) -> TaskLoss:
+    """A loss of the clustering of the support, its labels hidden: through the clustering itself.
+
+    Args:
+        learner: one that adapts to unlabelled points and predicts log-probabilities of clusters.
+        loss: of those against the hidden labels, such as `matched_cross_entropy`.
+    """
+
+    def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        hidden = task.support._replace(targets=None)
+        fast = learner.adapt(meta, hidden, task.key)
+        asked = hidden._replace(targets=_truth(task))
+        return _prefixed("clustering", _asked(learner, loss, fast, asked))
+
+    return task_loss
+
+
+def total(*losses: TaskLoss, weights: Sequence[float] | None = None) -> TaskLoss:
+    """The weighted sum of task losses; weights are all one unless given.
+
+    >>> two = total(lambda meta, task: (meta, {}), lambda meta, task: (3 * meta, {}))
+    >>> two(1.0, None)[0]
+    4.0
+    """
+    factors = [1.0] * len(losses) if weights is None else list(weights)
+    if len(factors) != len(losses):
+        raise InputError(f"{len(losses)} losses have {len(factors)} weights; give one for each.")
+
+    def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        values, metrics = zip(*(loss(meta, task) for loss in losses), strict=True)
+        merged = {name: value for found in metrics for name, value in found.items()}
+        return sum(a * b for a, b in zip(factors, values, strict=True)), merged
+
+    return task_loss
+
+
+def _asked(learner: Learner, loss: Loss, fast: PyTree, batch: Batch) -> tuple[Array, Metrics]:
+    outputs = learner.predict(fast, batch.inputs, batch.weights)
+    return loss(outputs, batch.targets, batch.weights)
+
+
+def _truth(task: Task) -> Array:
+    """The labels of the support, hidden or shown."""
+    truth = task.support.targets if task.truth is None else task.truth
+    if truth is None:
+        raise InputError("the task has no labels at all, neither shown nor hidden; nothing to learn from.")
+    return truth
+
+
+def _prefixed(name: str, found: tuple[Array, Metrics]) -> tuple[Array, Metrics]:
+    value, metrics = found
+    return value, {f"{name}/{key}": metric for key, metric in metrics.items()}

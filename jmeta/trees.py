@@ -1,0 +1,88 @@
+"""Pytrees: the few operations that jax and optax lack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf holds real or complex numbers, hence has a derivative.
+
+    >>> is_inexact(jnp.ones(2)), is_inexact(jnp.arange(2)), is_inexact(jax.random.key(0))
+    (True, False, False)
+    """
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
+def inexact_leaves(tree: PyTree) -> list[Array]:
+    """The leaves that have a derivative, in order.
+
+    >>> inexact_leaves({"count": jnp.array(3), "weight": jnp.array(1.5)})
+    [Array(1.5, dtype=float32, weak_type=True)]
+    """
+    return [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
+
+
+def replace_inexact(tree: PyTree, leaves: list[Array]) -> PyTree:
+    """The tree with `leaves` in the places of its inexact leaves.
+
+    >>> replace_inexact({"count": 3, "weight": 1.5}, [2.5])
+    {'count': 3, 'weight': 2.5}
+    """
+    rest = iter(leaves)
+    return jax.tree.map(lambda leaf: next(rest) if is_inexact(leaf) else leaf, tree)
+
+
+def largest_change(x: PyTree, y: PyTree) -> Float[Array, ""]:
+    """The maximum of |x - y| over all real numbers of two trees of one structure; never differentiated.
+
+    >>> float(largest_change({"a": jnp.zeros(2)}, {"a": jnp.array([1.0, -3.0])}))
+    3.0
+    """
+    pairs = zip(inexact_leaves(x), inexact_leaves(y), strict=True)
+    changes = [jnp.max(jnp.abs(a - b), initial=0) for a, b in pairs]
+    return jax.lax.stop_gradient(jnp.max(jnp.stack(changes)) if changes else jnp.zeros(()))
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether no number of the tree is NaN or infinite.
+
+    >>> bool(all_finite({"a": jnp.array([1.0, jnp.nan])}))
+    False
+    """
+    checks = [jnp.all(jnp.isfinite(leaf)) for leaf in inexact_leaves(tree)]
+    return jnp.all(jnp.stack(checks)) if checks else jnp.bool_(True)
+
+
+def select(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
+    """`x` where a scalar condition holds, else `y`, leaf by leaf.
+
+    >>> select(jnp.bool_(False), {"a": 1.0}, {"a": 2.0})["a"].item()
+    2.0
+    """
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
+
+
+def squared_norm(tree: PyTree) -> Float[Array, ""]:
+    """The sum of squares of all real numbers of a tree.
+
+    >>> float(squared_norm([jnp.array([3.0]), jnp.array(4.0)]))
+    25.0
+    """
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in inexact_leaves(tree)), jnp.zeros(()))
+
+
+def weights_or_ones(inputs: Array, weights: Array | None) -> Float[Array, " N"]:
+    """The weights of N points, which are all ones where none were given.
+
+    >>> weights_or_ones(jnp.zeros((2, 5)), None)
+    Array([1., 1.], dtype=float32)
+    """
+    if weights is not None:
+        return weights
+    dtype = inputs.dtype if is_inexact(inputs) else jnp.float32
+    return jnp.ones(inputs.shape[0], dtype)
