@@ -1,0 +1,215 @@
+"""Iterated maps: values, then derivatives three ways in float64, at convergence."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import jmeta as jm
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def contraction(x, theta, i):
+    """A tanh layer: its Jacobian is not symmetric. The counter has no derivative."""
+    matrix, bias = theta
+    values, count = x
+    return jnp.tanh(matrix @ values + bias), count + 1
+
+
+def descent(x, theta, i):
+    """Gradient descent on log cosh and a quadratic: its Jacobian is symmetric."""
+    matrix, bias = theta
+    symmetric = matrix @ matrix.T / 4 + jnp.eye(3)
+    slope = symmetric @ x[0] - jnp.tanh(bias - x[0])
+    return x[0] - 0.3 * slope, x[1] + 1
+
+
+def start():
+    return jnp.array([0.3, -0.2, 0.1]), jnp.array(0)
+
+
+def inputs():
+    matrix = 0.3 * jax.random.normal(jax.random.key(0), (3, 3))
+    return matrix, jnp.array([0.1, 0.5, -0.3])
+
+
+def outcome(step, diff, steps=100, tol=None):
+    def scalar(theta, values=start()[0]):
+        x, _ = jm.iterate(step, (values, jnp.array(0)), theta, steps=steps, diff=diff, tol=tol)
+        return jnp.sum(jnp.sin(x) * jnp.arange(1.0, 4.0))
+
+    return scalar
+
+
+def numerical(function, x, epsilon=1e-5):
+    """Central differences, entry by entry."""
+    flat, unravel = ravel_pytree(x)
+    steps = epsilon * np.eye(flat.size)
+    slopes = [(function(unravel(flat + s)) - function(unravel(flat - s))) / (2 * epsilon) for s in steps]
+    return jnp.stack(slopes)
+
+
+def flat(tree):
+    return ravel_pytree(tree)[0]
+
+
+EXACT = {
+    "unroll": (jm.unroll(), None),
+    "unroll_remat": (jm.unroll(remat=True), None),
+    "truncate": (jm.truncate(80), None),
+    "gmres": (jm.implicit(jm.gmres(3, tol=1e-13)), None),
+    "gmres_tol": (jm.implicit(jm.gmres(3, tol=1e-13)), 1e-14),
+    "neumann": (jm.implicit(jm.neumann(80)), None),
+}
+
+
+SYMMETRIC = {"conjugate_gradient": (jm.implicit(jm.conjugate_gradient(5, tol=1e-14)), None)}
+CASES = [(contraction, *EXACT[rule]) for rule in EXACT]
+CASES += [(descent, *rule) for rule in (EXACT | SYMMETRIC).values()]
+NAMES = [f"contraction-{rule}" for rule in EXACT] + [f"descent-{rule}" for rule in EXACT | SYMMETRIC]
+
+
+@pytest.mark.parametrize(("step", "diff", "tol"), CASES, ids=NAMES)
+def test_exact_rules_equal_finite_differences_in_both_orders(step, diff, tol):
+    theta = inputs()
+    solution = jm.iterate(step, start(), theta, steps=100, diff=diff, tol=tol)
+    assert jm.residual(step, solution, theta) < 1e-13
+
+    scalar = outcome(step, diff, tol=tol)
+    gradient = jax.jit(jax.grad(scalar))
+    np.testing.assert_allclose(flat(gradient(theta)), numerical(jax.jit(scalar), theta), atol=1e-8)
+
+    def of_bias(bias):
+        return gradient((theta[0], bias))[1]
+
+    expected = jnp.stack(numerical(of_bias, theta[1]))
+    np.testing.assert_allclose(jax.jit(jax.jacrev(of_bias))(theta[1]).T, expected, atol=1e-7)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(of_bias))(theta[1]).T, expected, atol=1e-7)
+
+
+def test_one_step_is_the_derivative_of_one_step_at_the_solution():
+    theta = inputs()
+    solution, _ = jm.iterate(contraction, start(), theta, steps=100, diff=jm.unroll())
+
+    def one(theta):
+        return contraction((solution, 0), theta, 0)[0]
+
+    expected = jax.vjp(one, theta)[1](jnp.cos(solution) * jnp.arange(1.0, 4.0))[0]
+    np.testing.assert_allclose(
+        flat(jax.grad(outcome(contraction, jm.one_step()))(theta)), flat(expected), atol=1e-12
+    )
+
+
+def test_one_step_is_exact_where_the_map_forgets_its_input():
+    def project(x, theta, i):
+        return theta**2
+
+    gradient = jax.grad(lambda theta: jm.iterate(project, 0.0, theta, steps=4, diff=jm.one_step()))
+    assert gradient(3.0) == 6.0
+    implicit = jax.grad(lambda theta: jm.iterate(project, 0.0, theta, steps=4, diff=jm.implicit(jm.gmres())))
+    np.testing.assert_allclose(implicit(3.0), 6.0, atol=1e-12)
+
+
+def test_straight_through_is_the_identity_to_the_start_and_nothing_to_theta():
+    theta, (values, _) = inputs(), start()
+    scalar = outcome(contraction, jm.straight_through(), steps=3)
+    end, _ = jm.iterate(contraction, start(), theta, steps=3, diff=jm.unroll())
+    to_theta, to_start = jax.grad(scalar, (0, 1))(theta, values)
+    assert not np.any(flat(to_theta))
+    np.testing.assert_array_equal(to_start, jnp.cos(end) * jnp.arange(1.0, 4.0))
+
+
+@pytest.mark.parametrize("diff", [jm.truncate(3), jm.one_step(), jm.implicit(jm.gmres())])
+def test_rules_at_the_solution_give_nothing_to_the_start(diff):
+    gradient = jax.grad(outcome(contraction, diff, steps=5), 1)(inputs(), start()[0])
+    assert not np.any(gradient)
+
+
+def test_truncated_gradient_is_that_of_unrolling_from_the_point_before():
+    theta = inputs()
+    middle, _ = jm.iterate(contraction, start(), theta, steps=2, diff=jm.unroll())
+    expected = jax.grad(outcome(contraction, jm.unroll(), steps=3))(theta, middle)
+    truncated = jax.grad(outcome(contraction, jm.truncate(3), steps=5))(theta)
+    np.testing.assert_allclose(flat(truncated), flat(expected), atol=1e-14)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7])
+@pytest.mark.parametrize("diff", [jm.unroll(), jm.truncate(2), jm.one_step(), jm.straight_through()])
+def test_all_rules_compute_the_same_iterates(steps, diff):
+    x, theta = start(), inputs()
+    for i in range(steps):
+        x = contraction(x, theta, i)
+    result = jm.iterate(contraction, start(), theta, steps=steps, diff=diff)
+    np.testing.assert_allclose(result[0], x[0], atol=1e-15)
+    assert result[1] == steps
+
+
+def test_step_number_is_passed_in_order():
+    def append(x, theta, i):
+        return 10 * x + i
+
+    assert jm.iterate(append, jnp.array(0), None, steps=4, diff=jm.unroll()) == 123
+    assert jm.iterate(append, jnp.array(0), None, steps=4, diff=jm.truncate(2)) == 123
+
+
+def test_trajectory_holds_every_iterate_and_its_derivative():
+    theta = inputs()
+    path, counts = jm.trajectory(contraction, start(), theta, steps=4)
+    np.testing.assert_array_equal(counts, np.arange(5))
+    for steps in range(5):
+        end, _ = jm.iterate(contraction, start(), theta, steps=steps, diff=jm.unroll())
+        np.testing.assert_allclose(path[steps], end, atol=1e-15)
+    last = jax.grad(lambda theta: jm.trajectory(contraction, start(), theta, steps=4)[0][-1].sum())(theta)
+    whole = jax.grad(
+        lambda theta: jm.iterate(contraction, start(), theta, steps=4, diff=jm.unroll())[0].sum()
+    )
+    np.testing.assert_allclose(flat(last), flat(whole(theta)), atol=1e-14)
+
+
+def test_tolerance_stops_early_and_only_where_no_trace_is_needed():
+    def counted(x, theta, i):
+        return (x[0] + theta) / 2, x[1] + 1
+
+    begin = (jnp.array(0.0), jnp.array(0))
+    value, taken = jm.iterate(counted, begin, 4.0, steps=1000, diff=jm.one_step(), tol=1e-6)
+    assert taken < 30
+    assert abs(value - 4.0) < 1e-5
+    with pytest.raises(jm.InputError, match="unroll needs every step"):
+        jm.iterate(counted, begin, 4.0, steps=5, diff=jm.unroll(), tol=1e-6)
+
+
+def test_negative_steps_are_refused():
+    with pytest.raises(jm.InputError, match="zero steps or more"):
+        jm.iterate(contraction, start(), inputs(), steps=-1, diff=jm.unroll())
+
+
+def test_rules_vmap_over_tasks():
+    matrix, bias = inputs()
+    biases = jnp.stack([bias, -bias, 2 * bias])
+    for rule in (jm.unroll(), jm.implicit(jm.gmres(3, tol=1e-13))):
+        one = jax.grad(outcome(contraction, rule))
+        together = jax.vmap(one, in_axes=((None, 0),))((matrix, biases))
+        alone = [one((matrix, bias)) for bias in biases]
+        for place, expected in enumerate(alone):
+            np.testing.assert_allclose(together[0][place], expected[0], atol=1e-12)
+
+
+def test_memory_of_the_rules():
+    """Temporaries of the compiled gradient: flat in steps where the table says so."""
+
+    def bytes_of(diff, steps):
+        def scalar(theta):
+            x = jm.iterate(contraction, (jnp.zeros(64), 0), theta, steps=steps, diff=diff)[0]
+            return jnp.sum(x)
+
+        theta = (jnp.zeros((64, 64)), jnp.zeros(64))
+        compiled = jax.jit(jax.grad(scalar)).lower(theta).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    carry = 64 * 8
+    for diff in (jm.one_step(), jm.implicit(jm.neumann(5)), jm.truncate(3)):
+        assert bytes_of(diff, 400) < bytes_of(diff, 40) + carry
+    assert bytes_of(jm.unroll(), 400) > bytes_of(jm.unroll(), 40) + 300 * carry
+    assert bytes_of(jm.unroll(remat=True), 400) <= bytes_of(jm.unroll(), 400)
