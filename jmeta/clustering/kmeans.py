@@ -38,7 +38,8 @@ def kmeans(
         clusters: K, the number of slots; a batch may use fewer.
         steps: how many steps at most.
         diff: differentiation rule; `one_step()` unless given.
-        tol: stop once no centre moves by more than this, in units of the points.
+        tol: stop once no centre moves by more than this, relative to the largest coordinate of the
+            points, from their mean.
         seeding: where centres start.
         restarts: seedings tried; the one that ends with the least inertia is kept.
 
@@ -58,7 +59,7 @@ def kmeans(
     return means_clusterer(
         lambda key: {},
         _nearest,
-        lambda params, to_seeds, x, weights: jnp.ones((), x.dtype),
+        lambda params, to_seeds, x, weights, scale: jnp.ones((), x.dtype),
         clusters=clusters,
         steps=steps,
         diff=one_step() if diff is None else diff,

@@ -24,19 +24,22 @@ from .seeding import Seeding
 EMPTY = -1e30
 """Log-probability of a cluster slot that is not used: exp of it is 0, and 0 times it is no NaN."""
 
+SMALLEST = 1e-18
+"""Points closer to their mean than this are one point: the squares leave float32's range."""
+
 LogRespond = Callable[[Float[Array, "N K"]], Float[Array, "N K"]]
-Sharpness = Callable[[PyTree, Float[Array, "N K"], Float[Array, "N D"], Float[Array, " N"]], Array]
+Sharpness = Callable[[PyTree, Float[Array, "N K"], Float[Array, "N D"], Float[Array, " N"], Array], Array]
 
 
 class Points(NamedTuple):
     """Everything the map depends on: its theta.
 
     Attributes:
-        x: [N, D] points, moved to their mean.
+        x: [N, D] points, moved to their mean and scaled to [-1, 1].
         weights: [N].
         pinned: [N] cluster of a labelled point, -1 for the others; None where no point is.
         log_prior: [K] zero for slots in use, `EMPTY` for the others.
-        beta: the inverse temperature.
+        beta: the inverse temperature, of the scaled points.
     """
 
     x: Float[Array, "N D"]
@@ -52,7 +55,7 @@ class Centers(NamedTuple):
     Attributes:
         centers: [K, D].
         log_prior: [K] zero for slots in use, `EMPTY` for the others.
-        beta: the inverse temperature that was used.
+        beta: the inverse temperature that was used, in inverse squared units of x.
         inertia: sum_n w_n min_k ||x_n - c_k||^2, in squared units of x.
         residual: how far one more step would move a coordinate of a centre, in units of x.
     """
@@ -81,24 +84,25 @@ def means_clusterer(
     Args:
         init: the clusterer's own `init`.
         log_respond: [N, K] logits -> [N, K] log-responsibilities.
-        sharpness: (params, squared distances to the seeds, points, weights) -> beta.
+        sharpness: (params, squared distances to the seeds, points, weights, scale) -> beta, all in
+            units of `scale`.
         clusters: K.
         steps: how many steps at most.
         diff: differentiation rule.
-        tol: stop once no centre moves by more than this.
+        tol: stop once no centre moves by more than this, relative to the largest coordinate.
         seeding: where centres start.
         restarts: seedings tried without a derivative; only the one of least inertia is kept.
     """
     step = partial(mean_step, log_respond)
 
-    def prepare(params: PyTree, data: Points, key: Key[Array, ""]) -> tuple[Array, Points]:
+    def prepare(params: PyTree, data: Points, scale: Array, key: Key[Array, ""]) -> tuple[Array, Points]:
         seeds = _with_class_means(seeding(data.x, data.weights, clusters, key), data)
-        beta = sharpness(params, _used(squared_distances(data.x, seeds), data), data.x, data.weights)
-        return seeds, data._replace(beta=beta)
+        to_seeds = _used(squared_distances(data.x, seeds), data)
+        return seeds, data._replace(beta=sharpness(params, to_seeds, data.x, data.weights, scale))
 
-    def best_key(params: PyTree, data: Points, key: Key[Array, ""]) -> Key[Array, ""]:
+    def best_key(params: PyTree, data: Points, scale: Array, key: Key[Array, ""]) -> Key[Array, ""]:
         def inertia_of(key: Key[Array, ""]) -> Array:
-            seeds, theta = prepare(params, data, key)
+            seeds, theta = prepare(params, data, scale, key)
             run = partial(iterate, step, steps=steps, diff=diff, tol=tol)
             return _inertia(run(seeds, theta), theta)
 
@@ -107,16 +111,16 @@ def means_clusterer(
         return keys[jnp.argmin(jax.vmap(inertia_of)(keys))]
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
-        data, shift = _prepare_points(batch, clusters)
-        key = best_key(params, data, key) if restarts > 1 else key
-        seeds, theta = prepare(params, data, key)
+        data, shift, scale = _prepare_points(batch, clusters)
+        key = best_key(params, data, scale, key) if restarts > 1 else key
+        seeds, theta = prepare(params, data, scale, key)
         centers = iterate(step, seeds, theta, steps=steps, diff=diff, tol=tol)
         return Centers(
-            centers + shift,
+            centers * scale + shift,
             theta.log_prior,
-            theta.beta,
-            _inertia(centers, theta),
-            residual(step, centers, theta),
+            theta.beta / scale**2,
+            _inertia(centers, theta) * scale**2,
+            residual(step, centers, theta) * scale,
         )
 
     def assign(params: PyTree, state: Centers, inputs: Float[Array, "N D"]) -> Assignment:
@@ -155,11 +159,12 @@ def slots_in_use(clusters: int, used: Int[Array, ""] | None) -> Bool[Array, " K"
     return jnp.arange(clusters) < (clusters if used is None else used)
 
 
-def _prepare_points(batch: Batch, clusters: int) -> tuple[Points, Float[Array, " D"]]:
-    """The points as the map's theta, moved to their mean, and the mean.
+def _prepare_points(batch: Batch, clusters: int) -> tuple[Points, Float[Array, " D"], Float[Array, ""]]:
+    """The points as the map's theta, moved by their mean and scaled; the mean and the scale.
 
-    Moving saves float32 digits. The result moves along with the points, so that the derivative
-    to the mean is exactly zero and need not be traced.
+    Moving saves float32 digits, and scaling keeps squares and their derivatives in its range; a
+    power of two costs no digit. The result moves and scales along with the points, so that its
+    derivative to either is exactly zero and need not be traced.
     """
     x = as_float(batch.inputs)
     weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
@@ -167,7 +172,12 @@ def _prepare_points(batch: Batch, clusters: int) -> tuple[Points, Float[Array, "
     shift = lax.stop_gradient(weighted_mean(x, weights))
     used = slots_in_use(clusters, batch.clusters)
     log_prior = jnp.where(used, 0, jnp.asarray(EMPTY, x.dtype))
-    return Points(x - shift, weights, batch.targets, log_prior, jnp.ones((), x.dtype)), shift
+    centered = jnp.where(weights[:, None] > 0, x - shift, 0)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(centered)))
+    _, exponent = jnp.frexp(jnp.where(largest > SMALLEST, largest, 1))
+    scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
+    data = Points(centered / scale, weights, batch.targets, log_prior, jnp.ones((), x.dtype))
+    return data, shift, scale
 
 
 def _with_class_means(seeds: Float[Array, "K D"], data: Points) -> Float[Array, "K D"]:

@@ -53,7 +53,8 @@ def soft_kmeans(
             independent of the points' scale.
         sharpness: the numerator of the automatic inverse temperature; no unit.
         diff: differentiation rule; `unroll()` unless given.
-        tol: stop once no centre moves by more than this, in units of the points.
+        tol: stop once no centre moves by more than this, relative to the largest coordinate of the
+            points, from their mean; not under `unroll`.
         seeding: where centres start.
         restarts: seedings tried; the one that ends with the least inertia is kept.
         learn: ("temperature",) makes the temperature a parameter, stored as its logarithm.
@@ -84,10 +85,10 @@ def soft_kmeans(
         return {"temperature": -jnp.log(jnp.asarray(start, float))} if learn else {}
 
     def beta(
-        params: PyTree, to_seeds: Float[Array, "N K"], x: Float[Array, "N D"], weights: Array
+        params: PyTree, to_seeds: Float[Array, "N K"], x: Float[Array, "N D"], weights: Array, scale: Array
     ) -> Float[Array, ""]:
         value = jnp.exp(-params["temperature"]) if learn else start
-        return value / _spread(to_seeds, x, weights) if automatic else jnp.asarray(value, x.dtype)
+        return value / _spread(to_seeds, x, weights) if automatic else value * scale**2
 
     return means_clusterer(
         init,

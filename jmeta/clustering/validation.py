@@ -10,6 +10,9 @@ import numpy as np
 from ..records import InputError
 
 
+LARGEST = 1e18
+
+
 def check_counts(algorithm: str, *, clusters: int, steps: int, restarts: int) -> None:
     """Refuse counts that mean nothing."""
     for name, value, least in (("clusters", clusters, 1), ("steps", steps, 0), ("restarts", restarts, 1)):
@@ -30,9 +33,13 @@ def check_points(points: Any, weights: Any) -> None:
             f"weights have shape {np.shape(weights)} for {len(points)} points; give one per point."
         )
     if not isinstance(points, jax.core.Tracer):
-        bad = int(np.sum(~np.isfinite(np.asarray(points, np.float64)).all(1)))
-        if bad:
+        values = np.asarray(points, np.float64)
+        if bad := int(np.sum(~np.isfinite(values).all(1))):
             raise InputError(f"{bad} of {len(points)} points hold NaN or infinity; remove or impute them.")
+        if np.abs(values).max() > LARGEST:
+            raise InputError(
+                f"points reach {np.abs(values).max():.1e}, whose square overflows; rescale them."
+            )
     if weights is not None and not isinstance(weights, jax.core.Tracer):
         values = np.asarray(weights, np.float64)
         if not np.all(np.isfinite(values) & (values >= 0)):

@@ -1,6 +1,6 @@
 """Networks behind the `Model` record; the one place that imports flax."""
 
-from .conv4 import conv4
+from .convnet import conv4, convnet
 from .mlp import mlp
 
-__all__ = ["conv4", "mlp"]
+__all__ = ["conv4", "convnet", "mlp"]

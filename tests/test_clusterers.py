@@ -1,0 +1,239 @@
+"""What every clusterer promises, whatever its algorithm."""
+
+import functools
+
+import hypothesis
+import hypothesis.extra.numpy
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from algorithms import CLUSTERERS
+
+import jmeta as jm
+
+K, N, D = 3, 12, 2
+TRUTH = np.repeat(np.arange(K), N // K)
+
+
+def blobs(seed=0, spread=0.1):
+    """Three blobs far apart, of four points each."""
+    noise = np.random.default_rng(seed).normal(size=(N, D)) * spread
+    return (np.array([[0, 0], [10, 0], [0, 10]])[TRUTH] + noise).astype(np.float32)
+
+
+@functools.cache
+def made(name, clusters=K):
+    return CLUSTERERS[name](clusters)
+
+
+@functools.cache
+def compiled(name):
+    """Fit and assign, compiled once for every test of a clusterer."""
+    clusterer = made(name)
+
+    @jax.jit
+    def run(points, weights, clusters, key):
+        params = clusterer.init(key)
+        state = clusterer.fit(params, jm.Batch(points, None, weights, clusters), key)
+        return state, clusterer.assign(params, state, points)
+
+    return run
+
+
+@pytest.fixture(params=list(CLUSTERERS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def run(name):
+    """Points, and some of weights, clusters and key -> state and assignment."""
+
+    def call(points, weights=None, clusters=K, key=0):
+        weights = np.ones(len(points), np.float32) if weights is None else weights
+        return compiled(name)(points, weights, np.int32(clusters), jax.random.key(key))
+
+    return call
+
+
+def labels(assignment):
+    return np.asarray(assignment.log_probs.argmax(-1))
+
+
+def test_separated_clusters_are_found(run):
+    assignment = run(blobs())[1]
+    assert jm.adjusted_rand_index(labels(assignment), TRUTH) == 1
+    np.testing.assert_allclose(jax.nn.logsumexp(assignment.log_probs, -1), 0, atol=1e-5)
+    np.testing.assert_array_equal(assignment.noise, 0)
+    assert assignment.log_probs.shape == (N, K)
+
+
+def test_equal_keys_give_equal_results(run):
+    again = [run(blobs(spread=3.0), key=5) for _ in range(2)]
+    jax.tree.map(np.testing.assert_array_equal, *again)
+
+
+def test_points_of_weight_zero_have_no_influence(run):
+    weights = np.ones(N, np.float32)
+    weights[[0, 4]] = 0
+    lost, garbage = blobs(), blobs()
+    garbage[[0, 4]] = [[np.nan, np.inf], [1e20, -1e20]]
+    states = [run(points, weights)[0] for points in (lost, garbage)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_unused_slots_stay_empty(run):
+    points = blobs()[: 2 * N // K]
+    padded = np.concatenate([points, np.zeros((N - len(points), D), np.float32)])
+    weights = (np.arange(N) < len(points)).astype(np.float32)
+    assignment = run(padded, weights, clusters=2)[1]
+    assert np.all(np.exp(assignment.log_probs[:, 2:]) == 0)
+    assert jm.adjusted_rand_index(labels(assignment), TRUTH, weights) == 1
+
+
+def test_partition_does_not_depend_on_order_place_or_scale(run):
+    points = blobs()
+    order = np.random.default_rng(1).permutation(N)
+    for changed in (points[order], points[order] + 100, points[order] * 3):
+        assert jm.adjusted_rand_index(labels(run(changed)[1]), TRUTH[order]) == 1
+
+
+def test_batches_of_tasks_are_vmapped(name):
+    points = jnp.stack([blobs(0), blobs(1)])
+    weights = jnp.stack([jnp.ones(N), jnp.arange(N) < 8])
+    used, keys = jnp.array([3, 2]), jax.random.split(jax.random.key(0), 2)
+    together = jax.jit(jax.vmap(compiled(name)))(points, weights, used, keys)
+    alone = [compiled(name)(*task) for task in zip(points, weights, used, keys, strict=True)]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3), together, expected)
+
+
+def test_unseen_points_join_the_nearest_cluster(name):
+    clusterer = made(name)
+    params = clusterer.init(jax.random.key(0))
+    state, assignment = compiled(name)(blobs(), np.ones(N, np.float32), np.int32(K), jax.random.key(0))
+    unseen = clusterer.assign(params, state, jnp.asarray(blobs(seed=7)[::4]))
+    np.testing.assert_array_equal(labels(unseen), labels(assignment)[::4])
+
+
+@functools.cache
+def compiled_gradient(name):
+    clusterer = made(name)
+
+    def scalar(points, weights, key):
+        params = clusterer.init(key)
+        state = clusterer.fit(params, jm.Batch(points, None, weights), key)
+        log_probs = clusterer.assign(params, state, points).log_probs
+        return jnp.sum(jnp.exp(log_probs) ** 2) + jnp.sum(state.centers**2)
+
+    return jax.jit(jax.grad(scalar))
+
+
+DEGENERATE = {
+    "all_equal": np.ones((N, D), np.float32),
+    "constant_feature": np.stack([np.arange(N), np.zeros(N)], 1).astype(np.float32),
+    "fewer_distinct_points_than_clusters": np.repeat([[0.0, 0], [1, 1]], N // 2, 0).astype(np.float32),
+    "tiny": blobs() * 1e-15,
+    "vanishing": blobs() * 1e-30,
+    "huge": blobs() * 1e15,
+    "far_from_origin": blobs() + 1e4,
+}
+
+
+@pytest.mark.parametrize("case", list(DEGENERATE))
+@pytest.mark.parametrize("weights", [np.ones(N), np.eye(N)[0], np.zeros(N)], ids=["full", "one", "none"])
+def test_degenerate_points_never_give_nan(name, run, case, weights):
+    points, weights = DEGENERATE[case], weights.astype(np.float32)
+    for leaf in jax.tree.leaves(run(points, weights)):
+        assert np.all(np.isfinite(leaf))
+    assert np.all(np.isfinite(compiled_gradient(name)(points, weights, jax.random.key(0))))
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    points=hypothesis.extra.numpy.arrays(
+        np.float32, (N, D), elements=st.floats(-100, 100, width=32, allow_subnormal=False)
+    ),
+    seed=st.integers(0, 2**31 - 1),
+)
+@pytest.mark.parametrize("name", ["soft_kmeans", "kmeans"])
+def test_any_points_give_probabilities_and_centers_among_them(name, points, seed):
+    state, assignment = compiled(name)(points, np.ones(N, np.float32), np.int32(K), jax.random.key(seed))
+    np.testing.assert_allclose(np.exp(assignment.log_probs).sum(-1), 1, atol=1e-4)
+    slack = 1e-3 * (1 + np.abs(points).max())
+    assert np.all(state.centers >= points.min(0) - slack)
+    assert np.all(state.centers <= points.max(0) + slack)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, bool, np.float16, np.float64, jnp.bfloat16])
+def test_the_door_takes_any_real_type(name, kind):
+    points = np.abs(blobs()).astype(kind)
+    assignment = jm.cluster(made(name, 2), points, key=jax.random.key(0))
+    assert assignment.log_probs.dtype == jnp.float32
+    assert np.all(np.isfinite(assignment.log_probs))
+
+
+def test_one_point_is_one_cluster(name):
+    assignment = jm.cluster(made(name, 1), np.array([[3.0, 4.0]]), key=jax.random.key(0))
+    np.testing.assert_allclose(assignment.log_probs, 0, atol=1e-6)
+
+
+def test_the_door_traces_once_per_shape():
+    traces = []
+
+    def counted(points, weights, clusters, key):
+        traces.append(1)
+        return jm.random_points(points, weights, clusters, key)
+
+    clusterer = jm.soft_kmeans(K, seeding=counted)
+    jm.cluster(clusterer, blobs(), key=jax.random.key(0))
+    first = len(traces)
+    for seed in range(3):
+        jm.cluster(clusterer, blobs(seed), key=jax.random.key(seed))
+    assert len(traces) == first
+    jm.cluster(clusterer, blobs()[:10], key=jax.random.key(0))
+    assert len(traces) > first
+
+
+REFUSED = {
+    "NaN": (dict(points=np.full((5, 2), np.nan)), "5 of 5 points hold NaN or infinity"),
+    "infinite": (dict(points=np.array([[0.0], [np.inf], [1], [2]])), "1 of 4 points"),
+    "too few": (dict(points=np.zeros((2, 2))), "2 points cannot form 3 clusters"),
+    "one point": (dict(points=np.zeros((1, 2))), "1 points cannot form 3 clusters"),
+    "no rows": (dict(points=np.zeros((0, 2))), "nothing to cluster"),
+    "no columns": (dict(points=np.zeros((4, 0))), "nothing to cluster"),
+    "a vector": (dict(points=np.zeros(4)), r"give a table \[points, features\]"),
+    "a cube": (dict(points=np.zeros((4, 2, 2))), "give a table"),
+    "complex": (dict(points=np.zeros((4, 2), complex)), "give real numbers"),
+    "text": (dict(points=np.array([["a"], ["b"], ["c"]])), "give real numbers"),
+    "zero weights": (dict(points=np.zeros((4, 2)), weights=np.zeros(4)), "all weights are zero"),
+    "huge": (dict(points=np.eye(4) * 1e25), "rescale them"),
+    "few weights": (dict(points=np.eye(4), weights=np.array([1.0, 1, 0, 0])), "2 points cannot form 3"),
+    "negative weights": (dict(points=np.eye(4), weights=np.array([1.0, -1, 1, 1])), "not negative"),
+    "NaN weights": (dict(points=np.eye(4), weights=np.array([1.0, np.nan, 1, 1])), "finite"),
+    "short weights": (dict(points=np.eye(4), weights=np.ones(3)), "give one per point"),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_the_door_refuses_with_one_sentence(case):
+    arguments, message = REFUSED[case]
+    with pytest.raises(jm.InputError, match=message):
+        jm.cluster(jm.soft_kmeans(K), key=jax.random.key(0), **arguments)
+
+
+@pytest.mark.parametrize("make", [jm.soft_kmeans, jm.kmeans])
+@pytest.mark.parametrize("options", [{"clusters": 0}, {"clusters": 2.5}, {"steps": -1}, {"restarts": 0}])
+def test_numbers_out_of_range_are_refused(make, options):
+    with pytest.raises(jm.InputError, match="give a whole number"):
+        make(**{"clusters": 2, **options})
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.inf, "hot"])
+def test_temperatures_out_of_range_are_refused(value):
+    with pytest.raises(jm.InputError, match="inverse temperature"):
+        jm.soft_kmeans(2, inverse_temperature=value)
+    with pytest.raises(jm.InputError, match="cannot learn"):
+        jm.soft_kmeans(2, learn=("metric",))
