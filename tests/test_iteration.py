@@ -36,7 +36,9 @@ def inputs():
 
 
 def outcome(step, diff, steps=100, tol=None):
-    def scalar(theta, values=start()[0]):
+    begin = start()[0]
+
+    def scalar(theta, values=begin):
         x, _ = jm.iterate(step, (values, jnp.array(0)), theta, steps=steps, diff=diff, tol=tol)
         return jnp.sum(jnp.sin(x) * jnp.arange(1.0, 4.0))
 

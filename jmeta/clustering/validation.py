@@ -9,7 +9,6 @@ import numpy as np
 
 from ..records import InputError
 
-
 LARGEST = 1e18
 
 
