@@ -246,8 +246,6 @@ def _at_solution(solve: LinearSolve) -> Diff:
     """The rule dx = solve(I - J, (d step / d theta) dtheta), with all derivatives at the solution."""
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
-        last = steps - 1
-
         @jax.custom_jvp
         def solution(x0: PyTree, theta: PyTree) -> PyTree:
             return _run(step, x0, theta, steps, tol)
@@ -255,6 +253,7 @@ def _at_solution(solve: LinearSolve) -> Diff:
         @solution.defjvp
         def tangent(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
             x, theta = solution(*primals), primals[1]
+            last = jnp.asarray(steps - 1)
             _, moved = jax.jvp(lambda theta: step(x, theta, last), (theta,), (tangents[1],))
 
             def next_leaves(leaves: list[Array]) -> list[Array]:
@@ -272,6 +271,6 @@ def _at_solution(solve: LinearSolve) -> Diff:
     return rule
 
 
-def _tangent(primal: Array, dot: Array) -> Array:
+def _tangent(primal: Array, dot: Array) -> Array | np.ndarray:
     """`dot` where the primal has a derivative, else the empty tangent that jax expects."""
     return dot if is_inexact(primal) else np.zeros(jnp.shape(primal), jax.dtypes.float0)

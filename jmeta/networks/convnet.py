@@ -100,8 +100,9 @@ class _Convnet(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         height, breadth, channels = shape
-        self.norm, self.linear, self.blocks = norm, linear, nnx.List([])
-        self.pooled = []
+        self.norm, self.linear = norm, linear
+        self.blocks: nnx.List[_Block] = nnx.List([])
+        self.pooled: list[bool] = []
         for place, width in enumerate(widths):
             self.blocks.append(_Block(channels, width, rngs))
             self.pooled.append(place < pools and min(height, breadth) > 1)

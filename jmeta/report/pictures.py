@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..records import InputError
 
-_COLORS = matplotlib.colormaps["tab10"].colors
+_COLORS = matplotlib.color_sequences["tab10"]
 
 
 def learning_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> Figure:
@@ -59,14 +59,16 @@ def task_clusters(
     for place, (title, (embedded, found)) in enumerate(views.items(), 1):
         axes = figure.add_subplot(1, len(views), place, title=title, xticks=[], yticks=[])
         flat = _principal(embedded)
-        axes.scatter(*flat.T, s=0)
-        for image, position, label in zip(images, flat, _named(found, truth), strict=True):
-            _thumbnail(axes, image, position, _COLORS[label % len(_COLORS)])
+        axes.scatter(flat[:, 0], flat[:, 1], s=0)
+        for image, (x, y), label in zip(images, flat, _named(found, truth), strict=True):
+            _thumbnail(axes, image, (x, y), _COLORS[label % len(_COLORS)])
         axes.margins(0.12)
     return figure
 
 
-def _thumbnail(axes: matplotlib.axes.Axes, image: np.ndarray, position: np.ndarray, color: tuple) -> None:
+def _thumbnail(
+    axes: matplotlib.axes.Axes, image: np.ndarray, position: tuple[float, float], color: tuple
+) -> None:
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     shown = image[..., 0] if image.shape[-1] == 1 else image

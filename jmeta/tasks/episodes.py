@@ -24,7 +24,7 @@ class ClassImages(NamedTuple):
         source: where they come from, in words.
     """
 
-    examples: Num[Array, "C M ..."]
+    examples: Num[np.ndarray, "C M ..."]
     counts: Int[np.ndarray, " C"]
     names: tuple[str, ...]
     source: str
@@ -37,7 +37,7 @@ class ClassImages(NamedTuple):
 
 
 def episodes(
-    examples: ClassImages | Num[Array, "C M ..."],
+    examples: ClassImages | Num[Array | np.ndarray, "C M ..."],
     *,
     ways: int,
     shots: int,
@@ -69,10 +69,9 @@ def episodes(
     >>> task.support.inputs.shape, task.query.targets.shape
     ((5, 28, 28, 1), (75,))
     """
-    if isinstance(examples, ClassImages):
-        data, counts = examples.examples, examples.counts
-    else:
-        data, counts = examples, np.full(len(examples), examples.shape[1])
+    if not isinstance(examples, ClassImages):
+        examples = _equal_classes(np.asarray(examples))
+    data, counts = examples.examples, examples.counts
     turns = 4 if rotations else 1
     _check(data.shape, counts, turns, ways=ways, shots=shots, queries=queries)
     draw = partial(_draw, ways=ways, shots=shots, queries=queries, labelled=labelled, turns=turns)
@@ -114,6 +113,13 @@ def _draw(
     )
 
 
+def _equal_classes(examples: Num[np.ndarray, "C M ..."]) -> ClassImages:
+    if examples.ndim < 3:
+        raise InputError(f"examples have shape {examples.shape}; give [classes, examples, ...].")
+    classes, count = examples.shape[:2]
+    return ClassImages(examples, np.full(classes, count), tuple(map(str, range(classes))), "an array")
+
+
 def _scaled(images: Array) -> Float[Array, "..."]:
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
@@ -134,8 +140,6 @@ def _flat(drawn: Float[Array, "W S ..."]) -> tuple[Float[Array, "N ..."], Int[Ar
 def _check(
     shape: tuple[int, ...], counts: np.ndarray, turns: int, *, ways: int, shots: int, queries: int
 ) -> None:
-    if len(shape) < 3:
-        raise InputError(f"examples have shape {shape}; give [classes, examples, ...].")
     if ways < 1 or shots < 1 or queries < 0:
         raise InputError(
             f"{ways} ways, {shots} shots and {queries} queries make no task; "

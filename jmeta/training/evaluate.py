@@ -23,6 +23,7 @@ from ..metrics import (
 )
 from ..records import InputError, Learner, Metrics, Sampler, Task
 from ..trees import weights_or_ones
+from .objectives import query_targets, support_labels
 
 Score = Callable[[Learner, PyTree, Task], Metrics]
 
@@ -92,7 +93,7 @@ def clustering_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
     Returns "accuracy" after matching, "ari", "nmi"; and where there are queries "query_accuracy",
     the accuracy of their assignment when each cluster is named by the support's matching.
     """
-    hidden, truth = task.support._replace(targets=None), task.truth
+    hidden, truth = task.support._replace(targets=None), support_labels(task)
     fast = learner.adapt(meta, hidden, task.key)
     log_probs = learner.predict(fast, hidden.inputs, hidden.weights)
     slots = log_probs.shape[-1]
@@ -105,9 +106,10 @@ def clustering_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
     if not task.query.inputs.shape[0]:
         return agreement
     asked = learner.predict(fast, task.query.inputs, task.query.weights)
-    one_hots = (jax.nn.one_hot(labels, slots, dtype=asked.dtype) for labels in (truth, found))
-    named = asked[:, best_matching(contingency(*one_hots, weights_or_ones(hidden.inputs, hidden.weights)))]
-    accuracy = cross_entropy(named, task.query.targets, task.query.weights)[1]["accuracy"]
+    classes, clusters = (jax.nn.one_hot(labels, slots, dtype=asked.dtype) for labels in (truth, found))
+    shared = contingency(classes, clusters, weights_or_ones(hidden.inputs, hidden.weights))
+    named = asked[:, best_matching(shared)]
+    accuracy = cross_entropy(named, query_targets(task), task.query.weights)[1]["accuracy"]
     return agreement | {"query_accuracy": accuracy}
 
 
@@ -115,8 +117,9 @@ def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
     """On the query: "accuracy" where targets are labels, "mse" where they are values."""
     fast = learner.adapt(meta, task.support, task.key)
     outputs = learner.predict(fast, task.query.inputs, task.query.weights)
-    labels = jnp.issubdtype(task.query.targets.dtype, jnp.integer)
-    return (cross_entropy if labels else squared_error)(outputs, task.query.targets, task.query.weights)[1]
+    targets = query_targets(task)
+    loss = cross_entropy if jnp.issubdtype(targets.dtype, jnp.integer) else squared_error
+    return loss(outputs, targets, task.query.weights)[1]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from ..losses import cross_entropy
 from ..records import Batch, InputError, Learner, Loss, Metrics, Task, TaskLoss
@@ -26,7 +26,7 @@ def query_loss(learner: Learner, loss: Loss) -> TaskLoss:
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         fast = learner.adapt(meta, task.support, task.key)
-        return _asked(learner, loss, fast, task.query)
+        return _asked(learner, loss, fast, task.query, query_targets(task))
 
     return task_loss
 
@@ -61,9 +61,9 @@ def prototype_loss(learner: Learner) -> TaskLoss:
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         if not task.query.inputs.shape[0]:
             raise InputError("the prototype loss needs query points; sample tasks with queries >= 1.")
-        shown = task.support._replace(targets=_truth(task))
+        shown = task.support._replace(targets=support_labels(task))
         fast = learner.adapt(meta, shown, task.key)
-        return _prefixed("prototype", _asked(learner, cross_entropy, fast, task.query))
+        return _prefixed("prototype", _asked(learner, cross_entropy, fast, task.query, query_targets(task)))
 
     return task_loss
 
@@ -79,8 +79,7 @@ def clustering_loss(learner: Learner, loss: Loss) -> TaskLoss:
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         hidden = task.support._replace(targets=None)
         fast = learner.adapt(meta, hidden, task.key)
-        asked = hidden._replace(targets=_truth(task))
-        return _prefixed("clustering", _asked(learner, loss, fast, asked))
+        return _prefixed("clustering", _asked(learner, loss, fast, hidden, support_labels(task)))
 
     return task_loss
 
@@ -104,17 +103,23 @@ def total(*losses: TaskLoss, weights: Sequence[float] | None = None) -> TaskLoss
     return task_loss
 
 
-def _asked(learner: Learner, loss: Loss, fast: PyTree, batch: Batch) -> tuple[Array, Metrics]:
-    outputs = learner.predict(fast, batch.inputs, batch.weights)
-    return loss(outputs, batch.targets, batch.weights)
-
-
-def _truth(task: Task) -> Array:
-    """The labels of the support, hidden or shown."""
-    truth = task.support.targets if task.truth is None else task.truth
-    if truth is None:
+def support_labels(task: Task) -> Int[Array, " N"]:
+    """The labels of the support, hidden or shown; for losses and metrics alone."""
+    labels = task.support.targets if task.truth is None else task.truth
+    if labels is None:
         raise InputError("the task has no labels at all, neither shown nor hidden; nothing to learn from.")
-    return truth
+    return labels
+
+
+def query_targets(task: Task) -> Shaped[Array, "N ..."]:
+    """What the query's points should be."""
+    if task.query.targets is None:
+        raise InputError("the query has no targets to compare with; use tasks whose query has some.")
+    return task.query.targets
+
+
+def _asked(learner: Learner, loss: Loss, fast: PyTree, batch: Batch, targets: Array) -> tuple[Array, Metrics]:
+    return loss(learner.predict(fast, batch.inputs, batch.weights), targets, batch.weights)
 
 
 def _prefixed(name: str, found: tuple[Array, Metrics]) -> tuple[Array, Metrics]:
