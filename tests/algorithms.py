@@ -30,3 +30,6 @@ LEARNERS = {
     "centroids_hard": lambda: jm.centroids(_net(), jm.kmeans(3, steps=5)),
 }
 """name -> a learner of tasks with 2 features and 3 classes."""
+
+PIECEWISE_CONSTANT = {"centroids_hard"}
+"""Learners whose outputs jump: their derivative is zero wherever there is one."""

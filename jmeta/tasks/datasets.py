@@ -56,6 +56,10 @@ def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = 
     folder = data_dir or os.environ.get("JMETA_DATA_DIR")
     path = Path(folder) / f"{_FILES[name]}.npz" if folder else None
     found = _from_file(name, path) if path and path.exists() else _from_tfds(name, folder)
+    if len(found.names) != (count := len(splits.classes(name, "all"))):
+        raise InputError(
+            f"{found.source} holds {len(found.names)} classes; it is not {name}, which has {count}."
+        )
     return found.classes(chosen)
 
 
@@ -131,7 +135,7 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> ClassImages:
     read = _omniglot_ink if name == "omniglot" else np.asarray
     try:
         pairs = [(read(row["image"]), int(row["label"])) for part in parts for row in part]
-    except (TypeError, *_DAMAGE) as error:  # a truncated array_record is a bare TypeError
+    except (RuntimeError, TypeError, *_DAMAGE) as error:  # array_record has no error of its own
         raise InputError(
             f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
         ) from error

@@ -1,0 +1,41 @@
+# Every target does its own set-up, on a machine that has Python >= 3.11 and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test faults quick docs check clean
+
+demo: .venv/demo
+	$(BIN)/python -m experiments.few_shot_clustering
+
+test: .venv/test
+	$(BIN)/pytest
+
+faults: .venv/test
+	$(BIN)/pytest -m faults
+
+quick: .venv/test
+	for file in $$(grep -l 'harness.run' experiments/*.py experiments/*/*.py 2>/dev/null | grep -v harness.py); do \
+	  module=$$(echo $${file%.py} | tr / .); \
+	  echo "== $$module"; \
+	  $(BIN)/python -m $$module --preset quick --out runs/quick/$$module || exit 1; \
+	done
+
+docs: .venv/docs
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build
+
+check: .venv/test
+	$(BIN)/pre-commit run --all-files
+
+clean:
+	rm -rf .venv runs build dist docs/_build
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/test .venv/docs: .venv/%: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	touch $@

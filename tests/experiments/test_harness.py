@@ -1,0 +1,114 @@
+"""The command line of experiments: presets, the summary, and one sentence for bad input."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+
+from experiments import few_shot_clustering, harness, sinusoid
+from jmeta.metrics import Interval
+from jmeta.records import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(harness.Options):
+    """Options of a test."""
+
+    size: int = 1
+    """A size."""
+
+
+PRESETS = {"quick": Config(preset="quick", size=2), "cpu": Config(), "gpu": Config(preset="gpu", size=3)}
+
+
+def call(monkeypatch, tmp_path, experiment, *arguments):
+    monkeypatch.setattr(sys, "argv", ["NAME", "--out", str(tmp_path / "out"), *arguments])
+    harness.run(experiment, PRESETS)
+    return json.loads((tmp_path / "out" / "summary.json").read_text())
+
+
+def measure(config):
+    return {
+        "accuracy/a": Interval(0.5, 0.1, 10),
+        "accuracy/alone": Interval(float(config.size), float("inf"), 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "preset", "size"),
+    [
+        ([], "cpu", 1),
+        (["--preset", "quick"], "quick", 2),
+        (["--preset=gpu"], "gpu", 3),
+        (["--size", "7", "--preset", "quick"], "quick", 7),
+    ],
+)
+def test_a_summary_tells_what_was_run(monkeypatch, tmp_path, arguments, preset, size):
+    summary = call(monkeypatch, tmp_path, measure, *arguments)
+    assert summary["preset"] == preset
+    assert summary["config"]["size"] == size
+    assert summary["metrics"]["accuracy/a"] == {"mean": 0.5, "ci95": 0.1, "n": 10}
+    assert summary["metrics"]["accuracy/alone"] == {"mean": size, "ci95": None, "n": 1}
+    assert summary["experiment"] == "test_harness"
+    assert summary["seed"] == 0
+    assert {"jax", "python", "jmeta"} <= set(summary["versions"])
+    assert summary["device"]["count"] >= 1
+    assert summary["wall_s"] >= 0
+    assert all(word in summary["command"] for word in arguments)
+
+
+def failing(error):
+    def experiment(config):
+        raise error
+
+    return experiment
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("experiment", "arguments", "code", "message"),
+    [
+        (failing(InputError("this is wrong; do that.")), [], 2, "error: this is wrong; do that."),
+        (failing(KeyboardInterrupt()), [], 130, "interrupted"),
+        (measure, ["--preset", "huge"], 2, "huge"),
+        (measure, ["--size", "many"], 2, "size"),
+        (measure, ["--colour", "red"], 2, "colour"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(
+    monkeypatch, tmp_path, capfd, experiment, arguments, code, message
+):
+    with pytest.raises(SystemExit) as left:
+        call(monkeypatch, tmp_path, experiment, *arguments)
+    assert left.value.code == code
+    printed = capfd.readouterr()
+    assert message in printed.err + printed.out
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.faults
+def test_an_output_that_is_a_file_is_refused_and_left_alone(monkeypatch, tmp_path, capfd):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(SystemExit) as left:
+        call(monkeypatch, tmp_path, measure)
+    assert left.value.code == 2
+    assert "error:" in capfd.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("module", [few_shot_clustering, sinusoid])
+def test_every_experiment_has_the_three_presets_and_says_how_to_run_it(module):
+    assert {name: config.preset for name, config in module.PRESETS.items()} == {
+        name: name for name in ("quick", "cpu", "gpu")
+    }
+    assert f"python -m {module.__name__}" in module.__doc__
+
+
+def test_the_sinusoid_experiment_names_its_metrics(tmp_path):
+    config = dataclasses.replace(sinusoid.PRESETS["quick"], out=tmp_path, test_steps=(0, 1), hidden=8)
+    metrics = sinusoid.experiment(config)
+    assert list(metrics) == [f"mse/{m}/{s}" for m in ("maml", "fomaml", "reptile") for s in (0, 1)]
+    assert all(found.n == 20 for found in metrics.values())
+    assert (tmp_path / "training_reptile.jsonl").exists()
+    assert (tmp_path / "learning_curves.png").exists()

@@ -1,0 +1,80 @@
+"""Agreement metrics equal scikit-learn's, under jit, with weights and padding."""
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from sklearn import metrics as reference
+
+import jmeta as jm
+
+
+def matched_by_scipy(truth, found):
+    table = reference.cluster.contingency_matrix(truth, found)
+    return table[scipy.optimize.linear_sum_assignment(-table)].sum() / len(truth)
+
+
+PAIRS = {
+    "accuracy": (jm.matched_accuracy, matched_by_scipy),
+    "ari": (jm.adjusted_rand_index, reference.adjusted_rand_score),
+    "nmi": (jm.normalized_mutual_information, reference.normalized_mutual_info_score),
+}
+SLOTS, N = 5, 20
+COMPILED = {name: jax.jit(ours, static_argnames="slots") for name, (ours, _) in PAIRS.items()}
+labels = st.lists(st.integers(0, SLOTS - 1), min_size=N, max_size=N).map(np.array)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(found=labels, truth=labels)
+def test_equal_to_the_reference(name, found, truth):
+    ours = COMPILED[name](found, truth, slots=SLOTS)
+    np.testing.assert_allclose(ours, PAIRS[name][1](truth, found), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(found=labels, truth=labels, kept=st.lists(st.booleans(), min_size=N, max_size=N))
+def test_weights_of_zero_and_hidden_truth_leave_points_out(name, found, truth, kept):
+    kept = np.array(kept)
+    hypothesis.assume(kept.any())
+    expected = PAIRS[name][1](truth[kept], found[kept])
+    masked = COMPILED[name](found, truth, kept.astype(np.float32), slots=SLOTS)
+    hidden = COMPILED[name](found, np.where(kept, truth, -1), slots=SLOTS)
+    np.testing.assert_allclose([masked, hidden], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_noise_is_one_more_cluster(name):
+    truth, found = np.array([0, 0, 0, 1, 1, 1]), np.array([-1, -1, 0, 1, 1, -1])
+    ours = COMPILED[name](found, truth, slots=2)
+    np.testing.assert_allclose(ours, PAIRS[name][1](truth, found), atol=1e-6)
+
+
+def test_float64_is_exact():
+    random = np.random.default_rng(0)
+    found, truth = random.integers(0, 4, 500), random.integers(0, 5, 500)
+    with jax.enable_x64(True):
+        for ours, expected in PAIRS.values():
+            np.testing.assert_allclose(ours(found, truth), expected(truth, found), atol=1e-13)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_bad_input_is_refused_with_one_sentence(name):
+    metric = PAIRS[name][0]
+    with pytest.raises(jm.InputError, match="two lists of one length"):
+        metric(jnp.zeros(3, int), jnp.zeros(4, int))
+    with pytest.raises(jm.InputError, match="pass slots="):
+        jax.jit(metric)(jnp.zeros(3, int), jnp.zeros(3, int))
+
+
+def test_batches_of_tasks_are_vmapped():
+    random = np.random.default_rng(1)
+    found, truth = random.integers(0, 3, (2, 4, 9))
+    for metric, expected in PAIRS.values():
+        together = jax.vmap(lambda f, t, metric=metric: metric(f, t, slots=3))(found, truth)
+        each = [expected(t, f) for f, t in zip(found, truth, strict=True)]
+        np.testing.assert_allclose(together, each, atol=1e-6)

@@ -1,0 +1,104 @@
+"""The layout of the house: who may import whom, how large a file may grow, how quick the face is."""
+
+import ast
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "jmeta"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+FLOORS = {
+    **dict.fromkeys(["records", "trees", "distances", "agreement"], 0),
+    **dict.fromkeys(["iteration", "losses", "metrics", "networks", "tasks"], 1),
+    **dict.fromkeys(["clustering", "training"], 2),
+    "learners": 3,
+    "selection": 4,
+    "rl": 5,
+    **dict.fromkeys(["estimators", "report", "cli"], 6),
+}
+ONLY_IN = {
+    "flax": "networks",
+    "tensorflow_datasets": "tasks/datasets.py",
+    "matplotlib": "report",
+    "orbax": "training/checkpoint.py",
+    "grain": "tasks",
+    "tyro": "cli.py",
+}
+"""Heavy packages, and the one place that may import each."""
+
+
+def room(path):
+    """The file or folder directly under the package that a source belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path):
+    """Every module that a file imports, in full."""
+    package = [*path.relative_to(ROOT).with_suffix("").parts][:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def names(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if p.parent != PACKAGE or p.stem != "__init__"], ids=names
+)
+def test_imports_come_from_a_lower_floor_or_the_same_room(path):
+    here = room(path)
+    for module in imports(path):
+        if module.startswith("jmeta."):
+            there = module.split(".")[1]
+            assert there in FLOORS, f"{names(path)} imports {module}, which has no floor"
+            assert there == here or FLOORS[there] < FLOORS[here], f"{names(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names)
+def test_heavy_packages_are_imported_in_one_place(path):
+    inside = path.relative_to(PACKAGE).as_posix()
+    for module in imports(path):
+        place = ONLY_IN.get(module.split(".")[0])
+        assert place is None or inside.startswith(place), f"{inside} imports {module}"
+
+
+def test_files_and_functions_keep_their_budget():
+    everything = [p for folder in ("jmeta", "experiments", "tests") for p in (ROOT / folder).rglob("*.py")]
+    assert not [names(p) for p in everything if len(p.read_text(encoding="utf-8").splitlines()) > 400]
+    assert statistics.median(len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES) <= 150
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert length <= 60, f"{names(path)}: {node.name} has {length} lines"
+
+
+def test_the_face_is_light_and_starts_no_device():
+    code = (
+        "import time; began = time.perf_counter(); import jmeta; took = time.perf_counter() - began\n"
+        "import sys; assert 'jax' not in sys.modules and 'flax' not in sys.modules\n"
+        "jmeta.iterate; from jax._src import xla_bridge\n"
+        "assert not xla_bridge.backends_are_initialized()\n"
+        "print(took)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert float(done.stdout) < 1.5
+
+
+def test_every_public_name_exists_and_is_documented():
+    import jmeta
+
+    for name in jmeta.__all__:
+        assert getattr(jmeta, name).__doc__, f"jmeta.{name} has no docstring"

@@ -1,0 +1,88 @@
+"""Evaluation: scores by hand, the same tasks for all learners, and labels that stay hidden."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+import jmeta as jm
+
+FOUND = jnp.array([1, 1, 0, 0, 2, 2])
+TRUTH = jnp.array([0, 0, 1, 2, 2, 2])
+
+
+def oracle(outputs):
+    """A learner that clusters by the first feature, which holds the answer."""
+
+    def adapt(meta, support, key):
+        assert support.targets is None or not outputs
+        return meta
+
+    def predict(fast, inputs, weights=None):
+        return jax.nn.log_softmax(10 * jax.nn.one_hot(inputs[:, 0].astype(int), 3))
+
+    return jm.Learner(lambda key: {}, adapt, predict)
+
+
+def task():
+    support = jm.Batch(FOUND[:, None].astype(float), None, jnp.ones(6))
+    query = jm.Batch(jnp.array([[1.0], [0], [2], [2]]), jnp.array([0, 1, 2, 0]), jnp.ones(4))
+    return jm.Task(support, query, TRUTH, jax.random.key(0))
+
+
+def test_clustering_scores_by_hand():
+    found = jm.clustering_score(oracle(True), {}, task())
+    np.testing.assert_allclose(found["accuracy"], 5 / 6, rtol=1e-6)
+    np.testing.assert_allclose(found["ari"], adjusted_rand_score(TRUTH, FOUND), rtol=1e-5)
+    np.testing.assert_allclose(found["nmi"], normalized_mutual_info_score(TRUTH, FOUND), rtol=1e-5)
+    np.testing.assert_allclose(found["query_accuracy"], 3 / 4, rtol=1e-6)
+
+
+def test_labels_shown_by_a_task_are_hidden_from_the_learner():
+    shown = task()._replace(support=task().support._replace(targets=TRUTH), truth=None)
+    assert jm.clustering_score(oracle(True), {}, shown)["accuracy"] == pytest.approx(5 / 6)
+
+
+def test_without_queries_the_partition_alone_is_scored():
+    empty = task()._replace(query=jm.Batch(jnp.zeros((0, 1)), jnp.zeros(0, int), jnp.ones(0)))
+    assert sorted(jm.clustering_score(oracle(True), {}, empty)) == ["accuracy", "ari", "nmi"]
+
+
+def test_query_scores_are_accuracy_of_labels_and_error_of_values():
+    labelled = task()._replace(support=task().support._replace(targets=TRUTH), truth=None)
+    assert jm.query_score(oracle(False), {}, labelled)["accuracy"] == 0.25
+    learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error, steps=2)
+    meta = learner.init(jax.random.key(0))
+    one = jm.sinusoid()(jax.random.key(1))
+    fast = learner.adapt(meta, one.support, one.key)
+    error = jnp.mean((learner.predict(fast, one.query.inputs) - one.query.targets) ** 2)
+    np.testing.assert_allclose(jm.query_score(learner, meta, one)["mse"], error, rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 100])
+def test_tasks_are_the_same_however_they_are_chunked(chunk):
+    learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
+    meta = learner.init(jax.random.key(0))
+    sample, key = jm.sinusoid(), jax.random.key(1)
+    found = jm.evaluate(learner, sample, meta, key, tasks=5, chunk=chunk).values["mse"]
+    keys = [jax.random.fold_in(key, place) for place in range(5)]
+    each = [jm.query_score(learner, meta, sample(key))["mse"] for key in keys]
+    np.testing.assert_allclose(found, each, rtol=1e-4)
+
+
+def test_a_hidden_support_is_scored_as_a_clustering():
+    sample = jm.episodes(
+        np.random.default_rng(0).normal(size=(3, 4, 2)), ways=2, shots=2, queries=1, labelled=False
+    )
+    learner = jm.centroids(jm.networks.mlp([2, 2]), jm.kmeans(2))
+    found = jm.evaluate(learner, sample, learner.init(jax.random.key(0)), jax.random.key(1), tasks=3)
+    assert sorted(found.values) == ["accuracy", "ari", "nmi", "query_accuracy"]
+    assert found.intervals()["ari"].n == 3
+    assert "accuracy" in str(found)
+
+
+def test_no_task_is_refused():
+    learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
+    with pytest.raises(jm.InputError, match="evaluate at least one"):
+        jm.evaluate(learner, jm.sinusoid(), {}, jax.random.key(0), tasks=0)

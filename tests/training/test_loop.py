@@ -1,0 +1,117 @@
+"""Training: the scan, the host's loop around it, its log, and resuming."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import jmeta as jm
+from jmeta.training.loop import draw_tasks
+
+KEY = jax.random.key(3)
+SAMPLE = jm.sinusoid(shots=4, queries=4)
+
+
+@functools.cache
+def parts():
+    learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
+    step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-2))
+    return learner, step
+
+
+def start(seed=0):
+    learner, step = parts()
+    return step.init(learner.init(jax.random.key(seed)))
+
+
+def loop(state=None, steps=6, **options):
+    state = start() if state is None else state
+    return jm.loop(parts()[1], SAMPLE, state, KEY, steps=steps, tasks=2, every=2, **options)
+
+
+def equal(x, y, **tolerance):
+    compare = functools.partial(np.testing.assert_allclose, **(tolerance or {"rtol": 0}))
+    jax.tree.map(compare, x, y)
+
+
+def test_tasks_are_numbered_by_step_and_place():
+    batch = draw_tasks(SAMPLE, KEY, 5, 3)
+    own = jax.random.fold_in(jax.random.fold_in(KEY, 5), 2)
+    np.testing.assert_allclose(batch.support.inputs[2], SAMPLE(own).support.inputs, rtol=1e-6)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit():
+    whole, _ = loop()
+    half, _ = loop(steps=4)
+    resumed, _ = loop(half, steps=2)
+    equal(resumed, whole)
+    assert whole.step == 6
+
+
+def test_the_loop_is_train():
+    trained = jm.train(parts()[1], SAMPLE, start(), KEY, steps=6, tasks=2)
+    equal(loop()[0], trained, rtol=1e-5)
+
+
+def test_the_callers_state_survives_the_loop():
+    state = start()
+    loop(state)
+    equal(state, start())
+
+
+def test_seeds_are_a_vmap():
+    keys = jax.random.split(KEY, 2)
+    states = jax.tree.map(lambda *leaves: np.stack(leaves), start(0), start(1))
+
+    def train(state, key):
+        return jm.train(parts()[1], SAMPLE, state, key, steps=3, tasks=2)
+
+    together = jax.vmap(train)(states, keys)
+    for seed in (0, 1):
+        alone = train(start(seed), keys[seed])
+        equal(jax.tree.map(lambda leaf, seed=seed: leaf[seed], together), alone, rtol=1e-4, atol=1e-6)
+
+
+def test_the_log_holds_means_since_the_row_before(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text("left by another run\n")
+    _, curve = jm.learning_curve(parts()[1], SAMPLE, start(), KEY, steps=5, tasks=2)
+    _, rows = loop(steps=5, log=path, evaluate=lambda meta: {"validation": 0.5, "bad": float("nan")})
+    logged = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [row["step"] for row in logged] == [2, 4, 5]
+    for row, part in zip(logged, (slice(0, 2), slice(2, 4), slice(4, 5)), strict=True):
+        np.testing.assert_allclose(row["loss"], np.mean(curve["loss"][part]), rtol=1e-4)
+        assert row["validation"] == 0.5
+        assert row["bad"] is None
+        assert row["seconds"] > 0
+
+
+def test_a_resumed_run_goes_on_writing_its_log(tmp_path):
+    path = tmp_path / "log.jsonl"
+    state, _ = loop(steps=2, log=path)
+    loop(state, steps=2, log=path)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
+
+
+def test_dispatches_of_one_length_are_traced_once():
+    traces = []
+
+    def counted(key):
+        traces.append(1)
+        return SAMPLE(key)
+
+    sampler = jax.tree_util.Partial(counted)
+    state, _ = jm.loop(parts()[1], sampler, start(), KEY, steps=2, tasks=2, every=1)
+    first = len(traces)
+    jm.loop(parts()[1], sampler, state, KEY, steps=8, tasks=2, every=1)
+    assert len(traces) == first
+
+
+def test_counts_that_mean_nothing_are_refused():
+    with pytest.raises(jm.InputError, match="empty batch"):
+        jm.train(parts()[1], SAMPLE, start(), KEY, steps=1, tasks=0)
+    with pytest.raises(jm.InputError, match="log every 1 step or more"):
+        jm.loop(parts()[1], SAMPLE, start(), KEY, steps=1, tasks=1, every=0)

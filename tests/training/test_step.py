@@ -1,0 +1,103 @@
+"""One meta-update: the mean gradient of the tasks that are whole, however they are chunked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jmeta as jm
+
+
+def loss(meta, task):
+    """A quadratic around each task's point; the logarithm turns it NaN below zero."""
+    value = jnp.sum((meta["w"] - task["x"]) ** 2) + 0 * jnp.log(task["good"])
+    return value, {"x": jnp.sum(task["x"])}
+
+
+def tasks(good=(1, 1, 1, 1)):
+    x = jnp.arange(8.0).reshape(4, 2)
+    return {"x": x, "good": jnp.asarray(good, jnp.float32)}
+
+
+META = {"w": jnp.array([1.0, -1.0])}
+
+
+def update(batch, **options):
+    step = jm.meta_step(loss, optax.sgd(0.5), **options)
+    return jax.jit(step.update)(step.init(META), batch)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2, 4])
+def test_an_update_is_the_mean_over_tasks(chunk):
+    state, metrics = update(tasks(), chunk=chunk)
+    x = np.arange(8.0).reshape(4, 2)
+    np.testing.assert_allclose(state.meta["w"], x.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], ((x - [1, -1]) ** 2).sum(1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["x"], x.sum(1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        metrics["gradient_norm"], np.linalg.norm(2 * (np.array([1, -1]) - x.mean(0))), rtol=1e-6
+    )
+    assert metrics["skipped"] == 0
+    assert state.step == 1
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2])
+def test_a_task_that_is_not_finite_is_left_out_and_counted(chunk):
+    state, metrics = update(tasks(good=(1, -1, 1, 0)), chunk=chunk)
+    kept = np.arange(8.0).reshape(4, 2)[[0, 2]]
+    np.testing.assert_allclose(state.meta["w"], kept.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], ((kept - [1, -1]) ** 2).sum(1).mean(), rtol=1e-6)
+    assert metrics["skipped"] == 2
+
+
+def test_if_no_task_is_finite_nothing_changes():
+    state, metrics = update(tasks(good=(-1, -1, -1, -1)))
+    np.testing.assert_array_equal(state.meta["w"], META["w"])
+    assert metrics["skipped"] == 4
+    assert state.step == 1
+    assert np.isfinite(metrics["loss"])
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    def steep(meta, task):
+        return jnp.sum(jnp.sqrt(meta["w"] - meta["w"])), {}
+
+    step = jm.meta_step(steep, optax.adam(0.1))
+    state, metrics = step.update(step.init(META), tasks())
+    np.testing.assert_array_equal(state.meta["w"], META["w"])
+    assert jax.tree.leaves(state.opt)[0] == 0
+    assert metrics["skipped"] == 4
+
+
+def test_a_bad_task_never_reaches_the_shared_backward_pass():
+    """A NaN in one task's forward pass makes NaN gradients of weights even at weight zero."""
+
+    def product(meta, task):
+        return jnp.sum(meta["w"] * task["x"] / task["good"]) * 1.0, {}
+
+    step = jm.meta_step(product, optax.sgd(1.0))
+    state, metrics = step.update(step.init(META), tasks(good=(1, 0, 1, 1)))
+    assert jnp.all(jnp.isfinite(state.meta["w"]))
+    assert metrics["skipped"] == 1
+
+
+def test_an_estimator_of_ones_own_is_used():
+    def constant(loss, meta, tasks, weights):
+        count = len(weights)
+        return {"w": jnp.ones(2) * count}, (jnp.zeros(count), {})
+
+    state, _ = update(tasks(), estimator=constant)
+    np.testing.assert_allclose(state.meta["w"], META["w"] - 0.5)
+
+
+@pytest.mark.parametrize("chunk", [0, 3, -1])
+def test_a_chunk_that_does_not_divide_is_refused(chunk):
+    with pytest.raises(jm.InputError, match="choose a divisor"):
+        update(tasks(), chunk=chunk)
+
+
+def test_an_empty_batch_is_refused():
+    for empty in ({}, jax.tree.map(lambda leaf: leaf[:0], tasks())):
+        with pytest.raises(jm.InputError, match="holds no task"):
+            update(empty)
