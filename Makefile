@@ -21,7 +21,7 @@ quick: .venv/test
 	done
 
 docs: .venv/docs
-	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build/html
 
 check: .venv/test
 	$(BIN)/pre-commit run --all-files

@@ -4,13 +4,15 @@ Soft k-means, EM, the MAML inner loop and its relatives are all an iterated map
 `x <- step(x, theta, i)`. They differ in the map, and in how the result x*(theta) is differentiated.
 The map is `step`; how it is differentiated is `diff`, one of the rules below or your own `Diff`:
 
-| rule                 | what it is                               | memory in steps | d/dx0 | d/dtheta |
-|----------------------|------------------------------------------|-----------------|-------|----------|
-| `unroll(remat)`      | back through every step                  | O(steps)        | yes   | yes      |
-| `truncate(last)`     | back through the last steps only         | O(last)         | no    | yes      |
-| `one_step()`         | one step at the solution (Jacobian-free) | O(1)            | no    | yes      |
-| `straight_through()` | identity Jacobian: first-order MAML      | O(1)            | yes   | no       |
-| `implicit(solve)`    | implicit function theorem                | O(1)            | no    | yes      |
+====================  ========================================  ===============  =====  ========
+rule                  what it is                                memory in steps  d/dx0  d/dtheta
+====================  ========================================  ===============  =====  ========
+`unroll(remat)`       back through every step                   O(steps)         yes    yes
+`truncate(last)`      back through the last steps only          O(last)          no     yes
+`one_step()`          one step at the solution (Jacobian-free)  O(1)             no     yes
+`straight_through()`  identity Jacobian: first-order MAML       O(1)             yes    no
+`implicit(solve)`     implicit function theorem                 O(1)             no     yes
+====================  ========================================  ===============  =====  ========
 
 With `remat` the memory of `unroll` is one carry per step. All rules may be differentiated again, in
 either mode. A step must take every differentiable input through `theta` and close over no array.
@@ -84,7 +86,7 @@ def trajectory(step: Step, x0: PyTree, theta: PyTree, *, steps: int) -> PyTree:
 
 
 def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[Array, ""]:
-    """How far one more step would move x: max |step(x, theta, i) - x|, never differentiated.
+    """How far one more step would move x: the largest change of a number, never differentiated.
 
     Zero at a fixed point. Every algorithm built on `iterate` reports it.
 

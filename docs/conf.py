@@ -1,0 +1,19 @@
+"""The documentation's settings: MyST pages whose code cells are executed, and the API by autodoc."""
+
+import jmeta
+
+project = "jmeta"
+author = "The jmeta authors"
+release = jmeta.__version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"jmeta {release}"
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
