@@ -18,18 +18,28 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 import jmeta as jm
 from experiments import harness
 from jmeta.learners.centroid import Embedding
-from jmeta.records import Learner, Model, Sampler
+from jmeta.records import Clusterer, Learner, MetaState, MetaStep, Model, Sampler, TaskLoss
 
-Training = Literal["prototype", "through", "warm", "both"]
+Row = Literal["prototype", "through", "warm", "both"]
+Loss = Literal["surrogate", "through", "both"]
+
+PHASES: dict[Row, tuple[Loss, ...]] = {
+    "prototype": ("surrogate", "surrogate", "surrogate"),
+    "through": ("through", "through", "through"),
+    "warm": ("surrogate", "through", "through"),
+    "both": ("both", "both", "both"),
+}
+"""What is minimised in each third of training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,45 +57,60 @@ class Config(harness.Options):
     queries: int = 5
     """Q, further images per class, for the surrogate and for unsupervised few-shot accuracy."""
     width: int = 64
-    """Filters per block of the network."""
-    norm: Literal["batch", "layer"] = "batch"
+    """Filters of the network: per block of conv4 for omniglot, a half, a half and a quarter for digits."""
+    norm: Literal["batch", "layer"] = "layer"
     """batch: by the statistics of the images at hand, which is transductive; layer: by each one's own."""
-    steps: int = 400
-    """Meta-steps."""
+    steps: int = 300
+    """Meta-steps, a multiple of three."""
     tasks: int = 8
     """Tasks per meta-step."""
-    chunk: int = 1
+    chunk: int = 8
     """Tasks differentiated at once."""
-    rate: float = 1e-3
-    """Learning rate of Adam."""
+    rate: float = 3e-3
+    """Learning rate of Adam at the start; it falls to zero along a cosine."""
     iterations: int = 20
     """Steps of soft k-means."""
+    train_restarts: int = 4
+    """Seedings of soft k-means that are tried while training; the gradient passes through the best."""
     restarts: int = 8
     """Seedings of soft k-means that are tried at test time."""
     test_tasks: int = 1000
     """Tasks of the table."""
     validation_tasks: int = 100
     """Tasks of a validation, of unseen classes for omniglot, of the training classes for digits."""
-    every: int = 100
+    every: int = 50
     """Meta-steps between two validations."""
 
 
-PRESETS = {
-    "quick": Config(
-        preset="quick", width=8, steps=6, tasks=2, every=3, test_tasks=20, restarts=2, validation_tasks=4
-    ),
-    "cpu": Config(),
-    "gpu": Config(preset="gpu", steps=10_000, tasks=32, chunk=32, every=500),
+OMNIGLOT = Config(dataset="omniglot", norm="batch", rate=1e-3, steps=2100, chunk=1, every=350)
+QUICK: dict[str, Any] = {
+    "width": 8,
+    "steps": 6,
+    "tasks": 2,
+    "chunk": 1,
+    "every": 2,
+    "test_tasks": 20,
+    "validation_tasks": 4,
 }
-
-Weights = Any
+FULL: dict[str, Any] = {"steps": 15_000, "tasks": 32, "chunk": 32, "every": 1000}
+PRESETS = {
+    "quick": Config(preset="quick", **QUICK),
+    "cpu": Config(),
+    "gpu": Config(preset="gpu"),
+    "quick-omniglot": dataclasses.replace(OMNIGLOT, preset="quick", **QUICK),
+    "cpu-omniglot": OMNIGLOT,
+    "gpu-omniglot": dataclasses.replace(OMNIGLOT, preset="gpu", **FULL),
+}
 
 
 class Setting(NamedTuple):
-    """What all rows share."""
+    """What all rows share: compiled once, and fed with the same tasks."""
 
     config: Config
     net: Model
+    steps: dict[Loss, MetaStep]
+    start: MetaState
+    tested: Learner
     train: Sampler
     validation: Sampler
     test: Sampler
@@ -93,81 +118,95 @@ class Setting(NamedTuple):
 
 def experiment(config: Config) -> harness.Metrics:
     """Train the rows that were asked for, and evaluate all on the same tasks."""
-    setting = _setting(config)
+    if config.steps % 3:
+        raise jm.InputError(
+            f"{config.steps} meta-steps are not three equal phases; give a multiple of three."
+        )
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
-    weights = {"untrained": setting.net.init(start_key)}
-    curves = {}
-    for row in get_args(Training) if config.train == "all" else (config.train,):
-        weights[row], curves[row] = _train(setting, row, weights["untrained"], train_key, validation_key)
+    setting = _setting(config, start_key)
+    metas = {"untrained": setting.start.meta}
+    curves: dict[str, list[dict[str, float]]] = {}
+    for row in PHASES if config.train == "all" else (config.train,):
+        metas[row], curves[row] = _train(setting, row, train_key, validation_key)
 
-    learner = _learner(config, setting.net, config.restarts)
-    pixels = _learner(config, Model(lambda key: {}, _flat), config.restarts)
-    scores = {"pixels": _evaluate(config, pixels, setting.test, {}, test_key)}
-    for row, trained in weights.items():
-        scores[row] = _evaluate(config, learner, setting.test, trained, test_key)
+    pixels = jm.centroids(Model(lambda key: {}, _flat), _clusterer(config, config.restarts))
+    scores = {"pixels": _evaluate(setting, pixels, pixels.init(start_key), test_key)}
+    scores |= {row: _evaluate(setting, setting.tested, meta, test_key) for row, meta in metas.items()}
     figure = jm.report.learning_curves(curves, "validation_accuracy")
     figure.savefig(config.folder / "learning_curves.png")
-    _draw(setting, learner, weights, test_key)
+    _draw(setting, metas, test_key)
     return {f"{name}/{row}": found for row, score in scores.items() for name, found in score.items()}
 
 
-def _setting(config: Config) -> Setting:
-    """The network, and tasks of classes to learn from, to choose by, and never seen."""
+def _setting(config: Config, key: jax.Array) -> Setting:
+    """Tasks of classes to learn from, to choose by, and never seen; a network, and what trains it."""
     omniglot = config.dataset == "omniglot"
     splits = ("train", "val", "test") if omniglot else ("train", "train", "test")
     train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
-    sampler = partial(
-        jm.episodes, ways=config.ways, shots=config.shots, queries=config.queries, labelled=False
+    shape = train.examples.shape[2:]
+    net = _network(config, shape)
+    learner = jm.centroids(net, _clusterer(config, config.train_restarts))
+    surrogate = jm.prototype_loss(learner)
+    through = jm.clustering_loss(learner, jm.soft_ari)
+    losses: dict[Loss, TaskLoss] = {
+        "surrogate": surrogate,
+        "through": through,
+        "both": jm.total(surrogate, through),
+    }
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
     )
+    steps = {name: jm.meta_step(loss, optimizer, chunk=config.chunk) for name, loss in losses.items()}
+    tasks = partial(jm.episodes, ways=config.ways, shots=config.shots, queries=config.queries, labelled=False)
     return Setting(
         config,
-        jm.networks.conv4(config.width, shape=train.examples.shape[2:], norm=config.norm),
-        sampler(train, rotations=True),
-        sampler(validation, rotations=True),
-        sampler(test, rotations=omniglot),
+        net,
+        steps,
+        steps["both"].init(learner.init(key)),
+        jm.centroids(net, _clusterer(config, config.restarts)),
+        tasks(train, rotations=True),
+        tasks(validation, rotations=True),
+        tasks(test, rotations=omniglot),
     )
 
 
-def _learner(config: Config, net: Model, restarts: int = 1) -> Learner:
-    return jm.centroids(net, jm.soft_kmeans(config.ways, steps=config.iterations, restarts=restarts))
+def _network(config: Config, shape: tuple[int, ...]) -> Model:
+    """Conv4 for Omniglot; digits are so small that pooling would lose the place of a stroke."""
+    height, width, channels = shape
+    if config.dataset == "omniglot":
+        return jm.networks.conv4(config.width, shape=(height, width, channels), norm=config.norm)
+    widths = (config.width // 2, config.width // 2, config.width // 4)
+    return jm.networks.convnet(widths, shape=(height, width, channels), norm=config.norm, linear=True)
 
 
-def _flat(params: Weights, inputs: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def _clusterer(config: Config, restarts: int) -> Clusterer:
+    return jm.soft_kmeans(config.ways, steps=config.iterations, restarts=restarts)
+
+
+def _flat(params: PyTree, inputs: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     """Pixels as they are."""
     return inputs.reshape(len(inputs), -1)
 
 
 def _train(
-    setting: Setting, row: Training, weights: Weights, train_key: jax.Array, validation_key: jax.Array
-) -> tuple[Weights, list[dict[str, float]]]:
-    """The weights that one way of training ends with, and its log."""
-    config = setting.config
-    learner = _learner(config, setting.net)
-    tested = _learner(config, setting.net, config.restarts)
-    surrogate = jm.prototype_loss(learner)
-    through = jm.clustering_loss(learner, jm.matched_cross_entropy)
-    warming = config.steps // 3
-    phases = {
-        "prototype": [(surrogate, config.steps)],
-        "through": [(through, config.steps)],
-        "warm": [(surrogate, warming), (through, config.steps - warming)],
-        "both": [(jm.total(surrogate, through), config.steps)],
-    }[row]
+    setting: Setting, row: Row, train_key: jax.Array, validation_key: jax.Array
+) -> tuple[Embedding, list[dict[str, float]]]:
+    """What one way of training ends with, and its log."""
+    config, state = setting.config, setting.start
+    rows: list[dict[str, float]] = []
 
     def evaluate(meta: Embedding) -> dict[str, float]:
-        found = jm.evaluate(tested, setting.validation, meta, validation_key, tasks=config.validation_tasks)
+        tasks = config.validation_tasks
+        found = jm.evaluate(setting.tested, setting.validation, meta, validation_key, tasks=tasks)
         return {"validation_accuracy": found.intervals()["accuracy"].mean}
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    state = jm.meta_step(through, optimizer).init(Embedding(weights, {}))
-    rows: list[dict[str, float]] = []
-    for loss, steps in phases:
+    for loss in PHASES[row]:
         state, more = jm.loop(
-            jm.meta_step(loss, optimizer, chunk=config.chunk),
+            setting.steps[loss],
             setting.train,
             state,
             train_key,
-            steps=steps,
+            steps=config.steps // 3,
             tasks=config.tasks,
             every=config.every,
             evaluate=evaluate,
@@ -175,24 +214,25 @@ def _train(
             title=row,
         )
         rows += more
-    return state.meta.body, rows
+    return state.meta, rows
 
 
-def _evaluate(
-    config: Config, learner: Learner, test: Sampler, weights: Weights, key: jax.Array
-) -> harness.Metrics:
-    found = jm.evaluate(learner, test, Embedding(weights, {}), key, tasks=config.test_tasks)
+def _evaluate(setting: Setting, learner: Learner, meta: Embedding, key: jax.Array) -> harness.Metrics:
+    found = jm.evaluate(learner, setting.test, meta, key, tasks=setting.config.test_tasks)
     return found.intervals()
 
 
-def _draw(setting: Setting, learner: Learner, weights: dict[str, Weights], key: jax.Array) -> None:
+def _draw(setting: Setting, metas: dict[str, Embedding], key: jax.Array) -> None:
     """A picture of the first test task: before training, and after each way of it."""
     task = setting.test(jax.random.fold_in(key, 0))
-    views = {}
-    for row, trained in weights.items():
-        fast = learner.adapt(Embedding(trained, {}), task.support, task.key)
-        found = learner.predict(fast, task.support.inputs).argmax(-1)
-        views[row] = (np.asarray(setting.net.apply(trained, task.support.inputs)), np.asarray(found))
+
+    @jax.jit
+    def view(meta: Embedding) -> tuple[jax.Array, jax.Array]:
+        fast = setting.tested.adapt(meta, task.support, task.key)
+        found = setting.tested.predict(fast, task.support.inputs).argmax(-1)
+        return setting.net.apply(meta.body, task.support.inputs), found
+
+    views = {row: jax.tree.map(np.asarray, view(meta)) for row, meta in metas.items()}
     figure = jm.report.task_clusters(np.asarray(task.support.inputs), np.asarray(task.truth), views)
     figure.savefig(setting.config.folder / "task.png", dpi=120)
 

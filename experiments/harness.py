@@ -61,11 +61,15 @@ Metrics = Mapping[str, Interval]
 def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) -> None:
     """Run an experiment from the command line, and write OUT/summary.json.
 
+    `--preset NAME` starts from `presets[NAME]`, or from `presets["NAME-DATASET"]` where there is one;
+    further options change it.
+
     Bad input ends with one sentence and exit code 2; an interrupt with exit code 130.
     """
     module = sys.modules[experiment.__module__]
     name = Path(str(module.__file__)).stem
-    config = tyro.cli(type(presets["cpu"]), default=presets[_preset(sys.argv)], description=module.__doc__)
+    chosen = _chosen(presets, sys.argv)
+    config = tyro.cli(type(chosen), default=chosen, description=module.__doc__)
     config = dataclasses.replace(config, out=config.out or Path("runs") / name)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
@@ -103,13 +107,22 @@ def write_summary(name: str, config: Options, metrics: Metrics, wall_s: float) -
     (config.folder / "summary.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _preset(arguments: list[str]) -> str:
-    """The preset named on the command line; the parser itself refuses an unknown one."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        value = following if word == "--preset" else word.removeprefix("--preset=")
-        if word.startswith("--preset") and value in ("quick", "cpu", "gpu"):
-            return value
-    return "cpu"
+def _chosen(presets: Mapping[str, Config], arguments: list[str]) -> Config:
+    """The preset that the command line names, in the variant of its data set where there is one.
+
+    Words that name no preset are left to the parser, which refuses them.
+    """
+
+    def value(flag: str) -> str:
+        pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+        found = [
+            after if word == flag else word.removeprefix(f"{flag}=") for word, after in pairs if flag in word
+        ]
+        return found[-1] if found else ""
+
+    preset = value("--preset") or "cpu"
+    names = (f"{preset}-{value('--dataset')}", preset, "cpu")
+    return next(presets[name] for name in names if name in presets)
 
 
 def _plain(value: object) -> object:

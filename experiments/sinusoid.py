@@ -22,6 +22,7 @@ import optax
 
 import jmeta as jm
 from experiments import harness
+from jmeta.metrics import Interval
 from jmeta.records import Learner, MetaStep, Sampler
 
 Method = Literal["maml", "fomaml", "reptile"]
@@ -62,7 +63,8 @@ def experiment(config: Config) -> harness.Metrics:
     """Train each method from the same start, and score all on the same tasks."""
     start_key, train_key, test_key = jax.random.split(config.key, 3)
     test = jm.sinusoid(shots=config.shots, queries=config.queries)
-    metrics, curves = {}, {}
+    metrics: dict[str, Interval] = {}
+    curves: dict[str, list[dict[str, float]]] = {}
     for method in config.methods:
         learner, step, sampler = _method(config, method)
         state, curves[method] = jm.loop(

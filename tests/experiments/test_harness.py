@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from typing import Literal
 
 import pytest
 
@@ -17,9 +18,16 @@ class Config(harness.Options):
 
     size: int = 1
     """A size."""
+    dataset: Literal["small", "large"] = "small"
+    """A data set."""
 
 
-PRESETS = {"quick": Config(preset="quick", size=2), "cpu": Config(), "gpu": Config(preset="gpu", size=3)}
+PRESETS = {
+    "quick": Config(preset="quick", size=2),
+    "cpu": Config(),
+    "gpu": Config(preset="gpu", size=3),
+    "gpu-large": Config(preset="gpu", dataset="large", size=4),
+}
 
 
 def call(monkeypatch, tmp_path, experiment, *arguments):
@@ -41,6 +49,8 @@ def measure(config):
         ([], "cpu", 1),
         (["--preset", "quick"], "quick", 2),
         (["--preset=gpu"], "gpu", 3),
+        (["--dataset", "large", "--preset=gpu"], "gpu", 4),
+        (["--dataset", "large"], "cpu", 1),
         (["--size", "7", "--preset", "quick"], "quick", 7),
     ],
 )
@@ -97,11 +107,27 @@ def test_an_output_that_is_a_file_is_refused_and_left_alone(monkeypatch, tmp_pat
     assert (tmp_path / "out").read_text() == "mine"
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_data_that_is_not_there_ends_the_main_job_with_one_sentence(monkeypatch, tmp_path, capfd, damage):
+    if damage == "truncated":
+        (tmp_path / "omniglot.npz").write_bytes(b"PK\x03\x04")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
+    words = ["--dataset", "omniglot", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["NAME", *words])
+    with pytest.raises(SystemExit) as left:
+        harness.run(few_shot_clustering.experiment, few_shot_clustering.PRESETS)
+    assert left.value.code == 2
+    printed = capfd.readouterr().err.strip()
+    assert printed.startswith("error: ")
+    assert "omniglot" in printed
+    assert "\n" not in printed
+
+
 @pytest.mark.parametrize("module", [few_shot_clustering, sinusoid])
 def test_every_experiment_has_the_three_presets_and_says_how_to_run_it(module):
-    assert {name: config.preset for name, config in module.PRESETS.items()} == {
-        name: name for name in ("quick", "cpu", "gpu")
-    }
+    assert {"quick", "cpu", "gpu"} <= set(module.PRESETS)
+    assert all(name.split("-")[0] == config.preset for name, config in module.PRESETS.items())
     assert f"python -m {module.__name__}" in module.__doc__
 
 
