@@ -196,8 +196,14 @@ def _train(
     rows: list[dict[str, float]] = []
 
     def evaluate(meta: Embedding) -> dict[str, float]:
-        tasks = config.validation_tasks
-        found = jm.evaluate(setting.tested, setting.validation, meta, validation_key, tasks=tasks)
+        found = jm.evaluate(
+            setting.tested,
+            setting.validation,
+            meta,
+            validation_key,
+            tasks=config.validation_tasks,
+            chunk=config.chunk,
+        )
         return {"validation_accuracy": found.intervals()["accuracy"].mean}
 
     for loss in PHASES[row]:
@@ -218,7 +224,8 @@ def _train(
 
 
 def _evaluate(setting: Setting, learner: Learner, meta: Embedding, key: jax.Array) -> harness.Metrics:
-    found = jm.evaluate(learner, setting.test, meta, key, tasks=setting.config.test_tasks)
+    config = setting.config
+    found = jm.evaluate(learner, setting.test, meta, key, tasks=config.test_tasks, chunk=config.chunk)
     return found.intervals()
 
 

@@ -72,6 +72,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
     config = tyro.cli(type(chosen), default=chosen, description=module.__doc__)
     config = dataclasses.replace(config, out=config.out or Path("runs") / name)
     try:
+        _check_counts(config)
         config.folder.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
         metrics = experiment(config)
@@ -105,6 +106,19 @@ def write_summary(name: str, config: Options, metrics: Metrics, wall_s: float) -
     }
     text = json.dumps(summary, indent=2, allow_nan=False)
     (config.folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _check_counts(config: Options) -> None:
+    """Refuse, before any work is done, numbers that no run can use."""
+    for name, value in dataclasses.asdict(config).items():
+        least = 0 if name == "seed" or isinstance(value, tuple) else 1
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if isinstance(number, int) and not least <= number < 2**31:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} is {number}; give a whole number from {least} to 2147483647.")
+            if isinstance(number, float) and not 0 < number < math.inf:
+                raise InputError(f"--{name.replace('_', '-')} is {number}; give a positive number.")
 
 
 def _chosen(presets: Mapping[str, Config], arguments: list[str]) -> Config:

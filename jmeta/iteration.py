@@ -51,8 +51,8 @@ def iterate(
         tol: stop early once no number of x moves by more than this; not under `unroll`.
 
     Returns:
-        The last iterate. Ask `residual` whether it is a fixed point before trusting an implicit
-        or a one-step derivative.
+        The last iterate, x0 itself after zero steps. Ask `residual` whether it is a fixed point before
+        trusting an implicit or a one-step derivative.
 
     Raises:
         InputError: `steps` is negative, or `tol` is given to a rule that needs every step.
@@ -63,8 +63,7 @@ def iterate(
     >>> print(f"{solution(4.0):.4f} {jax.grad(solution)(4.0):.4f}")
     4.0000 1.0000
     """
-    if steps < 0:
-        raise InputError(f"steps is {steps}; an iteration takes zero steps or more.")
+    _check("steps", steps, least=0)
     return diff(step, x0, theta, steps, tol) if steps else x0
 
 
@@ -76,6 +75,7 @@ def trajectory(step: Step, x0: PyTree, theta: PyTree, *, steps: int) -> PyTree:
     >>> trajectory(lambda x, theta, i: x * theta, jnp.ones(1), 2.0, steps=3).ravel()
     Array([1., 2., 4., 8.], dtype=float32)
     """
+    _check("steps", steps, least=0)
 
     def body(x: PyTree, i: Array) -> tuple[PyTree, PyTree]:
         following = step(x, theta, i)
@@ -88,7 +88,7 @@ def trajectory(step: Step, x0: PyTree, theta: PyTree, *, steps: int) -> PyTree:
 def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[Array, ""]:
     """How far one more step would move x: the largest change of a number, never differentiated.
 
-    Zero at a fixed point. Every algorithm built on `iterate` reports it.
+    Zero at a fixed point. Algorithms that must converge report it.
 
     >>> float(residual(lambda x, theta, i: (x + theta) / 2, 3.0, 4.0))
     0.5
@@ -119,8 +119,9 @@ def truncate(last: int) -> Diff:
     """Differentiate through the last steps only; the iterate before them counts as constant.
 
     Args:
-        last: how many steps to differentiate through.
+        last: how many steps to differentiate through, one or more.
     """
+    _check("last", last)
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
         first = max(steps - last, 0)
@@ -180,6 +181,7 @@ def conjugate_gradient(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolv
         iterations: at most how many.
         tol: the relative residual at which to stop.
     """
+    _check("iterations", iterations)
 
     def solve(matvec: Callable, b: Any) -> Any:
         return jax.scipy.sparse.linalg.cg(matvec, b, maxiter=iterations, tol=tol)[0]
@@ -194,6 +196,7 @@ def gmres(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolve:
         iterations: the dimension of the Krylov space, at most that of x.
         tol: the relative residual at which to stop.
     """
+    _check("iterations", iterations)
 
     def solve(matvec: Callable, b: Any) -> Any:
         size = sum(leaf.size for leaf in jax.tree.leaves(b))
@@ -209,6 +212,7 @@ def neumann(terms: int = 10) -> LinearSolve:
     Args:
         terms: how many powers of J after the first.
     """
+    _check("terms", terms)
 
     def solve(matvec: Callable, b: Any) -> Any:
         def add_term(v: Any, _: None) -> tuple[Any, None]:
@@ -217,6 +221,11 @@ def neumann(terms: int = 10) -> LinearSolve:
         return lax.scan(add_term, b, None, length=terms)[0]
 
     return solve
+
+
+def _check(name: str, value: int, least: int = 1) -> None:
+    if value < least:
+        raise InputError(f"{name} is {value}; give a whole number of {least} or more.")
 
 
 def _run(

@@ -58,24 +58,6 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack(checks)) if checks else jnp.bool_(True)
 
 
-def select(condition: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
-    """`x` where a scalar condition holds, else `y`, leaf by leaf.
-
-    >>> select(jnp.bool_(False), {"a": 1.0}, {"a": 2.0})["a"].item()
-    2.0
-    """
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
-
-
-def squared_norm(tree: PyTree) -> Float[Array, ""]:
-    """The sum of squares of all real numbers of a tree.
-
-    >>> float(squared_norm([jnp.array([3.0]), jnp.array(4.0)]))
-    25.0
-    """
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in inexact_leaves(tree)), jnp.zeros(()))
-
-
 def weights_or_ones(inputs: Array, weights: Array | None) -> Float[Array, " N"]:
     """The weights of N points, which are all ones where none were given.
 

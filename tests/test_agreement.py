@@ -54,3 +54,10 @@ def test_best_matching_reaches_the_greatest_gain(shape):
         assert len(rows) == min(shape) == len(set(matched[rows]))
         best = gain[scipy.optimize.linear_sum_assignment(-gain)].sum()
         np.testing.assert_allclose(gain[rows, matched[rows]].sum(), best, rtol=1e-5)
+
+
+def test_the_unit_of_the_weights_does_not_matter():
+    x, y = one_hot([0, 0, 1, 1, 2], 3), one_hot([0, 1, 1, 2, 0], 3)
+    expected = adjusted_rand(x, y, jnp.ones(5))
+    for unit in (1e-6, 1e-3, 1e3):
+        np.testing.assert_allclose(adjusted_rand(x, y, jnp.full(5, unit)), expected, rtol=1e-4)

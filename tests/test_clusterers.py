@@ -138,6 +138,7 @@ DEGENERATE = {
     "tiny": blobs() * 1e-15,
     "vanishing": blobs() * 1e-30,
     "huge": blobs() * 1e15,
+    "pairs_a_hair_apart": np.repeat([[-2e-18, 0], [2e-18, 0]], N // 2, 0).astype(np.float32),
     "far_from_origin": blobs() + 1e4,
 }
 
@@ -175,6 +176,12 @@ def test_the_door_takes_any_real_type(name, kind):
     assert np.all(np.isfinite(assignment.log_probs))
 
 
+def test_large_points_of_many_features_do_not_overflow(name):
+    points = 1e15 * np.random.default_rng(0).normal(size=(8, 500))
+    assignment = jm.cluster(made(name, 2), points, key=jax.random.key(0))
+    np.testing.assert_allclose(jax.nn.logsumexp(assignment.log_probs, -1), 0, atol=1e-5)
+
+
 def test_one_point_is_one_cluster(name):
     assignment = jm.cluster(made(name, 1), np.array([[3.0, 4.0]]), key=jax.random.key(0))
     np.testing.assert_allclose(assignment.log_probs, 0, atol=1e-6)
@@ -210,6 +217,12 @@ REFUSED = {
     "text": (dict(points=np.array([["a"], ["b"], ["c"]])), "give real numbers"),
     "zero weights": (dict(points=np.zeros((4, 2)), weights=np.zeros(4)), "all weights are zero"),
     "huge": (dict(points=np.eye(4) * 1e25), "rescale them"),
+    "names": (dict(points=[["a"], ["b"], ["c"]]), "points are of type"),
+    "ragged": (dict(points=[[1.0], [2.0, 3.0], [4.0]]), "rows of unequal length"),
+    "weights of text": (dict(points=np.eye(4), weights=np.array(list("abcd"))), "weights are of type"),
+    "vanishing weights": (dict(points=np.eye(4), weights=np.full(4, 1e-300)), "all weights are zero"),
+    "a seed": (dict(points=np.eye(4), key=0), "give a typed key"),
+    "a raw key": (dict(points=np.eye(4), key=jax.random.PRNGKey(0)), "give a typed key"),
     "few weights": (dict(points=np.eye(4), weights=np.array([1.0, 1, 0, 0])), "2 points cannot form 3"),
     "negative weights": (dict(points=np.eye(4), weights=np.array([1.0, -1, 1, 1])), "not negative"),
     "NaN weights": (dict(points=np.eye(4), weights=np.array([1.0, np.nan, 1, 1])), "finite"),
@@ -221,7 +234,7 @@ REFUSED = {
 def test_the_door_refuses_with_one_sentence(case):
     arguments, message = REFUSED[case]
     with pytest.raises(jm.InputError, match=message):
-        jm.cluster(jm.soft_kmeans(K), key=jax.random.key(0), **arguments)
+        jm.cluster(jm.soft_kmeans(K), **{"key": jax.random.key(0), **arguments})
 
 
 @pytest.mark.parametrize("make", [jm.soft_kmeans, jm.kmeans])
@@ -235,5 +248,8 @@ def test_numbers_out_of_range_are_refused(make, options):
 def test_temperatures_out_of_range_are_refused(value):
     with pytest.raises(jm.InputError, match="inverse temperature"):
         jm.soft_kmeans(2, inverse_temperature=value)
+    with pytest.raises(jm.InputError, match="sharpness of soft_kmeans"):
+        jm.soft_kmeans(2, sharpness=0)
+    jm.soft_kmeans(2, inverse_temperature=np.float32(2))
     with pytest.raises(jm.InputError, match="cannot learn"):
         jm.soft_kmeans(2, learn=("metric",))

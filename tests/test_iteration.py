@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import numerical
 from jax.flatten_util import ravel_pytree
 
 import jmeta as jm
@@ -43,14 +44,6 @@ def outcome(step, diff, steps=100, tol=None):
         return jnp.sum(jnp.sin(x) * jnp.arange(1.0, 4.0))
 
     return scalar
-
-
-def numerical(function, x, epsilon=1e-5):
-    """Central differences, entry by entry."""
-    flat, unravel = ravel_pytree(x)
-    steps = epsilon * np.eye(flat.size)
-    slopes = [(function(unravel(flat + s)) - function(unravel(flat - s))) / (2 * epsilon) for s in steps]
-    return jnp.stack(slopes)
 
 
 def flat(tree):
@@ -182,9 +175,20 @@ def test_tolerance_stops_early_and_only_where_no_trace_is_needed():
         jm.iterate(counted, begin, 4.0, steps=5, diff=jm.unroll(), tol=1e-6)
 
 
-def test_negative_steps_are_refused():
-    with pytest.raises(jm.InputError, match="zero steps or more"):
-        jm.iterate(contraction, start(), inputs(), steps=-1, diff=jm.unroll())
+REFUSED = {
+    "steps": lambda: jm.iterate(contraction, start(), inputs(), steps=-1, diff=jm.unroll()),
+    "trajectory": lambda: jm.trajectory(contraction, start(), inputs(), steps=-1),
+    "truncate": lambda: jm.truncate(0),
+    "conjugate_gradient": lambda: jm.conjugate_gradient(0),
+    "gmres": lambda: jm.gmres(0),
+    "neumann": lambda: jm.neumann(-1),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_counts_that_mean_nothing_are_refused(case):
+    with pytest.raises(jm.InputError, match="give a whole number of"):
+        REFUSED[case]()
 
 
 def test_rules_vmap_over_tasks():
@@ -201,9 +205,14 @@ def test_rules_vmap_over_tasks():
 def test_memory_of_the_rules():
     """Temporaries of the compiled gradient: flat in steps where the table says so."""
 
-    def bytes_of(diff, steps):
+    def bytes_of(diff, steps, layers=1):
+        def step(x, theta, i):
+            for _ in range(layers):
+                x = contraction(x, theta, i)
+            return x
+
         def scalar(theta):
-            x = jm.iterate(contraction, (jnp.zeros(64), 0), theta, steps=steps, diff=diff)[0]
+            x = jm.iterate(step, (jnp.zeros(64), 0), theta, steps=steps, diff=diff)[0]
             return jnp.sum(x)
 
         theta = (jnp.zeros((64, 64)), jnp.zeros(64))
@@ -214,4 +223,5 @@ def test_memory_of_the_rules():
     for diff in (jm.one_step(), jm.implicit(jm.neumann(5)), jm.truncate(3)):
         assert bytes_of(diff, 400) < bytes_of(diff, 40) + carry
     assert bytes_of(jm.unroll(), 400) > bytes_of(jm.unroll(), 40) + 300 * carry
-    assert bytes_of(jm.unroll(remat=True), 400) <= bytes_of(jm.unroll(), 400)
+    deep = [bytes_of(jm.unroll(remat), 400, layers=6) for remat in (True, False)]
+    assert deep[0] < deep[1] / 4

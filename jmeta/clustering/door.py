@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
 from ..records import Assignment, Batch, Clusterer
 from .means import as_float
-from .validation import check_enough, check_points
+from .validation import as_array, check_enough, check_key, check_points
 
 
 def cluster(
@@ -24,7 +22,7 @@ def cluster(
     """Cluster one table of points.
 
     Checks the input, fills the defaults, then fits and assigns. Inside `jit` and `vmap` only
-    shapes can be checked.
+    shapes can be checked. Build a clusterer once: each one is compiled for itself.
 
     Args:
         clusterer: the algorithm, such as `soft_kmeans(clusters=3)`.
@@ -38,16 +36,17 @@ def cluster(
     Raises:
         InputError: the points or weights cannot be clustered; the message says why.
 
-    >>> import jmeta as jm
+    >>> import jax.numpy as jnp, jmeta as jm
     >>> points = jnp.array([[0.0, 0], [0, 1], [9, 9], [9, 8]])
     >>> found = cluster(jm.kmeans(2), points, key=jax.random.key(0))
     >>> labels = found.log_probs.argmax(-1)
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
-    points = _as_array(points)
-    weights = None if weights is None else _as_array(weights)
+    points = as_array("points", points)
+    weights = None if weights is None else as_array("weights", weights)
     check_points(points, weights)
+    check_key(key)
     x = as_float(points)
     shapes = jax.eval_shape(partial(_run, clusterer), x, weights, key)
     check_enough(points, weights, shapes.log_probs.shape[-1])
@@ -60,7 +59,3 @@ def _run(clusterer: Clusterer, x: Array, weights: Array | None, key: Key[Array, 
     params = clusterer.init(init_key)
     state = clusterer.fit(params, Batch(x, weights=weights), fit_key)
     return clusterer.assign(params, state, x)
-
-
-def _as_array(values: Any) -> Array:
-    return values if hasattr(values, "dtype") else jnp.asarray(values)

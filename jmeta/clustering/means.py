@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from ..distances import squared_distances, weighted_mean
+from ..distances import class_means, squared_distances, weighted_mean
 from ..iteration import iterate, residual
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import weights_or_ones
@@ -37,7 +37,7 @@ class Points(NamedTuple):
     Attributes:
         x: [N, D] points, moved to their mean and scaled to [-1, 1].
         weights: [N].
-        pinned: [N] cluster of a labelled point, -1 for the others; None where no point is.
+        pinned: [N] cluster of a labelled point, none of the K for the others; None where no point is.
         log_prior: [K] zero for slots in use, `EMPTY` for the others.
         beta: the inverse temperature, of the scaled points.
     """
@@ -55,7 +55,9 @@ class Centers(NamedTuple):
     Attributes:
         centers: [K, D].
         log_prior: [K] zero for slots in use, `EMPTY` for the others.
-        beta: the inverse temperature that was used, in inverse squared units of x.
+        beta: the inverse temperature that was used, per squared `scale`.
+        scale: the unit of length of the computation, a power of two: no coordinate of a point is farther
+            from the mean.
         inertia: sum_n w_n min_k ||x_n - c_k||^2, in squared units of x.
         residual: how far one more step would move a coordinate of a centre, in units of x.
     """
@@ -63,6 +65,7 @@ class Centers(NamedTuple):
     centers: Float[Array, "K D"]
     log_prior: Float[Array, " K"]
     beta: Float[Array, ""]
+    scale: Float[Array, ""]
     inertia: Float[Array, ""]
     residual: Float[Array, ""]
 
@@ -118,7 +121,8 @@ def means_clusterer(
         return Centers(
             centers * scale + shift,
             theta.log_prior,
-            theta.beta / scale**2,
+            theta.beta,
+            scale,
             _inertia(centers, theta) * scale**2,
             residual(step, centers, theta) * scale,
         )
@@ -126,7 +130,7 @@ def means_clusterer(
     def assign(params: PyTree, state: Centers, inputs: Float[Array, "N D"]) -> Assignment:
         x = as_float(inputs)
         shift = lax.stop_gradient(jnp.mean(state.centers, 0))
-        distances = squared_distances(x - shift, state.centers - shift)
+        distances = squared_distances((x - shift) / state.scale, (state.centers - shift) / state.scale)
         log_probs = log_respond(state.log_prior - state.beta * distances)
         return Assignment(log_probs, jnp.zeros(x.shape[0], log_probs.dtype))
 
@@ -141,7 +145,7 @@ def mean_step(
     shares = jnp.exp(log_respond(logits))
     if theta.pinned is not None:
         owners = jax.nn.one_hot(theta.pinned, centers.shape[0], dtype=shares.dtype)
-        shares = jnp.where((theta.pinned >= 0)[:, None], owners, shares)
+        shares = jnp.where(jnp.any(owners > 0, 1, keepdims=True), owners, shares)
     shares = theta.weights[:, None] * shares
     mass = jnp.sum(shares, 0)
     alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
@@ -184,9 +188,8 @@ def _with_class_means(seeds: Float[Array, "K D"], data: Points) -> Float[Array, 
     """Seeds, but the mean of the labelled points for clusters that have some."""
     if data.pinned is None:
         return seeds
-    owners = data.weights[:, None] * jax.nn.one_hot(data.pinned, len(seeds), dtype=seeds.dtype)
-    mass = jnp.sum(owners, 0)[:, None]
-    return jnp.where(mass > 0, owners.T @ data.x / jnp.where(mass > 0, mass, 1), seeds)
+    means, mass = class_means(data.x, data.pinned, data.weights, len(seeds))
+    return jnp.where(mass[:, None] > 0, means, seeds)
 
 
 def _used(distances: Float[Array, "N K"], data: Points) -> Float[Array, "N K"]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal
 
 import jax
@@ -41,8 +42,8 @@ def soft_kmeans(
 ) -> Clusterer:
     """Soft k-means, differentiable to the points, their weights and the temperature.
 
-    Labelled points of the batch (targets >= 0) are pinned to the cluster of that number, and
-    clusters that have some start at their mean: with every point labelled, the result is the
+    Labelled points of the batch (targets from 0 to K - 1) are pinned to the cluster of that number,
+    and clusters that have some start at their mean: with every point labelled, the result is the
     class means.
 
     Args:
@@ -74,10 +75,9 @@ def soft_kmeans(
     automatic = inverse_temperature == "auto"
     start = sharpness if automatic else inverse_temperature
     check_counts("soft_kmeans", clusters=clusters, steps=steps, restarts=restarts)
-    if not isinstance(start, int | float) or not 0 < start < math.inf:
-        raise InputError(
-            f"the inverse temperature of soft_kmeans is {start!r}; give a positive number or 'auto'."
-        )
+    if not isinstance(start, Real) or not 0 < start < math.inf:
+        name, other = ("sharpness", "") if automatic else ("inverse temperature", " or 'auto'")
+        raise InputError(f"the {name} of soft_kmeans is {start!r}; give a positive number{other}.")
     if unknown := set(learn) - {"temperature"}:
         raise InputError(f"soft_kmeans cannot learn {sorted(unknown)}; it can learn 'temperature'.")
 

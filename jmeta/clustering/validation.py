@@ -9,7 +9,8 @@ import numpy as np
 
 from ..records import InputError
 
-LARGEST = 1e18
+LARGEST = 1e16
+"""Sums of squares of larger points may leave the range of float32."""
 
 
 def check_counts(algorithm: str, *, clusters: int, steps: int, restarts: int) -> None:
@@ -19,14 +20,34 @@ def check_counts(algorithm: str, *, clusters: int, steps: int, restarts: int) ->
             raise InputError(f"{name} of {algorithm} is {value!r}; give a whole number >= {least}.")
 
 
+def as_array(name: str, values: Any) -> Any:
+    """Values as an array of whatever type they have."""
+    try:
+        return values if hasattr(values, "dtype") else np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} are rows of unequal length; give a table.") from error
+
+
+def is_real(dtype: Any) -> bool:
+    """Whether values of a type are real numbers, half precision and booleans included."""
+    return np.dtype(dtype).kind in "fiub" or jax.numpy.issubdtype(dtype, np.floating)
+
+
+def check_key(key: Any) -> None:
+    """Refuse seeds and raw keys."""
+    if not hasattr(key, "dtype") or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise InputError(f"key is {key!r}; give a typed key, such as jax.random.key(0).")
+
+
 def check_points(points: Any, weights: Any) -> None:
     """Refuse points and weights that cannot be clustered; under tracing, look at shapes alone."""
     if np.ndim(points) != 2:
         raise InputError(f"points have shape {np.shape(points)}; give a table [points, features].")
     if 0 in np.shape(points):
         raise InputError(f"points have shape {np.shape(points)}; there is nothing to cluster.")
-    if np.dtype(points.dtype).kind not in "fiub" and not jax.numpy.issubdtype(points.dtype, np.floating):
-        raise InputError(f"points are of type {points.dtype}; give real numbers.")
+    for name, values in (("points", points), ("weights", weights)):
+        if values is not None and not is_real(values.dtype):
+            raise InputError(f"{name} are of type {values.dtype}; give real numbers.")
     if weights is not None and np.shape(weights) != np.shape(points)[:1]:
         raise InputError(
             f"weights have shape {np.shape(weights)} for {len(points)} points; give one per point."
@@ -40,7 +61,7 @@ def check_points(points: Any, weights: Any) -> None:
                 f"points reach {np.abs(values).max():.1e}, whose square overflows; rescale them."
             )
     if weights is not None and not isinstance(weights, jax.core.Tracer):
-        values = np.asarray(weights, np.float64)
+        values = np.asarray(weights, np.float32)
         if not np.all(np.isfinite(values) & (values >= 0)):
             raise InputError("weights must be finite and not negative.")
         if not values.any():
@@ -51,6 +72,6 @@ def check_enough(points: Any, weights: Any, clusters: int) -> None:
     """Refuse fewer points than clusters; points of weight zero do not count."""
     counted = len(points)
     if weights is not None and not isinstance(weights, jax.core.Tracer):
-        counted = int(np.sum(np.asarray(weights) > 0))
+        counted = int(np.sum(np.asarray(weights, np.float32) > 0))
     if counted < clusters:
         raise InputError(f"{counted} points cannot form {clusters} clusters; ask for {counted} or fewer.")

@@ -51,14 +51,15 @@ def maml(
         steps: inner steps; zero leaves the weights as they are.
         optimizer: the inner optimiser, built inside the step from its numbers.
         numbers: its arguments; {"learning_rate": 0.01} unless given.
-        learn: which of them, all positive, are meta-learned.
+        learn: which of them, all positive, are meta-learned; a rule that passes no derivative to theta,
+            as `straight_through` does not, leaves them as they are.
         diff: how adaptation is differentiated; `unroll()` unless given.
 
     Returns:
         A learner whose meta-parameters are a `Descent` and whose `fast` are weights.
 
     Raises:
-        InputError: `steps` is negative, or `learn` names a number that is not there.
+        InputError: `steps` is negative, or `learn` names a number that is not there or not positive.
 
     >>> import jmeta as jm
     >>> learner = maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=5)
@@ -70,9 +71,11 @@ def maml(
     """
     if steps < 0:
         raise InputError(f"maml takes {steps} inner steps; give zero or more.")
-    given = dict(numbers or {"learning_rate": 0.01})
+    given = {"learning_rate": 0.01} if numbers is None else dict(numbers)
     if unknown := set(learn) - set(given):
         raise InputError(f"maml cannot learn {sorted(unknown)}; its numbers are {sorted(given)}.")
+    if unlearnable := {name: given[name] for name in learn if given[name] <= 0}:
+        raise InputError(f"maml learns positive numbers only, but was given {unlearnable}.")
     fixed = {name: value for name, value in given.items() if name not in learn}
 
     def descend(x: PyTree, theta: PyTree, i: Int[Array, ""]) -> PyTree:

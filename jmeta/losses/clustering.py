@@ -24,7 +24,8 @@ def matched_cross_entropy(
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
-        targets: [N] labels below K; -1 does not count.
+        targets: [N] labels; -1 does not count, and a label of K or more makes the loss NaN, so that
+            meta-training skips the task and counts it.
         weights: [N]; all ones unless given.
 
     Returns:
@@ -37,7 +38,8 @@ def matched_cross_entropy(
     """
     known, classes = _known(outputs, targets, weights)
     log_probs = jnp.maximum(outputs, LOWEST)
-    cluster = best_matching(contingency(classes, log_probs, known))[jnp.maximum(targets, 0)]
+    matching = best_matching(contingency(classes, log_probs, known))
+    cluster = matching.at[jnp.maximum(targets, 0)].get(mode="fill", fill_value=outputs.shape[-1])
     picked = jnp.take_along_axis(log_probs, cluster[:, None], 1)[:, 0]
     right = jnp.argmax(outputs, -1) == cluster
     return weighted_average(-picked, known), {"accuracy": weighted_average(right, known)}
@@ -48,7 +50,9 @@ def pairwise_cross_entropy(
 ) -> tuple[Float[Array, ""], Metrics]:
     """Whether two points go together: binary cross-entropy of s_ij = sum_k r_ik r_jk, in nats.
 
-    The meta classification likelihood (MCL), averaged over pairs of different points.
+    The meta classification likelihood (MCL), averaged over pairs of different points, and computed
+    in logarithms, log s_ij and log (1 - s_ij) = log sum_k r_ik (1 - r_jk), so that a pair that is
+    wrong and certain still has a gradient.
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
@@ -65,12 +69,14 @@ def pairwise_cross_entropy(
     0.1985
     """
     known = weights_or_ones(outputs, weights) * (targets >= 0)
-    probs = jnp.exp(outputs)
-    together = jnp.clip(probs @ probs.T, 1e-7, 1 - 1e-7)
+    log_probs = jnp.maximum(outputs, LOWEST)
+    others = jnp.where(jnp.eye(outputs.shape[-1], dtype=bool), LOWEST, log_probs[:, None, :])
+    together = _log_product(log_probs, log_probs)
+    apart = _log_product(log_probs, jax.nn.logsumexp(others, -1))
     same = targets[:, None] == targets[None, :]
     pairs = known[:, None] * known[None, :] * (1 - jnp.eye(len(targets)))
-    losses = -jnp.where(same, jnp.log(together), jnp.log1p(-together))
-    right = (together > 0.5) == same
+    losses = -jnp.where(same, together, apart)
+    right = (together > apart) == same
     return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
 
 
@@ -97,6 +103,11 @@ def soft_ari(
     classes = jax.nn.one_hot(targets, len(targets), dtype=outputs.dtype)
     index = adjusted_rand(jnp.exp(outputs), classes, known)
     return 1 - index, {"soft_ari": index}
+
+
+def _log_product(a: Float[Array, "N K"], b: Float[Array, "N K"]) -> Float[Array, "N N"]:
+    """The logarithm of sum_k exp(a_ik + b_jk)."""
+    return jax.nn.logsumexp(a[:, None, :] + b[None, :, :], -1)
 
 
 def _known(outputs: Array, targets: Array, weights: Array | None) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..records import Metrics
+from ..records import InputError, Metrics
 from ..trees import weights_or_ones
 
 
@@ -29,6 +29,10 @@ def squared_error(
     >>> float(loss)
     2.0
     """
+    if outputs.shape != targets.shape:
+        raise InputError(f"outputs have shape {outputs.shape} and targets {targets.shape}; make them equal.")
+    if not outputs.size:
+        raise InputError(f"outputs have shape {outputs.shape}; there is nothing to compare.")
     errors = jnp.square(outputs - targets).reshape(len(outputs), -1).mean(-1)
     loss = weighted_average(errors, weights_or_ones(outputs, weights))
     return loss, {"mse": loss}
@@ -41,7 +45,8 @@ def cross_entropy(
 
     Args:
         outputs: [N, W] logits or log-probabilities.
-        targets: [N] labels; -1 does not count.
+        targets: [N] labels; -1 does not count, and a label of W or more makes the loss NaN, so that
+            meta-training skips the task and counts it.
         weights: [N]; all ones unless given.
 
     Returns:
@@ -59,10 +64,10 @@ def cross_entropy(
 
 
 def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array, ""]:
-    """sum_n w_n v_n / sum_n w_n, and 0 where all weights are zero.
+    """sum_n w_n v_n / sum_n w_n, and 0 where all weights are zero; what has none may be anything.
 
     >>> float(weighted_average(jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])))
     1.0
     """
     total = jnp.sum(weights)
-    return jnp.sum(weights * values) / jnp.where(total > 0, total, 1)
+    return jnp.sum(jnp.where(weights != 0, weights * values, 0)) / jnp.where(total > 0, total, 1)

@@ -101,6 +101,12 @@ def normalized_mutual_information(
     return jnp.where(mean > 0, jnp.minimum(ratio, 1), 1)
 
 
+def _numbered(labels: Array) -> Int[np.ndarray, " N"]:
+    """Labels from 0 without a gap; negative ones become -1."""
+    values, places = np.unique(np.asarray(labels), return_inverse=True)
+    return np.maximum(places - int(np.sum(values < 0)), -1)
+
+
 def _entropy(probabilities: Float[Array, " K"]) -> Float[Array, ""]:
     return jnp.sum(jax.scipy.special.entr(probabilities))
 
@@ -121,13 +127,17 @@ def _one_hots(
             f"found labels have shape {np.shape(found)} and true labels {np.shape(truth)}; "
             "give two lists of one length."
         )
+    for labels in (found, truth):
+        if np.dtype(labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype).kind not in "iub":
+            raise InputError("labels are not whole numbers; number them, for instance by np.unique.")
     if slots is None:
         if isinstance(found, jax.core.Tracer) or isinstance(truth, jax.core.Tracer):
             raise InputError("inside jit or vmap the number of labels is unknown; pass slots=.")
+        found, truth = jnp.asarray(_numbered(found)), jnp.asarray(_numbered(truth))
         slots = 1 + max(int(np.max(found, initial=0)), int(np.max(truth, initial=0)))
     dtype = jnp.result_type(float)
     truth = jnp.asarray(truth)
-    known = weights_or_ones(jnp.zeros(truth.shape, dtype), weights) * (truth >= 0)
+    known = jnp.asarray(weights_or_ones(jnp.zeros(truth.shape, dtype), weights), dtype) * (truth >= 0)
     found = jnp.where(jnp.asarray(found) < 0, slots, jnp.asarray(found))
     width = slots + 1
     return jax.nn.one_hot(found, width, dtype=dtype), jax.nn.one_hot(truth, width, dtype=dtype), known

@@ -24,7 +24,8 @@ class Interval(NamedTuple):
 def interval(values: Num[np.ndarray, " T"]) -> Interval:
     """The mean of independent values and its normal 95 % interval, 1.96 s / sqrt(n).
 
-    One value alone has an infinite interval.
+    One value alone has an infinite interval. A value that is not finite makes the mean so: nothing
+    is left out unsaid.
 
     Args:
         values: [T] one number per task.

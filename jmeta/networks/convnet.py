@@ -67,13 +67,15 @@ def convnet(
         outputs: size of a dense last layer; none unless given, and the features are the output.
         norm: "batch" normalises by the statistics of the examples that are passed in, which is
             transductive; "layer" by each example's own; "none" not at all.
-        linear: whether the last block is its convolution alone, so that features may be negative.
+        linear: whether the last block does without normalisation and ReLU, so that features may be
+            negative.
 
     Returns:
         A `Model` from [N, H, W, C] to [N, features].
 
     Raises:
-        InputError: no block, an unknown norm, or more pools than blocks.
+        InputError: no block, an unknown norm, or more pools than blocks; and, when it is applied,
+            images of another shape.
 
     >>> model = convnet([16, 2], shape=(8, 8, 1))
     >>> model.apply(model.init(jax.random.key(0)), jnp.zeros((5, 8, 8, 1))).shape
@@ -81,6 +83,8 @@ def convnet(
     """
     if not widths or min(widths) < 1:
         raise InputError(f"blocks of {list(widths)} filters make no network; give one filter or more each.")
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"an image of shape {tuple(shape)} is none; give height, width and channels.")
     if not 0 <= pools <= len(widths):
         raise InputError(f"{pools} of {len(widths)} blocks cannot pool; give 0 to {len(widths)}.")
     if norm not in get_args(Norm):
@@ -99,7 +103,7 @@ class _Convnet(nnx.Module):
         linear: bool,
         rngs: nnx.Rngs,
     ) -> None:
-        height, breadth, channels = shape
+        self.shape = height, breadth, channels = shape
         self.norm, self.linear = norm, linear
         self.blocks: nnx.List[_Block] = nnx.List([])
         self.pooled: list[bool] = []
@@ -115,6 +119,8 @@ class _Convnet(nnx.Module):
     def __call__(
         self, inputs: Float[Array, "N H W C"], weights: Float[Array, " N"] | None
     ) -> Float[Array, "N O"]:
+        if inputs.shape[1:] != self.shape:
+            raise InputError(f"the network takes images [N, *{self.shape}], not {inputs.shape}.")
         x, last = inputs, len(self.blocks) - 1
         for place, (block, pooled) in enumerate(zip(self.blocks, self.pooled, strict=True)):
             plain = self.linear and place == last

@@ -87,5 +87,10 @@ def _principal(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N 2"]:
 
 def _named(found: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
     """Each point's cluster, named by the class that is most common in it."""
-    common = {label: np.bincount(truth[found == label]).argmax() for label in np.unique(found)}
+
+    def most(labels: np.ndarray) -> int:
+        values, counts = np.unique(labels, return_counts=True)
+        return int(values[counts.argmax()])
+
+    common = {label: most(truth[found == label]) for label in np.unique(found)}
     return np.array([common[label] for label in found])

@@ -26,7 +26,11 @@ from .episodes import ClassImages
 
 _FILES = {"omniglot": "omniglot", "cifar10": "cifar10_jpeg90", "cifar100": "cifar100_jpeg90"}
 _LARGEST = 2**30
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What readers raise at damaged files; none has one error of its own."""
 
 
 def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> ClassImages:
@@ -99,6 +103,8 @@ def _from_file(name: str, path: Path) -> ClassImages:
                 f"{arrays['alphabet_names'][arrays['alphabet'][i]]}/{arrays['character'][i]}" for i in order
             ]
             images = arrays["images"][order][..., None]
+            if images.shape[2:] != (28, 28, 1) or images.dtype != np.uint8:
+                raise ValueError(f"images of shape {images.shape} and type {images.dtype}")
             return ClassImages(images, np.full(len(images), images.shape[1]), tuple(names), str(path))
         parts = [_sheets(arrays, part) for part in ("train", "test")]
         images = np.concatenate(parts, 1)
@@ -135,7 +141,7 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> ClassImages:
     read = _omniglot_ink if name == "omniglot" else np.asarray
     try:
         pairs = [(read(row["image"]), int(row["label"])) for part in parts for row in part]
-    except (RuntimeError, TypeError, *_DAMAGE) as error:  # array_record has no error of its own
+    except _DAMAGE as error:
         raise InputError(
             f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
         ) from error

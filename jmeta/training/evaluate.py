@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..agreement import best_matching, contingency
 from ..losses import cross_entropy, squared_error
@@ -23,6 +23,7 @@ from ..metrics import (
 )
 from ..records import InputError, Learner, Metrics, Sampler, Task
 from ..trees import weights_or_ones
+from .loop import traceable
 from .objectives import query_targets, support_labels
 
 Score = Callable[[Learner, PyTree, Task], Metrics]
@@ -69,7 +70,7 @@ def evaluate(
         chunk: how many tasks at once.
 
     Raises:
-        InputError: there is no task.
+        InputError: there is no task, or no chunk.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -79,24 +80,35 @@ def evaluate(
     """
     if tasks < 1:
         raise InputError(f"{tasks} tasks cannot be averaged; evaluate at least one.")
-    sampler = sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+    if chunk < 1:
+        raise InputError(f"{chunk} tasks at once make no progress; give a chunk of one or more.")
+    sampler = traceable(sampler)
     if score is None:
         hidden = jax.eval_shape(sampler, key).truth is not None
-        score = clustering_score if hidden else query_score
-    values = _scores(learner, score, tasks, chunk, sampler, meta, key)
+        score = _clustering_score(1 + int(_largest_label(tasks, sampler, key))) if hidden else query_score
+    values = _scores(learner, score, tasks, min(chunk, tasks), sampler, meta, key)
     return Evaluation({name: np.asarray(value) for name, value in values.items()})
 
 
-def clustering_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
+def clustering_score(learner: Learner, meta: PyTree, task: Task, *, classes: int | None = None) -> Metrics:
     """How well the support, its labels hidden, was clustered.
 
-    Returns "accuracy" after matching, "ari", "nmi"; and where there are queries "query_accuracy",
-    the accuracy of their assignment when each cluster is named by the support's matching.
+    Args:
+        learner: predicts log-probabilities of K clusters.
+        meta: its meta-parameters.
+        task: one with labels, hidden or shown.
+        classes: an upper bound of the number of classes, which may be more or fewer than K; the
+            size of the support unless given.
+
+    Returns:
+        "accuracy" after matching, "ari", "nmi"; and where there are queries "query_accuracy", the
+        accuracy of their assignment when each cluster is named by the support's matching.
     """
     hidden, truth = task.support._replace(targets=None), support_labels(task)
     fast = learner.adapt(meta, hidden, task.key)
     log_probs = learner.predict(fast, hidden.inputs, hidden.weights)
-    slots = log_probs.shape[-1]
+    classes = len(truth) if classes is None else classes
+    slots = max(log_probs.shape[-1], classes)
     found = jnp.argmax(log_probs, -1)
     agreement = {
         "accuracy": matched_accuracy(found, truth, hidden.weights, slots=slots),
@@ -106,9 +118,10 @@ def clustering_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
     if not task.query.inputs.shape[0]:
         return agreement
     asked = learner.predict(fast, task.query.inputs, task.query.weights)
-    classes, clusters = (jax.nn.one_hot(labels, slots, dtype=asked.dtype) for labels in (truth, found))
-    shared = contingency(classes, clusters, weights_or_ones(hidden.inputs, hidden.weights))
-    named = asked[:, best_matching(shared)]
+    owners, clusters = jax.nn.one_hot(truth, classes), jax.nn.one_hot(found, log_probs.shape[-1])
+    shared = contingency(owners, clusters, weights_or_ones(log_probs, hidden.weights))
+    cluster = best_matching(shared)
+    named = jnp.where(cluster >= 0, asked[:, cluster], -jnp.inf)
     accuracy = cross_entropy(named, query_targets(task), task.query.weights)[1]["accuracy"]
     return agreement | {"query_accuracy": accuracy}
 
@@ -120,6 +133,18 @@ def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
     targets = query_targets(task)
     loss = cross_entropy if jnp.issubdtype(targets.dtype, jnp.integer) else squared_error
     return loss(outputs, targets, task.query.weights)[1]
+
+
+@cache
+def _clustering_score(classes: int) -> Score:
+    """`clustering_score` with its bound: the same object for the same bound, so that it compiles once."""
+    return partial(clustering_score, classes=classes)
+
+
+@partial(jax.jit, static_argnums=0)
+def _largest_label(tasks: int, sampler: Sampler, key: Key[Array, ""]) -> Int[Array, ""]:
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(tasks))
+    return jnp.max(jax.vmap(lambda key: support_labels(sampler(key)))(keys))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -135,4 +160,4 @@ def _scores(
     def one(index: Array) -> Metrics:
         return score(learner, meta, sampler(jax.random.fold_in(key, index)))
 
-    return lax.map(one, jnp.arange(tasks), batch_size=min(chunk, tasks))
+    return lax.map(one, jnp.arange(tasks), batch_size=chunk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -63,8 +63,7 @@ def learning_curve(
     step: MetaStep, sampler: Sampler, state: MetaState, key: Key[Array, ""], *, steps: int, tasks: int
 ) -> tuple[MetaState, Metrics]:
     """`train`, and the metrics of every step: each [steps]."""
-    if tasks < 1:
-        raise InputError(f"{tasks} tasks per step is an empty batch; give at least one.")
+    _check_counts(steps, tasks)
 
     def body(state: MetaState, _: None) -> tuple[MetaState, Metrics]:
         return step.update(state, draw_tasks(sampler, key, state.step, tasks))
@@ -90,7 +89,7 @@ def loop(
     Args:
         step: from `meta_step`.
         sampler: of one task.
-        state: where to start; its buffers are given away.
+        state: where to start; it is copied.
         key: a typed key, the same for the whole run.
         steps: how many.
         tasks: T, per step.
@@ -100,12 +99,16 @@ def loop(
         title: of the progress bar.
 
     Returns:
-        The last state, and the rows: the mean of each metric since the row before, with "step"
-        and "seconds" since the start, compilation included.
+        The last state, and the rows: the mean of each metric over the tasks since the row before,
+        skipped ones left out, with "step" and "seconds" since the call, compilation included.
+
+    Raises:
+        InputError: a count means nothing, or every task since the row before was skipped.
     """
     if every < 1:
         raise InputError(f"every is {every}; log every 1 step or more.")
-    sampler = sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+    _check_counts(steps, tasks)
+    sampler = traceable(sampler)
     state = jax.tree.map(jnp.array, state)
     rows: list[Row] = []
     if log and not int(state.step):
@@ -115,12 +118,36 @@ def loop(
         shown = bar.add_task(title, total=steps)
         for length in [every] * (steps // every) + [steps % every] * bool(steps % every):
             state, metrics = _advance(step, tasks, length, sampler, state, key)
-            row = {name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()}
-            row |= evaluate(state.meta) if evaluate else {}
+            row = _means(jax.device_get(metrics), tasks)
+            row |= evaluate(jax.tree.map(jnp.array, state.meta)) if evaluate else {}
             rows.append({"step": int(state.step), "seconds": time.perf_counter() - began} | row)
             _append(log, rows[-1])
             bar.update(shown, advance=length, description=f"{title} loss {row['loss']:.3f}")
     return state, rows
+
+
+def traceable(sampler: Sampler) -> Sampler:
+    """A sampler that is a pytree: its arrays are arguments of a compiled function, not constants in it."""
+    return sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+
+
+def _check_counts(steps: int, tasks: int) -> None:
+    if steps < 0:
+        raise InputError(f"{steps} meta-steps cannot be taken; give zero or more.")
+    if tasks < 1:
+        raise InputError(f"{tasks} tasks per step is an empty batch; give at least one.")
+
+
+def _means(metrics: Mapping[str, np.ndarray], tasks: int) -> Row:
+    """The mean of each metric over the tasks that were not skipped, and of "skipped" over the steps."""
+    kept = tasks - metrics["skipped"]
+    if not kept.any():
+        raise InputError(
+            "no task had a finite loss; see that labels are smaller than the number of outputs, "
+            "and lower the learning rates."
+        )
+    row = {name: float(np.average(values, weights=kept)) for name, values in metrics.items()}
+    return row | {"skipped": float(np.mean(metrics["skipped"]))}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)

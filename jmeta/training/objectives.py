@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from ..losses import cross_entropy
 from ..records import Batch, InputError, Learner, Loss, Metrics, Task, TaskLoss
-from ..trees import squared_norm
 
 
 def query_loss(learner: Learner, loss: Loss) -> TaskLoss:
@@ -45,7 +45,7 @@ def displacement(learner: Learner) -> TaskLoss:
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         fast = learner.adapt(jax.lax.stop_gradient(meta), task.support, task.key)
         moved = jax.tree.map(jnp.subtract, meta.start, jax.lax.stop_gradient(fast))
-        loss = squared_norm(moved) / 2
+        loss = optax.tree.norm(moved, squared=True) / 2
         return loss, {"displacement": jnp.sqrt(2 * jax.lax.stop_gradient(loss))}
 
     return task_loss
@@ -59,8 +59,6 @@ def prototype_loss(learner: Learner) -> TaskLoss:
     """
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
-        if not task.query.inputs.shape[0]:
-            raise InputError("the prototype loss needs query points; sample tasks with queries >= 1.")
         shown = task.support._replace(targets=support_labels(task))
         fast = learner.adapt(meta, shown, task.key)
         return _prefixed("prototype", _asked(learner, cross_entropy, fast, task.query, query_targets(task)))
@@ -115,6 +113,8 @@ def query_targets(task: Task) -> Shaped[Array, "N ..."]:
     """What the query's points should be."""
     if task.query.targets is None:
         raise InputError("the query has no targets to compare with; use tasks whose query has some.")
+    if not task.query.inputs.shape[0]:
+        raise InputError("the query is empty; sample tasks with queries >= 1.")
     return task.query.targets
 
 

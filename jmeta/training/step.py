@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..records import Estimator, InputError, MetaState, MetaStep, Metrics, Task, TaskLoss
-from ..trees import all_finite, select, squared_norm
+from ..trees import all_finite
 from .estimators import backpropagation
 
 
@@ -35,7 +35,7 @@ def meta_step(
 
     Returns:
         A `MetaStep`. Its metrics are the loss's own, averaged over the tasks that were kept, and
-        "loss", "gradient_norm" and "skipped".
+        "loss", "gradient_norm" and "skipped", how many tasks were not; where none was kept, all others are 0.
 
     Raises:
         InputError: the batch is empty, or `chunk` does not divide it.
@@ -72,12 +72,12 @@ def meta_step(
 
         updates, opt = optimizer.update(gradient, state.opt, state.meta)
         meta = optax.apply_updates(state.meta, updates)
-        meta, opt = select(usable, (meta, opt), (state.meta, state.opt))
+        meta, opt = optax.tree.where(usable, (meta, opt), (state.meta, state.opt))
         report = {
             name: jnp.sum(jnp.where(kept, values, 0)) / total
             for name, values in ({"loss": losses} | metrics).items()
         }
-        report["gradient_norm"] = jnp.sqrt(squared_norm(gradient))
+        report["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
         report["skipped"] = jnp.where(usable, count - jnp.sum(kept), count)
         return MetaState(state.step + 1, meta, opt, state.carry), report
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import numerical
 from sklearn.cluster import KMeans
 
 import jmeta as jm
@@ -157,11 +158,6 @@ def outcome(diff, empty):
     return scalar
 
 
-def numerical(function, x, epsilon=1e-5):
-    steps = epsilon * np.eye(x.size).reshape(-1, *np.shape(x))
-    return np.stack([(function(x + s) - function(x - s)) / (2 * epsilon) for s in steps])
-
-
 def inputs():
     return three_blobs(), jnp.linspace(0.5, 1, 12), jnp.asarray(-np.log(0.7))
 
@@ -241,3 +237,21 @@ def test_clustering_as_the_inner_loss_has_second_derivatives():
     matrix = jnp.array([[1.0, 0.2], [-0.1, 0.8]])
     found = jax.jit(jax.grad(outer))(matrix)
     np.testing.assert_allclose(np.ravel(found), numerical(jax.jit(outer), matrix), atol=1e-7)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("steps", [1, 2])
+def test_second_derivatives_are_exact_while_centers_are_still_points(steps):
+    """Every seed is a point: its distance to itself is zero, and has a curvature."""
+    points = three_blobs()
+    clusterer = jm.soft_kmeans(3, steps=steps, inverse_temperature=0.7, seeding=seeds_of(False))
+
+    def scalar(points):
+        return jnp.sum(jnp.sin(clusterer.fit({}, jm.Batch(points), KEY).centers))
+
+    @jax.jit
+    def slope(points):
+        return jax.grad(scalar)(points) @ jnp.array([1.0, -0.5])
+
+    found = jax.jit(jax.jacrev(slope))(points).reshape(12, 24)
+    np.testing.assert_allclose(found.T, numerical(slope, points), atol=1e-7)

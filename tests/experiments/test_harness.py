@@ -83,6 +83,9 @@ def failing(error):
         (failing(KeyboardInterrupt()), [], 130, "interrupted"),
         (measure, ["--preset", "huge"], 2, "huge"),
         (measure, ["--size", "many"], 2, "size"),
+        (measure, ["--size", "0"], 2, "error: --size is 0; give a whole number from 1"),
+        (measure, ["--seed", "-1"], 2, "error: --seed is -1"),
+        (measure, ["--seed", str(2**70)], 2, "error: --seed is"),
         (measure, ["--colour", "red"], 2, "colour"),
     ],
 )
@@ -138,3 +141,17 @@ def test_the_sinusoid_experiment_names_its_metrics(tmp_path):
     assert all(found.n == 20 for found in metrics.values())
     assert (tmp_path / "training_reptile.jsonl").exists()
     assert (tmp_path / "learning_curves.png").exists()
+
+
+def test_the_main_job_names_its_metrics_and_draws_its_pictures(tmp_path):
+    quick = few_shot_clustering.PRESETS["quick"]
+    config = dataclasses.replace(
+        quick, out=tmp_path, train="both", steps=3, every=1, test_tasks=4, restarts=1
+    )
+    metrics = few_shot_clustering.experiment(config)
+    assert {f"accuracy/{row}" for row in ("pixels", "untrained", "both")} <= set(metrics)
+    assert all(0 <= found.mean <= 1 for name, found in metrics.items() if "accuracy" in name)
+    for name in ("learning_curves.png", "task.png", "training_both.jsonl"):
+        assert (tmp_path / name).stat().st_size > 0
+    with pytest.raises(InputError, match="multiple of three"):
+        few_shot_clustering.experiment(dataclasses.replace(config, steps=4))

@@ -15,19 +15,21 @@ LABELS = jnp.array([0, 1, 2, 0, 1, 2, 0, -1])
 
 def test_prototypes_are_class_means_and_hidden_labels_do_not_count():
     learner = jm.prototypes(NET, ways=3)
-    _, centers = learner.adapt(BODY, jm.Batch(X, LABELS), jax.random.key(0))
+    _, centers, mass = learner.adapt(BODY, jm.Batch(X, LABELS), jax.random.key(0))
     embedded = NET.apply(BODY, X)
     for label in range(3):
         np.testing.assert_allclose(centers[label], embedded[label == LABELS].mean(0), atol=1e-6)
-    logits = learner.predict((BODY, centers), X)
+    logits = learner.predict((BODY, centers, mass), X)
     expected = -np.sum((embedded[:, None] - centers[None]) ** 2, -1)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_a_class_without_support_gives_no_nan():
+def test_a_class_without_support_is_never_predicted():
     learner = jm.prototypes(NET, ways=5)
     fast = learner.adapt(BODY, jm.Batch(X, LABELS), jax.random.key(0))
-    assert jnp.all(jnp.isfinite(learner.predict(fast, X)))
+    log_probs = jax.nn.log_softmax(learner.predict(fast, X))
+    assert np.all(np.exp(log_probs[:, 3:]) == 0)
+    np.testing.assert_allclose(np.exp(log_probs).sum(1), 1, rtol=1e-5)
 
 
 def test_centroids_with_every_label_shown_are_a_prototypical_network():

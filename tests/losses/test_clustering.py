@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import numerical
 from sklearn.metrics import adjusted_rand_score
 
 import jmeta as jm
@@ -71,9 +72,7 @@ def test_gradients_equal_finite_differences(loss):
     logits = jnp.asarray(np.random.default_rng(3).normal(size=(N, K)))
     scalar = jax.jit(lambda x: loss(jax.nn.log_softmax(x), LABELS)[0])
     gradient = jax.jit(jax.grad(scalar))(logits)
-    steps = 1e-6 * np.eye(N * K).reshape(-1, N, K)
-    expected = [(scalar(logits + s) - scalar(logits - s)) / 2e-6 for s in steps]
-    np.testing.assert_allclose(np.ravel(gradient), expected, atol=1e-8)
+    np.testing.assert_allclose(np.ravel(gradient), numerical(scalar, logits, 1e-6), atol=1e-8)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -83,3 +82,25 @@ def test_certain_assignments_give_finite_gradients(loss):
     value, gradient = jax.value_and_grad(lambda x: loss(x, LABELS)[0])(hard)
     assert jnp.isfinite(value)
     assert jnp.all(jnp.isfinite(gradient))
+
+
+@pytest.mark.parametrize("loss", [jm.matched_cross_entropy, jm.pairwise_cross_entropy])
+def test_certain_mistakes_still_have_a_gradient(loss):
+    """Same class apart, and different classes together, each with probability 1 - 1e-11."""
+    for labels, found in (([0, 0], [0, 1]), ([0, 1], [0, 0])):
+        logits = 25.0 * jax.nn.one_hot(jnp.array(found), 2)
+        gradient = jax.grad(lambda x, y=labels: loss(jax.nn.log_softmax(x), jnp.array(y))[0])(logits)
+        assert jnp.abs(gradient).max() > 0.1
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_garbage_of_weight_zero_does_not_reach_the_loss(loss):
+    weights = jnp.ones(N).at[1].set(0)
+    garbage = log_probs().at[1].set(-1e30)
+    np.testing.assert_allclose(
+        loss(garbage, LABELS, weights)[0], loss(log_probs(), LABELS, weights)[0], rtol=1e-5
+    )
+
+
+def test_more_classes_than_clusters_make_the_matched_loss_nan_and_not_wrong():
+    assert jnp.isnan(jm.matched_cross_entropy(log_probs(), LABELS.at[0].set(K))[0])

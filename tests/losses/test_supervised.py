@@ -29,7 +29,9 @@ def test_squared_error_is_the_weighted_mean_over_points_and_features():
     assert metrics["mse"] == loss
 
 
-@pytest.mark.parametrize("loss", [jm.cross_entropy, jm.matched_cross_entropy, jm.soft_ari])
+@pytest.mark.parametrize(
+    "loss", [jm.cross_entropy, jm.matched_cross_entropy, jm.pairwise_cross_entropy, jm.soft_ari]
+)
 def test_nothing_to_compare_is_no_nan(loss):
     log_probs = jax.nn.log_softmax(OUTPUTS)
     for labels, weights in ((jnp.full(6, -1), None), (LABELS, jnp.zeros(6))):
@@ -42,3 +44,14 @@ def test_weights_of_zero_hide_a_point_from_the_gradient():
     gradient = jax.grad(lambda x: jm.cross_entropy(x, LABELS, WEIGHTS)[0])(OUTPUTS)
     assert not np.any(gradient[2])
     assert not np.any(gradient[3])
+
+
+def test_shapes_that_differ_are_refused_and_not_broadcast():
+    with pytest.raises(jm.InputError, match="make them equal"):
+        jm.squared_error(jnp.zeros((4, 1)), jnp.zeros(4))
+    with pytest.raises(jm.InputError, match="nothing to compare"):
+        jm.squared_error(jnp.zeros((0, 1)), jnp.zeros((0, 1)))
+
+
+def test_a_label_without_an_output_makes_the_loss_nan():
+    assert jnp.isnan(jm.cross_entropy(OUTPUTS, LABELS.at[0].set(3))[0])

@@ -78,3 +78,17 @@ def test_batches_of_tasks_are_vmapped():
         together = jax.vmap(lambda f, t, metric=metric: metric(f, t, slots=3))(found, truth)
         each = [expected(t, f) for f, t in zip(found, truth, strict=True)]
         np.testing.assert_allclose(together, each, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_whole_number_weights_and_sparse_labels_are_taken_as_they_are(name):
+    random = np.random.default_rng(2)
+    found, truth = random.integers(0, 3, (2, 60_000))
+    metric, expected = PAIRS[name]
+    ones = metric(1000 * found, 1000 * truth, np.ones(60_000, int))
+    np.testing.assert_allclose(ones, expected(truth, found), atol=1e-4)
+
+
+def test_names_in_the_place_of_labels_are_refused():
+    with pytest.raises(jm.InputError, match="number them"):
+        jm.adjusted_rand_index(np.array(["a", "b"]), np.array(["a", "b"]))

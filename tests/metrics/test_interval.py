@@ -24,3 +24,7 @@ def test_one_value_is_infinitely_uncertain_and_none_is_refused():
     assert jm.interval(np.array([2.0])).ci95 == np.inf
     with pytest.raises(jm.InputError, match="no values"):
         jm.interval(np.array([]))
+
+
+def test_a_value_that_is_not_finite_is_not_left_out():
+    assert np.isnan(jm.interval(np.array([1.0, np.nan])).mean)

@@ -112,6 +112,7 @@ REFUSED = {
     "no block": (lambda: jm.networks.convnet([], shape=(8, 8, 1)), "make no network"),
     "pools": (lambda: jm.networks.convnet([2], shape=(8, 8, 1), pools=2), "cannot pool"),
     "norm": (lambda: jm.networks.conv4(norm="group"), "choose one of"),
+    "shape": (lambda: jm.networks.conv4(shape=(28, 28)), "give height, width and channels"),
     "no layer": (lambda: jm.networks.mlp([3]), "has no layer"),
 }
 
@@ -121,3 +122,11 @@ def test_networks_that_mean_nothing_are_refused(case):
     make, message = REFUSED[case]
     with pytest.raises(jm.InputError, match=message):
         make()
+
+
+def test_images_of_another_shape_are_refused():
+    net = jm.networks.conv4(2, shape=(8, 8, 1))
+    params = net.init(jax.random.key(0))
+    for shape in ((3, 8, 8, 3), (3, 8, 8), (3, 9, 8, 1)):
+        with pytest.raises(jm.InputError, match="the network takes images"):
+            net.apply(params, jnp.zeros(shape))

@@ -48,3 +48,8 @@ def test_colour_images_and_coinciding_points_are_drawn(tmp_path):
 def test_nothing_to_show_is_refused():
     with pytest.raises(jm.InputError, match="at least one embedding"):
         jm.report.task_clusters(IMAGES, TRUTH, {})
+
+
+def test_points_without_a_class_are_drawn():
+    truth = np.array([-1, -1, -1, 0, 1, 1])
+    assert jm.report.task_clusters(IMAGES, truth, {"view": (np.zeros((6, 2)), TRUTH)}).axes

@@ -163,6 +163,23 @@ def test_a_truncated_file_is_one_sentence(omniglot, keep):
 
 
 @pytest.mark.faults
+def test_no_flipped_bit_of_a_header_is_a_traceback(tmp_path):
+    path = tmp_path / "small.npz"
+    np.savez_compressed(path, images=np.arange(40), names=np.array(["a"]))
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        try:
+            datasets.read_npz(path)
+        except jm.InputError:
+            refused += 1
+    assert refused > len(whole) / 4
+
+
+@pytest.mark.faults
 def test_a_flipped_bit_is_noticed(omniglot):
     path = omniglot / "omniglot.npz"
     data = bytearray(path.read_bytes())
@@ -185,8 +202,15 @@ def test_a_flipped_bit_is_noticed(omniglot):
             "alphabet_names": np.array(["a"]),
             "character": np.arange(3),
         },
+        {
+            "images": np.full((1623, 4), np.nan),
+            "char_id": np.arange(1623),
+            "alphabet": np.zeros(1623, int),
+            "alphabet_names": np.array(["a"]),
+            "character": np.arange(1623),
+        },
     ],
-    ids=["foreign", "incomplete", "too few classes"],
+    ids=["foreign", "incomplete", "too few classes", "flat images"],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, arrays):
     np.savez(tmp_path / "omniglot.npz", **arrays)

@@ -82,7 +82,29 @@ def test_a_hidden_support_is_scored_as_a_clustering():
     assert "accuracy" in str(found)
 
 
+def test_fewer_clusters_than_classes_are_scored_as_scikit_learn_does():
+    images = np.random.default_rng(0).normal(size=(5, 4, 2)).astype(np.float32)
+    sample = jm.episodes(images, ways=5, shots=3, queries=1, labelled=False)
+    learner = jm.centroids(jm.networks.mlp([2, 2]), jm.kmeans(2))
+    meta, key = learner.init(jax.random.key(0)), jax.random.key(1)
+    found = jm.evaluate(learner, sample, meta, key, tasks=3).values
+    for place in range(3):
+        task = sample(jax.random.fold_in(key, place))
+        fast = learner.adapt(meta, task.support, task.key)
+        labels = learner.predict(fast, task.support.inputs).argmax(-1)
+        np.testing.assert_allclose(found["ari"][place], adjusted_rand_score(task.truth, labels), atol=1e-5)
+        np.testing.assert_allclose(
+            found["nmi"][place], normalized_mutual_info_score(task.truth, labels), atol=1e-5
+        )
+        assert found["accuracy"][place] <= 0.4 + 1e-6
+        assert found["query_accuracy"][place] <= 0.4 + 1e-6
+        alone = jm.clustering_score(learner, meta, task)
+        np.testing.assert_allclose(alone["ari"], found["ari"][place], atol=1e-5)
+
+
 def test_no_task_is_refused():
     learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
+    with pytest.raises(jm.InputError, match="chunk of one or more"):
+        jm.evaluate(learner, jm.sinusoid(), {}, jax.random.key(0), tasks=1, chunk=0)
     with pytest.raises(jm.InputError, match="evaluate at least one"):
         jm.evaluate(learner, jm.sinusoid(), {}, jax.random.key(0), tasks=0)

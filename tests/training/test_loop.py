@@ -110,7 +110,40 @@ def test_dispatches_of_one_length_are_traced_once():
     assert len(traces) == first
 
 
+def test_the_evaluation_may_keep_what_it_is_given():
+    kept = []
+    state, _ = loop(evaluate=lambda meta: kept.append(meta) or {})
+    equal(kept[-1], state.meta)
+    assert all(np.all(np.isfinite(leaf)) for meta in kept for leaf in jax.tree.leaves(meta))
+
+
+def sometimes(good):
+    """A step whose loss is the number of the step, and finite for `good` tasks of two."""
+
+    def update(state, tasks):
+        count = good(state.step)
+        metrics = {"loss": jax.numpy.where(count > 0, state.step, 0.0), "skipped": 2 - count}
+        return state._replace(step=state.step + 1), metrics
+
+    return jm.MetaStep(parts()[1].init, update)
+
+
+def test_a_row_is_the_mean_over_the_tasks_that_were_kept():
+    step = sometimes(lambda i: jax.numpy.array([2, 0, 1, 2])[i])
+    _, rows = jm.loop(step, SAMPLE, start(), KEY, steps=4, tasks=2, every=4)
+    assert rows[0]["loss"] == pytest.approx((0 * 2 + 2 * 1 + 3 * 2) / 5)
+    assert rows[0]["skipped"] == pytest.approx(3 / 4)
+
+
+def test_a_run_whose_every_task_is_skipped_stops():
+    with pytest.raises(jm.InputError, match="no task had a finite loss"):
+        jm.loop(sometimes(lambda i: 0 * i), SAMPLE, start(), KEY, steps=4, tasks=2, every=2)
+
+
 def test_counts_that_mean_nothing_are_refused():
+    for run in (jm.train, jm.loop):
+        with pytest.raises(jm.InputError, match="give zero or more"):
+            run(parts()[1], SAMPLE, start(), KEY, steps=-5, tasks=1)
     with pytest.raises(jm.InputError, match="empty batch"):
         jm.train(parts()[1], SAMPLE, start(), KEY, steps=1, tasks=0)
     with pytest.raises(jm.InputError, match="log every 1 step or more"):

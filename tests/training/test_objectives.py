@@ -72,8 +72,10 @@ def test_tasks_that_lack_what_a_loss_needs_are_refused():
     silent = task(True)._replace(query=jm.Batch(X))
     with pytest.raises(jm.InputError, match="no labels at all"):
         jm.clustering_loss(spy({}), jm.cross_entropy)(1.0, bare)
-    with pytest.raises(jm.InputError, match="needs query points"):
+    with pytest.raises(jm.InputError, match="the query is empty"):
         jm.prototype_loss(spy({}))(1.0, empty)
+    with pytest.raises(jm.InputError, match="the query is empty"):
+        jm.query_loss(spy({}), jm.cross_entropy)(1.0, empty)
     with pytest.raises(jm.InputError, match="no targets to compare with"):
         jm.query_loss(spy({}), jm.cross_entropy)(1.0, silent)
     with pytest.raises(jm.InputError, match="give one for each"):
