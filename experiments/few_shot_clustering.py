@@ -6,12 +6,19 @@ scored by accuracy after matching clusters to classes. Rows of the table, all on
 - pixels: soft k-means on the images themselves
 - untrained: on a random network's embedding
 - prototype: network trained by the supervised surrogate, with no gradient through the clustering
-- through: trained through the clustering alone, from a random start
+- through: trained through the clustering alone, from a random start, for a soft ARI
 - warm: trained through the clustering alone, after a third of the steps on the surrogate
 - both: trained on the sum of the two losses
 
+While training, the gradient passes through the best of several seedings: through a single one it is
+mostly that of a bad local optimum.
+
     python -m experiments.few_shot_clustering --preset cpu
+        2 minutes on two cores; accuracy/both 0.89, accuracy/pixels 0.81
     python -m experiments.few_shot_clustering --dataset omniglot --train both --data-dir DIR
+        12 minutes on two cores; accuracy/both 0.989, accuracy/pixels 0.58
+
+The gpu preset is the cpu one for digits, and 15,000 steps of 32 tasks for omniglot.
 """
 
 from __future__ import annotations

