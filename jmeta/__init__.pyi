@@ -8,6 +8,7 @@ from .clustering.kmeans import kmeans as kmeans
 from .clustering.seeding import farthest_first as farthest_first
 from .clustering.seeding import kmeans_plus_plus as kmeans_plus_plus
 from .clustering.seeding import random_points as random_points
+from .clustering.sinkhorn_kmeans import sinkhorn_kmeans as sinkhorn_kmeans
 from .clustering.soft_kmeans import soft_kmeans as soft_kmeans
 from .iteration import conjugate_gradient as conjugate_gradient
 from .iteration import gmres as gmres

@@ -24,18 +24,17 @@ def contingency(
     return jnp.matmul((weights[:, None] * x).T, y, precision="highest")
 
 
-def adjusted_rand(
+def pairs_together(
     x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
-) -> Float[Array, ""]:
-    """The adjusted Rand index of two soft partitions; the ordinary one where both are hard.
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Expected weight of the pairs of different points that are together: in both, in x, in y; of all.
 
-    It counts expected pairs of different points: with M the contingency table, the pairs together
-    in both are  (||M||^2 - sum_n w_n^2 ||x_n||^2 ||y_n||^2) / 2, and likewise for each alone. It is
-    1 where the index says nothing, both partitions being trivial in the same way.
+    With M the contingency table, (||M||^2 - sum_n w_n^2 ||x_n||^2 ||y_n||^2) / 2 in both, and likewise
+    for each alone.
 
-    >>> x, y = (jnp.eye(2)[jnp.array(labels)] for labels in ([0, 0, 1, 1], [0, 0, 1, 0]))
-    >>> print(adjusted_rand(x, x, jnp.ones(4)), adjusted_rand(x, y, jnp.ones(4)))
-    1.0 0.0
+    >>> one_hot = jnp.eye(2)[jnp.array([0, 1, 1])]
+    >>> [float(pairs) for pairs in pairs_together(one_hot, one_hot, jnp.ones(3))]
+    [1.0, 1.0, 1.0, 3.0]
     """
     own_x, own_y = jnp.sum(x * x, 1), jnp.sum(y * y, 1)
     squares = weights * weights
@@ -44,8 +43,27 @@ def adjusted_rand(
         return (jnp.sum(masses * masses) - squares @ own) / 2
 
     both = pairs(contingency(x, y, weights), own_x * own_y)
-    in_x, in_y = pairs(weights @ x, own_x), pairs(weights @ y, own_y)
-    total = pairs(jnp.sum(weights), jnp.ones_like(own_x))
+    return (
+        both,
+        pairs(weights @ x, own_x),
+        pairs(weights @ y, own_y),
+        pairs(jnp.sum(weights), jnp.ones_like(own_x)),
+    )
+
+
+def adjusted_rand(
+    x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
+) -> Float[Array, ""]:
+    """The adjusted Rand index of two soft partitions; the ordinary one where both are hard.
+
+    It counts `pairs_together`, and is 1 where the index says nothing, both partitions being trivial
+    in the same way.
+
+    >>> x, y = (jnp.eye(2)[jnp.array(labels)] for labels in ([0, 0, 1, 1], [0, 0, 1, 0]))
+    >>> print(adjusted_rand(x, x, jnp.ones(4)), adjusted_rand(x, y, jnp.ones(4)))
+    1.0 0.0
+    """
+    both, in_x, in_y, total = pairs_together(x, y, weights)
     expected = in_x * in_y / jnp.where(total > 0, total, 1)
     span = (in_x + in_y) / 2 - expected
     says = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * total

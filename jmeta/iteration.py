@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .records import Diff, InputError, LinearSolve, Step
@@ -152,7 +153,15 @@ def implicit(linear_solve: LinearSolve) -> Diff:
     """
 
     def solve(matvec: Callable, b: Any) -> Any:
-        return lax.custom_linear_solve(matvec, b, linear_solve, transpose_solve=linear_solve)
+        # As one vector: jax transposes a solve only if every part of b is a tangent, and a part of x
+        # may not depend on theta at all.
+        vector, unravel = ravel_pytree(b)
+
+        def flat_matvec(v: Array) -> Array:
+            return ravel_pytree(matvec(unravel(v)))[0]
+
+        solved = lax.custom_linear_solve(flat_matvec, vector, linear_solve, transpose_solve=linear_solve)
+        return unravel(solved)
 
     return _at_solution(solve)
 

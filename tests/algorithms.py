@@ -10,6 +10,12 @@ CLUSTERERS = {
     "soft_kmeans_implicit": lambda clusters: jm.soft_kmeans(
         clusters, diff=jm.implicit(jm.gmres(6)), seeding=jm.farthest_first, tol=1e-7
     ),
+    "soft_kmeans_annealed": lambda clusters: jm.soft_kmeans(clusters, annealing=20.0),
+    "soft_kmeans_weighed": lambda clusters: jm.soft_kmeans(clusters, mixture_weights=True),
+    "sinkhorn_kmeans": lambda clusters: jm.sinkhorn_kmeans(clusters),
+    "sinkhorn_kmeans_implicit": lambda clusters: jm.sinkhorn_kmeans(
+        clusters, diff=jm.implicit(jm.gmres(8)), tol=1e-6, rounds=(5, 2)
+    ),
     "soft_kmeans_restarts": lambda clusters: jm.soft_kmeans(clusters, restarts=3),
     "kmeans": lambda clusters: jm.kmeans(clusters),
     "kmeans_random": lambda clusters: jm.kmeans(clusters, seeding=jm.random_points, restarts=8),

@@ -84,6 +84,19 @@ def test_exact_rules_equal_finite_differences_in_both_orders(step, diff, tol):
     np.testing.assert_allclose(jax.jit(jax.jacfwd(of_bias))(theta[1]).T, expected, atol=1e-7)
 
 
+def test_a_part_of_x_may_not_depend_on_theta():
+    def step(x, theta, i):
+        return (x[0] + theta) / 2, jnp.zeros(2)
+
+    def result(theta):
+        start = (jnp.asarray(0.0), jnp.ones(2))
+        x, constant = jm.iterate(step, start, theta, steps=60, diff=jm.implicit(jm.gmres(3, tol=1e-14)))
+        return x**2 + constant.sum()
+
+    np.testing.assert_allclose(jax.grad(result)(3.0), 6.0, rtol=1e-12)
+    np.testing.assert_allclose(jax.jacfwd(result)(3.0), 6.0, rtol=1e-12)
+
+
 def test_one_step_is_the_derivative_of_one_step_at_the_solution():
     theta = inputs()
     solution, _ = jm.iterate(contraction, start(), theta, steps=100, diff=jm.unroll())

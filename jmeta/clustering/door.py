@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float, Key, Num
 
 from ..records import Assignment, Batch, Clusterer
-from .means import as_float
+from .points import as_float
 from .validation import as_array, check_enough, check_key, check_points
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 
 from ..iteration import one_step
 from ..records import Clusterer, Diff
-from .means import EMPTY, means_clusterer
+from .means import Rule, means_clusterer
+from .points import EMPTY
 from .seeding import Seeding, kmeans_plus_plus
 from .validation import check_counts
 
@@ -58,8 +59,11 @@ def kmeans(
     check_counts("kmeans", clusters=clusters, steps=steps, restarts=restarts)
     return means_clusterer(
         lambda key: {},
-        _nearest,
-        lambda params, to_seeds, x, weights, scale: jnp.ones((), x.dtype),
+        Rule(
+            respond=_nearest,
+            total=lambda logits: jnp.max(logits, -1),
+            sharpness=lambda params, to_seeds, points, units: jnp.ones((), points.x.dtype),
+        ),
         clusters=clusters,
         steps=steps,
         diff=one_step() if diff is None else diff,

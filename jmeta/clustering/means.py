@@ -1,7 +1,8 @@
 """What the algorithms of means share: points are shared out among centres, centres become means.
 
-One step of the map is  r = respond(log p - beta ||x - c||^2),  c_k = sum_n w_n r_nk x_n / sum_n
-w_n r_nk.  Algorithms differ in `respond` alone: softmax for soft k-means, argmax for Lloyd's.
+One step of the map is  p = weigh(p, x, c),  r = respond(log p - beta ||x - c||^2),  c_k = sum_n w_n
+r_nk x_n / sum_n w_n r_nk.  Algorithms differ in a `Rule` alone: how points respond (softmax for soft
+k-means, argmax for Lloyd's), how clusters are weighed (Sinkhorn balances them), how sharp all is.
 """
 
 from __future__ import annotations
@@ -13,40 +14,41 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import class_means, squared_distances, weighted_mean
-from ..iteration import iterate, residual
+from ..distances import class_means, squared_distances
+from ..iteration import iterate
 from ..records import Assignment, Batch, Clusterer, Diff
-from ..trees import weights_or_ones
+from ..trees import largest_change
+from .points import EMPTY, Points, Units, as_float, prepare_points
 from .seeding import Seeding
 
-EMPTY = -1e30
-"""Log-probability of a cluster slot that is not used: exp of it is 0, and 0 times it is no NaN."""
 
-SMALLEST = 1e-18
-"""Points closer to their mean than this are one point: the squares leave float32's range."""
-
-LogRespond = Callable[[Float[Array, "N K"]], Float[Array, "N K"]]
-Sharpness = Callable[[PyTree, Float[Array, "N K"], Float[Array, "N D"], Float[Array, " N"], Array], Array]
-
-
-class Points(NamedTuple):
-    """Everything the map depends on: its theta.
+class Theta(NamedTuple):
+    """Everything the map depends on.
 
     Attributes:
-        x: [N, D] points, moved to their mean and scaled to [-1, 1].
-        weights: [N].
-        pinned: [N] cluster of a labelled point, none of the K for the others; None where no point is.
-        log_prior: [K] zero for slots in use, `EMPTY` for the others.
-        beta: the inverse temperature, of the scaled points.
+        points: in the units of the computation.
+        beta: the inverse temperature, of the same units.
+        log_share: [K] logarithm of the share of the weight that each cluster should have; read by
+            rules that balance.
     """
 
-    x: Float[Array, "N D"]
-    weights: Float[Array, " N"]
-    pinned: Int[Array, " N"] | None
-    log_prior: Float[Array, " K"]
+    points: Points
     beta: Float[Array, ""]
+    log_share: Float[Array, " K"]
+
+
+class Means(NamedTuple):
+    """What is iterated.
+
+    Attributes:
+        centers: [K, D].
+        log_prior: [K] logarithm of how much each cluster weighs, `EMPTY` for slots not in use.
+    """
+
+    centers: Float[Array, "K D"]
+    log_prior: Float[Array, " K"]
 
 
 class Centers(NamedTuple):
@@ -54,11 +56,13 @@ class Centers(NamedTuple):
 
     Attributes:
         centers: [K, D].
-        log_prior: [K] zero for slots in use, `EMPTY` for the others.
+        log_prior: [K] logarithm of how much each cluster weighs, `EMPTY` for slots not in use.
         beta: the inverse temperature that was used, per squared `scale`.
         scale: the unit of length of the computation, a power of two: no coordinate of a point is farther
             from the mean.
         inertia: sum_n w_n min_k ||x_n - c_k||^2, in squared units of x.
+        energy: the free energy  -sum_n w_n log sum_k p_k exp(-beta ||x_n - c_k||^2) / beta, in
+            squared units of x; for hard k-means the inertia.
         residual: how far one more step would move a coordinate of a centre, in units of x.
     """
 
@@ -67,13 +71,41 @@ class Centers(NamedTuple):
     beta: Float[Array, ""]
     scale: Float[Array, ""]
     inertia: Float[Array, ""]
+    energy: Float[Array, ""]
     residual: Float[Array, ""]
+
+
+def equally(log_prior: Float[Array, " K"], logits: Float[Array, "N K"], theta: Theta) -> Float[Array, " K"]:
+    """Weigh all clusters alike, whatever they weighed before.
+
+    A prior that is kept would be an identity in the map, and make the implicit system singular.
+    """
+    return theta.points.log_slots
+
+
+class Rule(NamedTuple):
+    """How one algorithm of means differs from another.
+
+    Attributes:
+        respond: [N, K] logits -> [N, K] log-responsibilities.
+        total: [N, K] logits -> [N], what the free energy sums: log-sum-exp, or the maximum.
+        sharpness: (params, squared distances to the seeds, theta, units) -> beta.
+        weigh: (log_prior, -beta ||x - c||^2, theta) -> log_prior, before each step.
+        start: the same, once at the seeds.
+        cool: (beta, step number) -> beta at that step.
+    """
+
+    respond: Callable[[Float[Array, "N K"]], Float[Array, "N K"]]
+    total: Callable[[Float[Array, "N K"]], Float[Array, " N"]]
+    sharpness: Callable[[PyTree, Float[Array, "N K"], Points, Units], Float[Array, ""]]
+    weigh: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
+    start: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
+    cool: Callable[[Array, Array], Float[Array, ""]] = lambda beta, i: beta
 
 
 def means_clusterer(
     init: Callable[..., PyTree],
-    log_respond: LogRespond,
-    sharpness: Sharpness,
+    rule: Rule,
     *,
     clusters: int,
     steps: int,
@@ -81,122 +113,105 @@ def means_clusterer(
     tol: float | None,
     seeding: Seeding,
     restarts: int,
+    log_share: Callable[[Points], Float[Array, " K"]] = lambda points: jax.nn.log_softmax(points.log_slots),
 ) -> Clusterer:
     """The clusterer that iterates `mean_step` from the best of several seedings.
 
     Args:
         init: the clusterer's own `init`.
-        log_respond: [N, K] logits -> [N, K] log-responsibilities.
-        sharpness: (params, squared distances to the seeds, points, weights, scale) -> beta, all in
-            units of `scale`.
+        rule: what tells it from others.
         clusters: K.
         steps: how many steps at most.
         diff: differentiation rule.
         tol: stop once no centre moves by more than this, relative to the largest coordinate.
         seeding: where centres start.
-        restarts: seedings tried without a derivative; only the one of least inertia is kept.
+        restarts: seedings tried without a derivative; only the one of least energy is kept.
+        log_share: logarithm of the share of the weight that each cluster should have.
     """
-    step = partial(mean_step, log_respond)
+    step = partial(mean_step, rule)
 
-    def prepare(params: PyTree, data: Points, scale: Array, key: Key[Array, ""]) -> tuple[Array, Points]:
-        seeds = _with_class_means(seeding(data.x, data.weights, clusters, key), data)
-        to_seeds = _used(squared_distances(data.x, seeds), data)
-        return seeds, data._replace(beta=sharpness(params, to_seeds, data.x, data.weights, scale))
+    def prepare(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
+        seeds = _with_class_means(seeding(points.x, points.weights, clusters, key), points)
+        distances = squared_distances(points.x, seeds)
+        beta = rule.sharpness(params, distances - points.log_slots, points, units)
+        theta = Theta(points, beta, log_share(points))
+        return Means(seeds, rule.start(points.log_slots, -beta * distances, theta)), theta
 
-    def best_key(params: PyTree, data: Points, scale: Array, key: Key[Array, ""]) -> Key[Array, ""]:
-        def inertia_of(key: Key[Array, ""]) -> Array:
-            seeds, theta = prepare(params, data, scale, key)
-            run = partial(iterate, step, steps=steps, diff=diff, tol=tol)
-            return _inertia(run(seeds, theta), theta)
+    def best_key(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> Key[Array, ""]:
+        def energy_of(key: Key[Array, ""]) -> Array:
+            start, theta = prepare(params, points, units, key)
+            return _energy(rule, iterate(step, start, theta, steps=steps, diff=diff, tol=tol), theta)
 
         keys = jax.random.split(key, restarts)
-        params, data = lax.stop_gradient((params, data))
-        return keys[jnp.argmin(jax.vmap(inertia_of)(keys))]
+        params, points = lax.stop_gradient((params, points))
+        return keys[jnp.argmin(jax.vmap(energy_of)(keys))]
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
-        data, shift, scale = _prepare_points(batch, clusters)
-        key = best_key(params, data, scale, key) if restarts > 1 else key
-        seeds, theta = prepare(params, data, scale, key)
-        centers = iterate(step, seeds, theta, steps=steps, diff=diff, tol=tol)
+        points, units = prepare_points(batch, clusters)
+        key = best_key(params, points, units, key) if restarts > 1 else key
+        start, theta = prepare(params, points, units, key)
+        means = iterate(step, start, theta, steps=steps, diff=diff, tol=tol)
+        nearest = jnp.min(squared_distances(points.x, means.centers) - points.log_slots, 1)
         return Centers(
-            centers * scale + shift,
-            theta.log_prior,
+            units.outside(means.centers),
+            means.log_prior,
             theta.beta,
-            scale,
-            _inertia(centers, theta) * scale**2,
-            residual(step, centers, theta) * scale,
+            units.scale,
+            points.weights @ nearest * units.scale**2,
+            _energy(rule, means, theta) * units.scale**2,
+            largest_change(step(means, theta, jnp.asarray(steps)).centers, means.centers) * units.scale,
         )
 
     def assign(params: PyTree, state: Centers, inputs: Float[Array, "N D"]) -> Assignment:
         x = as_float(inputs)
-        shift = lax.stop_gradient(jnp.mean(state.centers, 0))
-        distances = squared_distances((x - shift) / state.scale, (state.centers - shift) / state.scale)
-        log_probs = log_respond(state.log_prior - state.beta * distances)
+        units = Units(lax.stop_gradient(jnp.mean(state.centers, 0)), state.scale)
+        distances = squared_distances(units.inside(x), units.inside(state.centers))
+        log_probs = rule.respond(state.log_prior - state.beta * distances)
         return Assignment(log_probs, jnp.zeros(x.shape[0], log_probs.dtype))
 
     return Clusterer(init, fit, assign)
 
 
-def mean_step(
-    log_respond: LogRespond, centers: Float[Array, "K D"], theta: Points, i: Int[Array, ""]
-) -> Float[Array, "K D"]:
+def mean_step(rule: Rule, means: Means, theta: Theta, i: Int[Array, ""]) -> Means:
     """One step of the map; a cluster without points keeps its centre, its gradient stopped."""
-    logits = theta.log_prior - theta.beta * squared_distances(theta.x, centers)
-    shares = jnp.exp(log_respond(logits))
-    if theta.pinned is not None:
-        owners = jax.nn.one_hot(theta.pinned, centers.shape[0], dtype=shares.dtype)
-        shares = jnp.where(jnp.any(owners > 0, 1, keepdims=True), owners, shares)
-    shares = theta.weights[:, None] * shares
+    points = theta.points
+    logits = -rule.cool(theta.beta, i) * squared_distances(points.x, means.centers)
+    log_prior = rule.weigh(means.log_prior, logits, theta)
+    shares = jnp.exp(pin(rule.respond(log_prior + logits), points.pinned))
+    shares = points.weights[:, None] * shares
     mass = jnp.sum(shares, 0)
     alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
-    means = jnp.matmul(shares.T, theta.x, precision="highest") / jnp.where(alive, mass, 1)[:, None]
-    return jnp.where(alive[:, None], means, lax.stop_gradient(centers))
+    moved = jnp.matmul(shares.T, points.x, precision="highest") / jnp.where(alive, mass, 1)[:, None]
+    return Means(jnp.where(alive[:, None], moved, lax.stop_gradient(means.centers)), log_prior)
 
 
-def as_float(x: Array) -> Float[Array, "..."]:
-    """At least float32: distances in half precision would overflow at 256."""
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+def pin(log_shares: Float[Array, "N K"], pinned: Int[Array, " N"] | None) -> Float[Array, "N K"]:
+    """Log-responsibilities, in which labelled points belong to their cluster alone."""
+    if pinned is None:
+        return log_shares
+    owners = jax.nn.one_hot(pinned, log_shares.shape[1], dtype=bool)
+    certain = jnp.where(owners, 0, jnp.asarray(EMPTY, log_shares.dtype))
+    return jnp.where(jnp.any(owners, 1, keepdims=True), certain, log_shares)
 
 
-def slots_in_use(clusters: int, used: Int[Array, ""] | None) -> Bool[Array, " K"]:
-    """Which of the K slots a task uses."""
-    return jnp.arange(clusters) < (clusters if used is None else used)
+def log_mass(log_shares: Float[Array, "N K"], weights: Float[Array, " N"]) -> Float[Array, " K"]:
+    """The logarithm of each cluster's part of the whole weight, log sum_n w_n r_nk / sum_n w_n.
 
-
-def _prepare_points(batch: Batch, clusters: int) -> tuple[Points, Float[Array, " D"], Float[Array, ""]]:
-    """The points as the map's theta, moved by their mean and scaled; the mean and the scale.
-
-    Moving saves float32 digits, and scaling keeps squares and their derivatives in its range; a
-    power of two costs no digit. The result moves and scales along with the points, so that its
-    derivative to either is exactly zero and need not be traced.
+    In logarithms throughout: a cluster far from all points has a mass that is tiny, and a gradient.
     """
-    x = as_float(batch.inputs)
-    weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
-    x = jnp.where(weights[:, None] > 0, x, 0)
-    shift = lax.stop_gradient(weighted_mean(x, weights))
-    used = slots_in_use(clusters, batch.clusters)
-    log_prior = jnp.where(used, 0, jnp.asarray(EMPTY, x.dtype))
-    centered = jnp.where(weights[:, None] > 0, x - shift, 0)
-    largest = lax.stop_gradient(jnp.max(jnp.abs(centered)))
-    _, exponent = jnp.frexp(jnp.where(largest > SMALLEST, largest, 1))
-    scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
-    data = Points(centered / scale, weights, batch.targets, log_prior, jnp.ones((), x.dtype))
-    return data, shift, scale
+    log_weights = jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)
+    total = jax.nn.logsumexp(log_weights)
+    return jax.nn.logsumexp(log_shares + log_weights[:, None], 0) - total
 
 
-def _with_class_means(seeds: Float[Array, "K D"], data: Points) -> Float[Array, "K D"]:
+def _with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "K D"]:
     """Seeds, but the mean of the labelled points for clusters that have some."""
-    if data.pinned is None:
+    if points.pinned is None:
         return seeds
-    means, mass = class_means(data.x, data.pinned, data.weights, len(seeds))
+    means, mass = class_means(points.x, points.pinned, points.weights, len(seeds))
     return jnp.where(mass[:, None] > 0, means, seeds)
 
 
-def _used(distances: Float[Array, "N K"], data: Points) -> Float[Array, "N K"]:
-    """Distances, but huge to slots that are not used."""
-    return distances - data.log_prior
-
-
-def _inertia(centers: Float[Array, "K D"], data: Points) -> Float[Array, ""]:
-    nearest = jnp.min(_used(squared_distances(data.x, centers), data), 1)
-    return data.weights @ nearest
+def _energy(rule: Rule, means: Means, theta: Theta) -> Float[Array, ""]:
+    logits = means.log_prior - theta.beta * squared_distances(theta.points.x, means.centers)
+    return -(theta.points.weights @ rule.total(logits)) / theta.beta

@@ -12,20 +12,21 @@ learning algorithms, chapter 20.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Real
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float
 
 from ..iteration import unroll
-from ..records import Clusterer, Diff, InputError
-from .means import means_clusterer
+from ..records import Clusterer, Diff
+from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
+from .points import EMPTY
 from .seeding import Seeding, kmeans_plus_plus
-from .validation import check_counts
+from .temperature import checked_temperature
+from .validation import check_counts, check_positive
 
 
 def soft_kmeans(
@@ -34,6 +35,8 @@ def soft_kmeans(
     steps: int = 20,
     inverse_temperature: float | Literal["auto"] = "auto",
     sharpness: float = 5.0,
+    annealing: float = 1.0,
+    mixture_weights: bool = False,
     diff: Diff | None = None,
     tol: float | None = None,
     seeding: Seeding = kmeans_plus_plus,
@@ -53,6 +56,11 @@ def soft_kmeans(
             over the mean squared distance of a point to its nearest seed, which makes the result
             independent of the points' scale.
         sharpness: the numerator of the automatic inverse temperature; no unit.
+        annealing: how many times hotter the first step is; the temperature falls geometrically to its
+            value within the first half of the steps. Ten to thirty escape bad seeds; far hotter, centres
+            meet at the mean and may stay together.
+        mixture_weights: whether clusters are weighed by the mass they have, p_k = sum_n w_n r_nk / sum_n
+            w_n, as in EM for Gaussians of equal variance.
         diff: differentiation rule; `unroll()` unless given.
         tol: stop once no centre moves by more than this, relative to the largest coordinate of the
             points, from their mean; not under `unroll`.
@@ -72,28 +80,24 @@ def soft_kmeans(
     >>> [f"{center:.1f}" for center in state.centers.ravel().sort()]
     ['0.1', '5.1']
     """
-    automatic = inverse_temperature == "auto"
-    start = sharpness if automatic else inverse_temperature
     check_counts("soft_kmeans", clusters=clusters, steps=steps, restarts=restarts)
-    if not isinstance(start, Real) or not 0 < start < math.inf:
-        name, other = ("sharpness", "") if automatic else ("inverse temperature", " or 'auto'")
-        raise InputError(f"the {name} of soft_kmeans is {start!r}; give a positive number{other}.")
-    if unknown := set(learn) - {"temperature"}:
-        raise InputError(f"soft_kmeans cannot learn {sorted(unknown)}; it can learn 'temperature'.")
+    check_positive("soft_kmeans", annealing=annealing)
+    temperature = checked_temperature("soft_kmeans", inverse_temperature, sharpness, learn)
+    half = max(steps / 2, 1)
 
-    def init(key: Key[Array, ""]) -> PyTree:
-        return {"temperature": -jnp.log(jnp.asarray(start, float))} if learn else {}
+    def cool(beta: Array, i: Array) -> Float[Array, ""]:
+        return beta * annealing ** -jnp.maximum(1 - i / half, 0).astype(beta.dtype)
 
-    def beta(
-        params: PyTree, to_seeds: Float[Array, "N K"], x: Float[Array, "N D"], weights: Array, scale: Array
-    ) -> Float[Array, ""]:
-        value = jnp.exp(-params["temperature"]) if learn else start
-        return value / _spread(to_seeds, x, weights) if automatic else value * scale**2
-
+    rule = Rule(
+        respond=jax.nn.log_softmax,
+        total=partial(jax.nn.logsumexp, axis=-1),
+        sharpness=temperature.beta,
+        weigh=_by_mass if mixture_weights else equally,
+        cool=Rule._field_defaults["cool"] if annealing == 1 else cool,
+    )
     return means_clusterer(
-        init,
-        jax.nn.log_softmax,
-        beta,
+        temperature.init,
+        rule,
         clusters=clusters,
         steps=steps,
         diff=unroll() if diff is None else diff,
@@ -103,13 +107,8 @@ def soft_kmeans(
     )
 
 
-def _spread(to_seeds: Array, x: Array, weights: Array) -> Float[Array, ""]:
-    """Mean squared distance to the nearest seed, kept from zero by a thousandth of the variance.
-
-    The variance speaks where every point is a seed, and 1 where all points are equal.
-    """
-    total = jnp.maximum(jnp.sum(weights), jnp.finfo(x.dtype).tiny)
-    nearest = weights @ jnp.min(to_seeds, 1) / total
-    variance = weights @ jnp.sum(x * x, 1) / total
-    spread = nearest + 1e-3 * variance
-    return jnp.where(spread > 0, spread, 1)
+def _by_mass(log_prior: Array, logits: Float[Array, "N K"], theta: Theta) -> Float[Array, " K"]:
+    """The logarithm of each cluster's share of the weight; slots not in use stay so."""
+    points = theta.points
+    log_shares = pin(jax.nn.log_softmax(log_prior + logits), points.pinned)
+    return jnp.maximum(log_mass(log_shares, points.weights), EMPTY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import jax
@@ -18,6 +20,14 @@ def check_counts(algorithm: str, *, clusters: int, steps: int, restarts: int) ->
     for name, value, least in (("clusters", clusters, 1), ("steps", steps, 0), ("restarts", restarts, 1)):
         if not isinstance(value, int | np.integer) or value < least:
             raise InputError(f"{name} of {algorithm} is {value!r}; give a whole number >= {least}.")
+
+
+def check_positive(algorithm: str, **numbers: Any) -> None:
+    """Refuse numbers that are not positive and finite."""
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or not 0 < float(value) < math.inf:
+            words = name.replace("_", " ")
+            raise InputError(f"the {words} of {algorithm} is {value!r}; give a positive number.")
 
 
 def as_array(name: str, values: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..clustering.means import EMPTY
+from ..clustering.points import EMPTY
 from ..distances import class_means, squared_distances
 from ..records import Batch, InputError, Learner, Model
 from ..trees import weights_or_ones

@@ -1,12 +1,29 @@
 """Metrics: how good a result is, on the device, with weights; and intervals over tasks."""
 
-from .agreement import adjusted_rand_index, matched_accuracy, normalized_mutual_information
+from .agreement import adjusted_rand_index, fowlkes_mallows, matched_accuracy, purity
+from .information import (
+    adjusted_mutual_information,
+    completeness,
+    homogeneity,
+    normalized_mutual_information,
+)
+from .internal import calinski_harabasz, davies_bouldin, dunn, silhouette, simplified_silhouette
 from .interval import Interval, interval
 
 __all__ = [
     "Interval",
+    "adjusted_mutual_information",
     "adjusted_rand_index",
+    "calinski_harabasz",
+    "completeness",
+    "davies_bouldin",
+    "dunn",
+    "fowlkes_mallows",
+    "homogeneity",
     "interval",
     "matched_accuracy",
     "normalized_mutual_information",
+    "purity",
+    "silhouette",
+    "simplified_silhouette",
 ]

@@ -8,7 +8,8 @@ from derivatives import numerical
 from sklearn.cluster import KMeans
 
 import jmeta as jm
-from jmeta.clustering.means import Points, mean_step
+from jmeta.clustering.means import Means, Rule, Theta, mean_step
+from jmeta.clustering.points import Points
 
 KEY = jax.random.key(0)
 
@@ -73,11 +74,60 @@ def test_soft_kmeans_tends_to_hard_kmeans_as_it_cools():
 
 def test_every_step_lowers_the_free_energy():
     points = jnp.asarray(np.random.default_rng(4).normal(size=(30, 2)))
-    data = Points(points, jnp.ones(30), None, jnp.zeros(4), jnp.asarray(2.0))
-    path = jm.trajectory(lambda c, t, i: mean_step(jax.nn.log_softmax, c, t, i), points[:4], data, steps=15)
+    theta = Theta(Points(points, jnp.ones(30), None, jnp.zeros(4)), jnp.asarray(2.0), jnp.zeros(4))
+    rule = Rule(jax.nn.log_softmax, jax.nn.logsumexp, None)
+    start = Means(points[:4], jnp.zeros(4))
+    path = jm.trajectory(lambda x, t, i: mean_step(rule, x, t, i), start, theta, steps=15).centers
     distances = jnp.sum((points[None, :, None] - path[:, None]) ** 2, -1)
-    energy = -jnp.sum(jax.nn.logsumexp(-data.beta * distances, -1), -1)
+    energy = -jnp.sum(jax.nn.logsumexp(-theta.beta * distances, -1), -1) / theta.beta
     assert np.all(np.diff(energy) <= 1e-4)
+    options = dict(inverse_temperature=2.0, seeding=first_points)
+    fitted = [jm.soft_kmeans(4, steps=n, **options).fit({}, jm.Batch(points), KEY) for n in (0, 15)]
+    np.testing.assert_allclose([state.energy for state in fitted], energy[jnp.array([0, 15])], rtol=1e-4)
+
+
+def test_mixture_weights_are_those_of_em_for_equal_spherical_gaussians():
+    """A step reweighs, then moves: with scikit-learn's formulas, written out."""
+    points = np.random.default_rng(7).normal(size=(25, 2))
+    centers, share, beta = points[:3], np.full(3, 1 / 3), 0.8
+
+    def responsibilities():
+        logits = np.log(share) - beta * ((points[:, None] - centers[None]) ** 2).sum(-1)
+        return np.exp(logits - np.logaddexp.reduce(logits, 1)[:, None])
+
+    for _ in range(6):
+        share = responsibilities().mean(0)
+        owned = responsibilities()
+        centers = owned.T @ points / owned.sum(0)[:, None]
+    with jax.enable_x64(True):
+        clusterer = jm.soft_kmeans(
+            3, steps=6, inverse_temperature=beta, seeding=first_points, mixture_weights=True
+        )
+        state = clusterer.fit({}, jm.Batch(jnp.asarray(points)), KEY)
+        np.testing.assert_allclose(state.centers, centers, atol=1e-10)
+        np.testing.assert_allclose(np.exp(state.log_prior), share, atol=1e-10)
+
+
+def test_annealing_escapes_bad_seeds_and_ends_at_the_temperature_that_was_asked_for():
+    random = np.random.default_rng(8)
+    means = np.array([[0, 0], [4, 0], [0, 4], [4, 4], [8, 2]])
+    points = (means[:, None] + 0.6 * random.normal(size=(5, 8, 2))).reshape(-1, 2).astype(np.float32)
+    truth = np.repeat(np.arange(5), 8)
+
+    def run(annealing):
+        clusterer = jm.soft_kmeans(5, steps=60, annealing=annealing, seeding=jm.random_points)
+
+        def one(key):
+            state = clusterer.fit({}, jm.Batch(points), key)
+            found = clusterer.assign({}, state, points).log_probs.argmax(-1)
+            return jm.matched_accuracy(found, truth, slots=5), state.residual
+
+        return jax.jit(jax.vmap(one))(jax.random.split(KEY, 60))
+
+    (annealed, residual), (plain, _) = run(30.0), run(1.0)
+    assert residual.max() < 1e-5
+    assert annealed.mean() > 0.99
+    assert plain.mean() < 0.95
 
 
 def test_more_restarts_never_end_worse():

@@ -1,0 +1,123 @@
+"""Sinkhorn k-means: soft k-means whose clusters have the sizes that they are told to have.
+
+Points are transported to centres at least cost and with an entropy, P = argmin <P, D> - H(P) / beta
+under P 1 = w / sum w and P^T 1 = b; centres become the means of what they were sent. Its plan is
+r_nk proportional to exp(g_k - beta ||x_n - c_k||^2): soft k-means with a log-prior g, the dual of the
+marginals b. Each step improves g by a few rounds of  g_k <- g_k + log b_k - log sum_n w_n r_nk,
+from where the step before left it, and keeps it mean-zero: a constant added to g changes nothing, and
+would make the implicit system singular.
+
+References: Cuturi & Doucet 2014, Fast computation of Wasserstein barycenters; Genevay et al. 2019,
+Differentiable deep clustering with cluster size constraints; Huang et al. 2019, Centroid networks for
+few-shot clustering and unsupervised few-shot classification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..iteration import unroll
+from ..records import Clusterer, Diff, InputError
+from .means import Rule, Theta, log_mass, means_clusterer, pin
+from .points import EMPTY, Points
+from .seeding import Seeding, kmeans_plus_plus
+from .temperature import checked_temperature
+from .validation import check_counts
+
+
+def sinkhorn_kmeans(
+    clusters: int,
+    *,
+    steps: int = 20,
+    shares: Sequence[float] | None = None,
+    rounds: tuple[int, int] = (20, 4),
+    inverse_temperature: float | Literal["auto"] = "auto",
+    sharpness: float = 5.0,
+    diff: Diff | None = None,
+    tol: float | None = None,
+    seeding: Seeding = kmeans_plus_plus,
+    restarts: int = 1,
+    learn: Sequence[str] = (),
+) -> Clusterer:
+    """Balanced soft k-means, differentiable to the points, their weights and the temperature.
+
+    Args:
+        clusters: K, the number of slots; a batch may use fewer.
+        steps: how many steps at most.
+        shares: [K] of the weight that each cluster gets, up to a factor; equal ones unless given.
+        rounds: how many rounds of balancing at the seeds, and before each step.
+        inverse_temperature: beta, in inverse squared units of the points, or "auto", see `soft_kmeans`.
+        sharpness: the numerator of the automatic inverse temperature; no unit. The sharper, the more
+            rounds it takes to balance.
+        diff: differentiation rule; `unroll()` unless given.
+        tol: stop once no centre and no dual moves by more than this, the centre relative to the
+            largest coordinate of the points, from their mean; not under `unroll`.
+        seeding: where centres start.
+        restarts: seedings tried; the one that ends with the least energy is kept.
+        learn: ("temperature",) makes the temperature a parameter, stored as its logarithm.
+
+    Returns:
+        A `Clusterer` whose state is `Centers`; its `log_prior` is the dual g. New points are assigned
+        by the plan's rule, r proportional to exp(g_k - beta ||x - c_k||^2), without balancing anew.
+
+    Raises:
+        InputError: a number is out of its range, or `learn` names something unknown.
+
+    >>> import jmeta as jm
+    >>> points = jnp.array([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
+    >>> found = jm.cluster(sinkhorn_kmeans(2), points, key=jax.random.key(0))
+    >>> jnp.exp(found.log_probs).sum(0).round(2)
+    Array([3., 3.], dtype=float32)
+    """
+    check_counts("sinkhorn_kmeans", clusters=clusters, steps=steps, restarts=restarts)
+    temperature = checked_temperature("sinkhorn_kmeans", inverse_temperature, sharpness, learn)
+    if len(rounds) != 2 or min(rounds) < 1:
+        raise InputError(f"rounds of sinkhorn_kmeans are {rounds!r}; give two whole numbers >= 1.")
+    given = np.ones(clusters) if shares is None else np.asarray(shares, float)
+    if given.shape != (clusters,) or not np.all((given > 0) & np.isfinite(given)):
+        raise InputError(f"shares of sinkhorn_kmeans are {shares!r}; give {clusters} positive numbers.")
+
+    def log_share(points: Points) -> Float[Array, " K"]:
+        return jax.nn.log_softmax(points.log_slots + jnp.asarray(np.log(given), points.x.dtype))
+
+    rule = Rule(
+        respond=jax.nn.log_softmax,
+        total=partial(jax.nn.logsumexp, axis=-1),
+        sharpness=temperature.beta,
+        weigh=partial(_balance, rounds[1]),
+        start=partial(_balance, rounds[0]),
+    )
+    return means_clusterer(
+        temperature.init,
+        rule,
+        clusters=clusters,
+        steps=steps,
+        diff=unroll() if diff is None else diff,
+        tol=tol,
+        seeding=seeding,
+        restarts=restarts,
+        log_share=log_share,
+    )
+
+
+def _balance(rounds: int, dual: Float[Array, " K"], logits: Float[Array, "N K"], theta: Theta) -> Array:
+    """The dual after some rounds of Sinkhorn's iteration, mean-zero over the slots in use."""
+    points = theta.points
+    used = points.log_slots > EMPTY / 2
+    count = jnp.maximum(jnp.sum(used), 1)
+
+    def improve(dual: Array, _: None) -> tuple[Array, None]:
+        log_shares = pin(jax.nn.log_softmax(dual + logits), points.pinned)
+        moved = dual + theta.log_share - log_mass(log_shares, points.weights)
+        level = jnp.sum(jnp.where(used, moved, 0)) / count
+        return jnp.where(used, moved - level, EMPTY), None
+
+    return lax.scan(improve, dual, None, length=rounds)[0]

@@ -1,0 +1,71 @@
+"""How sharply soft clusterings assign: the inverse temperature, given, automatic, or learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from ..records import InputError
+from .points import Points, Units
+
+
+class Temperature(NamedTuple):
+    """An inverse temperature: of `value`, or "auto", `sharpness` over the spread around the seeds.
+
+    Attributes:
+        value: in inverse squared units of the points, or "auto".
+        sharpness: the numerator of the automatic one; no unit.
+        learned: whether it is a parameter, stored as the logarithm of the temperature.
+    """
+
+    value: float | Literal["auto"]
+    sharpness: float
+    learned: bool
+
+    def init(self, key: Key[Array, ""]) -> PyTree:
+        """Its parameter, where it is learned."""
+        return {"temperature": -jnp.log(jnp.asarray(self.start, float))} if self.learned else {}
+
+    @property
+    def start(self) -> float:
+        """The number that is given."""
+        return self.sharpness if self.value == "auto" else self.value
+
+    def beta(
+        self, params: PyTree, to_seeds: Float[Array, "N K"], points: Points, units: Units
+    ) -> Float[Array, ""]:
+        """The inverse temperature, in the units of the computation."""
+        number = jnp.exp(-params["temperature"]) if self.learned else jnp.asarray(self.start, points.x.dtype)
+        return number / _spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
+
+
+def checked_temperature(
+    algorithm: str, value: float | Literal["auto"], sharpness: float, learn: Sequence[str]
+) -> Temperature:
+    """A temperature, after a look at its numbers."""
+    automatic = value == "auto"
+    start = sharpness if automatic else value
+    if not isinstance(start, Real) or not 0 < start < math.inf:
+        name, other = ("sharpness", "") if automatic else ("inverse temperature", " or 'auto'")
+        raise InputError(f"the {name} of {algorithm} is {start!r}; give a positive number{other}.")
+    if unknown := set(learn) - {"temperature"}:
+        raise InputError(f"{algorithm} cannot learn {sorted(unknown)}; it can learn 'temperature'.")
+    return Temperature(value, sharpness, bool(learn))
+
+
+def _spread(to_seeds: Float[Array, "N K"], points: Points) -> Float[Array, ""]:
+    """Mean squared distance to the nearest seed, kept from zero by a thousandth of the variance.
+
+    The variance speaks where every point is a seed, and 1 where all points are equal.
+    """
+    weights = points.weights
+    total = jnp.maximum(jnp.sum(weights), jnp.finfo(weights.dtype).tiny)
+    nearest = weights @ jnp.min(to_seeds, 1) / total
+    variance = weights @ jnp.sum(points.x * points.x, 1) / total
+    spread = nearest + 1e-3 * variance
+    return jnp.where(spread > 0, spread, 1)

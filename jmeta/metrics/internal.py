@@ -1,0 +1,240 @@
+"""How well separated clusters are, from the points alone: no true label is looked at.
+
+All take points and labels; labels of -1, noise, do not count. Where fewer than two clusters have
+points nothing can be separated, and each index takes its worst value. Inside `jit` and `vmap` the
+number of clusters must be given as `slots`. Those that scikit-learn has equal its numbers.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..distances import squared_distances, weighted_mean
+from .partitions import members
+
+
+def silhouette(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+) -> Float[Array, ""]:
+    """The mean over points of (b - a) / max(a, b), of exact distances.
+
+    a is the mean distance to the others of the same cluster, b the least mean distance to another
+    cluster; a point alone in its cluster has 0. Takes N^2 distances; see `simplified_silhouette`.
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; noise, -1, does not count.
+        weights: [N]; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+
+    Returns:
+        The mean, in [-1, 1]; -1 where fewer than two clusters have points.
+
+    Reference: Rousseeuw 1987, Silhouettes.
+
+    >>> print(silhouette(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])).round(4))
+    0.8745
+    """
+    x, owners, mass = _clusters(points, labels, weights, slots)
+    own_weight = jnp.sum(owners, 1)
+    to_clusters = _mutual_distances(x) @ owners
+    others = jnp.maximum(mass - owners, 0)
+    mean = to_clusters / jnp.where(others > 0, others, 1)
+    inside = owners > 0
+    own = jnp.sum(jnp.where(inside, mean, 0), 1)
+    other = jnp.min(jnp.where(inside | (mass <= 0), jnp.inf, mean), 1)
+    alone = jnp.sum(jnp.where(inside, others, 0), 1) <= 8 * jnp.finfo(x.dtype).eps * own_weight
+    return _mean_width(own, other, alone, own_weight, mass)
+
+
+def simplified_silhouette(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+) -> Float[Array, ""]:
+    """The silhouette of distances to cluster means, N K of them in the place of N^2.
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; noise, -1, does not count.
+        weights: [N]; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+
+    Returns:
+        The mean, in [-1, 1]; -1 where fewer than two clusters have points.
+
+    Reference: Hruschka et al. 2004, Evolutionary algorithms for clustering gene-expression data.
+
+    >>> points = jnp.array([[0.0], [1.0], [8.0], [9.0]])
+    >>> print(f"{simplified_silhouette(points, jnp.array([0, 0, 1, 1])):.4f}")
+    0.9373
+    """
+    x, owners, mass = _clusters(points, labels, weights, slots)
+    means, inside = _means(x, owners, mass), owners > 0
+    own, to_means = _to_own_mean(x, owners, means), _distances(x, means)
+    other = jnp.min(jnp.where(inside | (mass <= 0), jnp.inf, to_means), 1)
+    return _mean_width(own, other, jnp.zeros(len(x), bool), jnp.sum(owners, 1), mass)
+
+
+def calinski_harabasz(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+) -> Float[Array, ""]:
+    """Variance between clusters over variance within: (B / (k - 1)) / (W / (n - k)).
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; noise, -1, does not count.
+        weights: [N]; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+
+    Returns:
+        The ratio, 0 or more, better if larger; 0 where fewer than two clusters have points, and 1 where
+        all points of each cluster are equal.
+
+    Reference: Calinski & Harabasz 1974, A dendrite method for cluster analysis.
+
+    >>> float(calinski_harabasz(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
+    128.0
+    """
+    x, owners, mass = _clusters(points, labels, weights, slots)
+    means, count, total = _means(x, owners, mass), jnp.sum(mass > 0), jnp.sum(mass)
+    between = mass @ jnp.sum(jnp.square(means), 1)
+    within = jnp.sum(owners * squared_distances(x, means))
+    ratio = between * (total - count) / jnp.where(within > 0, within * (count - 1), 1)
+    return jnp.where(count < 2, 0, jnp.where(within > 0, ratio, 1))
+
+
+def davies_bouldin(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+) -> Float[Array, ""]:
+    """The mean over clusters of their worst (s_i + s_j) / d_ij, s the mean distance to the cluster's mean.
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; noise, -1, does not count.
+        weights: [N]; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+
+    Returns:
+        The mean, 0 or more, better if smaller; infinity where fewer than two clusters have points, or
+        two have one mean.
+
+    Reference: Davies & Bouldin 1979, A cluster separation measure.
+
+    >>> float(davies_bouldin(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
+    0.125
+    """
+    x, owners, mass = _clusters(points, labels, weights, slots)
+    means = _means(x, owners, mass)
+    scatter = _to_own_mean(x, owners, means) @ owners / jnp.where(mass > 0, mass, 1)
+    apart = _distances(means, means)
+    pairs = _pairs(mass)
+    ratio = (scatter[:, None] + scatter[None, :]) / jnp.where(apart > 0, apart, 1)
+    ratio = jnp.where(apart > 0, ratio, jnp.where(scatter[:, None] + scatter[None, :] > 0, jnp.inf, 0))
+    worst = jnp.max(jnp.where(pairs, ratio, 0), 1)
+    count = jnp.sum(mass > 0)
+    return jnp.where(count < 2, jnp.inf, jnp.sum(worst) / jnp.maximum(count, 1))
+
+
+def dunn(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+) -> Float[Array, ""]:
+    """The least distance of two points of different clusters, over the largest of two of one cluster.
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; noise, -1, does not count.
+        weights: [N]; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+
+    Returns:
+        The ratio, 0 or more, better if larger; 0 where fewer than two clusters have points, and infinity
+        where all points of each cluster are equal. Weights matter only by being zero or not.
+
+    Reference: Dunn 1973, A fuzzy relative of the ISODATA process.
+
+    >>> float(dunn(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
+    7.0
+    """
+    x, owners, mass = _clusters(points, labels, weights, slots)
+    distances, inside = _mutual_distances(x), (owners > 0).astype(x.dtype)
+    counted = jnp.sum(inside, 1) > 0
+    same, both = inside @ inside.T > 0, counted[:, None] & counted[None, :]
+    diameter = jnp.max(jnp.where(same, distances, 0))
+    gap = jnp.min(jnp.where(both & ~same, distances, jnp.inf))
+    ratio = jnp.where(diameter > 0, gap / jnp.where(diameter > 0, diameter, 1), jnp.inf)
+    return jnp.where(jnp.sum(mass > 0) < 2, 0, ratio)
+
+
+def _clusters(
+    points: Array, labels: Array, weights: Array | None, slots: int | None
+) -> tuple[Float[Array, "N D"], Float[Array, "N K"], Float[Array, " K"]]:
+    """Points moved to their mean, the weight of each in its cluster, and each cluster's weight."""
+    x = jnp.asarray(points, jnp.result_type(float, points))
+    owners = members(x, labels, weights, slots)
+    counted = jnp.sum(owners, 1)
+    x = jnp.where(counted[:, None] > 0, x, 0)
+    x = jnp.where(counted[:, None] > 0, x - weighted_mean(x, counted), 0)
+    return x, owners, jnp.sum(owners, 0)
+
+
+def _means(x: Float[Array, "N D"], owners: Float[Array, "N K"], mass: Float[Array, " K"]) -> Array:
+    return owners.T @ x / jnp.where(mass > 0, mass, 1)[:, None]
+
+
+def _to_own_mean(x: Float[Array, "N D"], owners: Array, means: Float[Array, "K D"]) -> Float[Array, " N"]:
+    """The distance of each point to its cluster's mean; by differences, so exactly zero for one alone."""
+    squared = jnp.sum(jnp.square(x - (owners > 0).astype(x.dtype) @ means), 1)
+    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
+
+def _distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
+    """Distances themselves, with no derivative where they are zero."""
+    squared = squared_distances(x, y)
+    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
+
+def _mutual_distances(x: Float[Array, "N D"]) -> Float[Array, "N N"]:
+    """Distances between points, exactly zero from a point to itself."""
+    return jnp.where(jnp.eye(len(x), dtype=bool), 0, _distances(x, x))
+
+
+def _pairs(mass: Float[Array, " K"]) -> Bool[Array, "K K"]:
+    """Pairs of different clusters that have points."""
+    alive = mass > 0
+    return alive[:, None] & alive[None, :] & ~jnp.eye(len(mass), dtype=bool)
+
+
+def _mean_width(
+    own: Float[Array, " N"],
+    other: Float[Array, " N"],
+    alone: Bool[Array, " N"],
+    weights: Float[Array, " N"],
+    mass: Float[Array, " K"],
+) -> Float[Array, ""]:
+    """The weighted mean of (b - a) / max(a, b), which is 0 for a point alone or where both are 0."""
+    enough = jnp.sum(mass > 0) > 1
+    other = jnp.where(enough & (weights > 0), other, 1)
+    largest = jnp.maximum(own, other)
+    width = jnp.where(alone | (largest <= 0), 0, (other - own) / jnp.where(largest > 0, largest, 1))
+    total = jnp.sum(weights)
+    return jnp.where(enough, weights @ width / jnp.where(total > 0, total, 1), -1)

@@ -1,0 +1,62 @@
+"""Labels as tables: what every agreement metric starts from, and what it refuses."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..agreement import contingency
+from ..records import InputError
+from ..trees import weights_or_ones
+
+
+def table(
+    found: Array, truth: Array, weights: Array | None, slots: int | None
+) -> tuple[Float[Array, "K K"], Float[Array, ""]]:
+    """The contingency table of found clusters (rows) and true ones, and its total."""
+    parts = one_hots(found, truth, weights, slots)
+    return contingency(*parts), jnp.sum(parts[2])
+
+
+def one_hots(
+    found: Array, truth: Array, weights: Array | None, slots: int | None
+) -> tuple[Array, Array, Array]:
+    """Both partitions one-hot, one slot wider than `slots` for noise, and the weights that count."""
+    if np.shape(found) != np.shape(truth) or np.ndim(found) != 1:
+        raise InputError(
+            f"found labels have shape {np.shape(found)} and true labels {np.shape(truth)}; "
+            "give two lists of one length."
+        )
+    for labels in (found, truth):
+        if np.dtype(labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype).kind not in "iub":
+            raise InputError("labels are not whole numbers; number them, for instance by np.unique.")
+    if slots is None:
+        if isinstance(found, jax.core.Tracer) or isinstance(truth, jax.core.Tracer):
+            raise InputError("inside jit or vmap the number of labels is unknown; pass slots=.")
+        found, truth = jnp.asarray(_numbered(found)), jnp.asarray(_numbered(truth))
+        slots = 1 + max(int(np.max(found, initial=0)), int(np.max(truth, initial=0)))
+    dtype = jnp.result_type(float)
+    truth = jnp.asarray(truth)
+    known = jnp.asarray(weights_or_ones(jnp.zeros(truth.shape, dtype), weights), dtype) * (truth >= 0)
+    found = jnp.where(jnp.asarray(found) < 0, slots, jnp.asarray(found))
+    width = slots + 1
+    return jax.nn.one_hot(found, width, dtype=dtype), jax.nn.one_hot(truth, width, dtype=dtype), known
+
+
+def _numbered(labels: Array) -> Int[np.ndarray, " N"]:
+    """Labels from 0 without a gap; negative ones become -1."""
+    values, places = np.unique(np.asarray(labels), return_inverse=True)
+    return np.maximum(places - int(np.sum(values < 0)), -1)
+
+
+def members(points: Array, labels: Array, weights: Array | None, slots: int | None) -> Float[Array, "N K"]:
+    """The weight of each point in its cluster, zero in all others; noise has none anywhere."""
+    if np.ndim(points) != 2 or np.shape(labels) != np.shape(points)[:1]:
+        raise InputError(
+            f"points have shape {np.shape(points)} and labels {np.shape(labels)}; "
+            "give a table [points, features] and one label for each."
+        )
+    found, _, _ = one_hots(labels, labels, None, slots)
+    return weights_or_ones(points, weights)[:, None] * found[:, :-1].astype(points.dtype)

@@ -1,0 +1,117 @@
+"""Internal indices equal scikit-learn's in float64, with noise, weights, padding and nothing to separate."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn import metrics as reference
+
+import jmeta as jm
+
+N, D, SLOTS = 24, 3, 5
+
+
+def simplified(points, labels):
+    values = np.unique(labels)
+    to_means = cdist(points, [points[labels == v].mean(0) for v in values])
+    places = np.searchsorted(values, labels)
+    own = to_means[np.arange(len(points)), places]
+    to_means[np.arange(len(points)), places] = np.inf
+    other = to_means.min(1)
+    return np.mean((other - own) / np.maximum(own, other))
+
+
+def dunn(points, labels):
+    distances, same = cdist(points, points), labels[:, None] == labels[None]
+    return distances[~same].min() / distances[same].max()
+
+
+INDICES = {
+    "silhouette": (jm.metrics.silhouette, reference.silhouette_score, -1),
+    "simplified_silhouette": (jm.metrics.simplified_silhouette, simplified, -1),
+    "calinski_harabasz": (jm.metrics.calinski_harabasz, reference.calinski_harabasz_score, 0),
+    "davies_bouldin": (jm.metrics.davies_bouldin, reference.davies_bouldin_score, np.inf),
+    "dunn": (jm.metrics.dunn, dunn, 0),
+}
+COMPILED = {name: jax.jit(ours, static_argnames="slots") for name, (ours, _, _) in INDICES.items()}
+
+
+@pytest.fixture(params=list(INDICES))
+def name(request):
+    return request.param
+
+
+def draw(seed, labels=4):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(N, D)) + 5, random.permutation(np.arange(N) % labels)
+
+
+@pytest.mark.usefixtures("float64")
+def test_equal_to_the_reference(name):
+    for seed in range(5):
+        points, labels = draw(seed)
+        if seed == 4:
+            labels[:] = 0
+            labels[:3] = [1, 2, 2]  # a point alone, and a pair
+        expected = INDICES[name][1](points, labels)
+        np.testing.assert_allclose(COMPILED[name](points, labels, slots=SLOTS), expected, rtol=1e-9)
+        np.testing.assert_allclose(INDICES[name][0](points, 100 * labels), expected, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+def test_noise_and_points_of_weight_zero_do_not_count(name):
+    points, labels = draw(6)
+    kept = np.arange(N) % 5 > 0
+    expected = INDICES[name][1](points[kept], labels[kept])
+    garbage = np.where(kept[:, None], points, np.nan)
+    noise = COMPILED[name](points, np.where(kept, labels, -1), slots=SLOTS)
+    masked = COMPILED[name](garbage, labels, kept.astype(float), slots=SLOTS)
+    np.testing.assert_allclose([noise, masked], expected, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["silhouette", "simplified_silhouette", "davies_bouldin"])
+def test_a_weight_of_two_is_a_point_given_twice(name):
+    points, labels = draw(7)
+    weights = 1.0 + (np.arange(N) % 3 == 0)
+    twice = np.repeat(np.arange(N), weights.astype(int))
+    if name == "silhouette":  # its twin is another point of the same cluster, at distance zero
+        distances = cdist(points, points)
+        shares = weights[:, None] * np.eye(4)[labels]
+        mean = distances @ shares / np.maximum(shares.sum(0) - shares, 1e-9)
+        own = mean[np.arange(N), labels]
+        mean[np.arange(N), labels] = np.inf
+        expected = np.average((mean.min(1) - own) / np.maximum(own, mean.min(1)), weights=weights)
+    else:
+        expected = INDICES[name][1](points[twice], labels[twice])
+    np.testing.assert_allclose(COMPILED[name](points, labels, weights, slots=4), expected, rtol=1e-9)
+
+
+def test_where_nothing_is_separated_the_index_is_its_worst_and_finite_differences_of_it_are_no_nan(name):
+    points, _ = draw(8)
+    for labels in (np.zeros(N, int), np.full(N, -1)):
+        assert COMPILED[name](points, labels, slots=SLOTS) == INDICES[name][2]
+    same = COMPILED[name](np.ones((N, D)), np.arange(N) % 2, slots=SLOTS)
+    assert not np.isnan(same)
+
+
+def test_gradients_are_finite_also_at_duplicates(name):
+    points, labels = draw(9)
+    points[1] = points[0]
+    gradient = jax.grad(lambda x: INDICES[name][0](x, labels, slots=4))(jnp.asarray(points, jnp.float32))
+    assert np.all(np.isfinite(gradient))
+
+
+def test_batches_of_tasks_are_vmapped(name):
+    tasks = [draw(seed) for seed in (0, 1)]
+    points, labels = (jnp.asarray(np.stack(part)) for part in zip(*tasks, strict=True))
+    together = jax.vmap(lambda x, y: COMPILED[name](x, y, slots=SLOTS))(points, labels)
+    np.testing.assert_allclose(together, [INDICES[name][1](*task) for task in tasks], rtol=1e-4)
+
+
+def test_bad_input_is_refused_with_one_sentence(name):
+    with pytest.raises(jm.InputError, match="one label for each"):
+        INDICES[name][0](np.zeros((4, 2)), np.zeros(3, int))
+    with pytest.raises(jm.InputError, match="one label for each"):
+        INDICES[name][0](np.zeros(4), np.zeros(4, int))
