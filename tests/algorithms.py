@@ -17,6 +17,11 @@ CLUSTERERS = {
         clusters, diff=jm.implicit(jm.gmres(8)), tol=1e-6, rounds=(5, 2)
     ),
     "soft_kmeans_restarts": lambda clusters: jm.soft_kmeans(clusters, restarts=3),
+    "gaussian_mixture": lambda clusters: jm.gaussian_mixture(clusters, steps=10),
+    "gaussian_mixture_tied": lambda clusters: jm.gaussian_mixture(clusters, covariance="tied", steps=10),
+    "gaussian_mixture_diagonal": lambda clusters: jm.gaussian_mixture(
+        clusters, covariance="diagonal", steps=10, pseudo_points=0.5
+    ),
     "kmeans": lambda clusters: jm.kmeans(clusters),
     "kmeans_random": lambda clusters: jm.kmeans(clusters, seeding=jm.random_points, restarts=8),
 }

@@ -126,7 +126,8 @@ def compiled_gradient(name):
         params = clusterer.init(key)
         state = clusterer.fit(params, jm.Batch(points, None, weights), key)
         log_probs = clusterer.assign(params, state, points).log_probs
-        return jnp.sum(jnp.exp(log_probs) ** 2) + jnp.sum(state.centers**2)
+        places = state.centers if hasattr(state, "centers") else state.means
+        return jnp.sum(jnp.exp(log_probs) ** 2) + jnp.sum(places**2)
 
     return jax.jit(jax.grad(scalar))
 

@@ -21,7 +21,7 @@ from ..iteration import iterate
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from .points import EMPTY, Points, Units, as_float, prepare_points
-from .seeding import Seeding
+from .seeding import Seeding, best_key
 
 
 class Theta(NamedTuple):
@@ -131,26 +131,21 @@ def means_clusterer(
     step = partial(mean_step, rule)
 
     def prepare(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
-        seeds = _with_class_means(seeding(points.x, points.weights, clusters, key), points)
+        seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
         distances = squared_distances(points.x, seeds)
         beta = rule.sharpness(params, distances - points.log_slots, points, units)
         theta = Theta(points, beta, log_share(points))
         return Means(seeds, rule.start(points.log_slots, -beta * distances, theta)), theta
 
-    def best_key(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> Key[Array, ""]:
-        def energy_of(key: Key[Array, ""]) -> Array:
-            start, theta = prepare(params, points, units, key)
-            return _energy(rule, iterate(step, start, theta, steps=steps, diff=diff, tol=tol), theta)
-
-        keys = jax.random.split(key, restarts)
-        params, points = lax.stop_gradient((params, points))
-        return keys[jnp.argmin(jax.vmap(energy_of)(keys))]
+    def run(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
+        start, theta = prepare(params, points, units, key)
+        return iterate(step, start, theta, steps=steps, diff=diff, tol=tol), theta
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
         points, units = prepare_points(batch, clusters)
-        key = best_key(params, points, units, key) if restarts > 1 else key
-        start, theta = prepare(params, points, units, key)
-        means = iterate(step, start, theta, steps=steps, diff=diff, tol=tol)
+        fixed = lax.stop_gradient((params, points, units))
+        key = best_key(lambda key: _energy(rule, *run(*fixed, key)), key, restarts)
+        means, theta = run(params, points, units, key)
         nearest = jnp.min(squared_distances(points.x, means.centers) - points.log_slots, 1)
         return Centers(
             units.outside(means.centers),
@@ -204,7 +199,7 @@ def log_mass(log_shares: Float[Array, "N K"], weights: Float[Array, " N"]) -> Fl
     return jax.nn.logsumexp(log_shares + log_weights[:, None], 0) - total
 
 
-def _with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "K D"]:
+def with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "K D"]:
     """Seeds, but the mean of the labelled points for clusters that have some."""
     if points.pinned is None:
         return seeds

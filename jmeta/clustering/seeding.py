@@ -82,6 +82,16 @@ def farthest_first(
     return _one_by_one(points, first, draw, list(jax.random.split(key, clusters))[1:])
 
 
+def best_key(
+    loss: Callable[[Key[Array, ""]], Float[Array, ""]], key: Key[Array, ""], restarts: int
+) -> Key[Array, ""]:
+    """Of so many keys split from one, that of the least loss; the key itself where one is enough."""
+    if restarts == 1:
+        return key
+    keys = jax.random.split(key, restarts)
+    return keys[jnp.argmin(jax.vmap(loss)(keys))]
+
+
 def _one_by_one(points: Array, first: Array, draw: Callable[[Array, Array], Array], keys: list) -> Array:
     """Seeds chosen one after another from the squared distance to the nearest seed so far."""
     fixed = lax.stop_gradient(points)

@@ -41,7 +41,7 @@ class Temperature(NamedTuple):
     ) -> Float[Array, ""]:
         """The inverse temperature, in the units of the computation."""
         number = jnp.exp(-params["temperature"]) if self.learned else jnp.asarray(self.start, points.x.dtype)
-        return number / _spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
+        return number / spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
 
 
 def checked_temperature(
@@ -58,7 +58,7 @@ def checked_temperature(
     return Temperature(value, sharpness, bool(learn))
 
 
-def _spread(to_seeds: Float[Array, "N K"], points: Points) -> Float[Array, ""]:
+def spread(to_seeds: Float[Array, "N K"], points: Points) -> Float[Array, ""]:
     """Mean squared distance to the nearest seed, kept from zero by a thousandth of the variance.
 
     The variance speaks where every point is a seed, and 1 where all points are equal.

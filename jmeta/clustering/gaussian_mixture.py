@@ -1,0 +1,242 @@
+"""Mixtures of Gaussians by expectation-maximisation, each step of it an iterated map.
+
+r_nk is proportional to p_k N(x_n; m_k, S_k). With R_k = sum_n w_n r_nk, the step takes p_k = (R_k + a) /
+sum_j (R_j + a),  m_k = sum_n w_n r_nk x_n / R_k,  S_k = (sum_n w_n r_nk (x_n - m_k)(x_n - m_k)^T + a v I)
+/ (R_k + a) + e I. With pseudo-points a = 0 each step raises the likelihood; with a > 0 it raises the
+posterior under a Dirichlet prior of the shares and an inverse Wishart prior of the covariances around
+the spread v I of the points around their seeds, which keeps tiny clusters from collapsing.
+
+References: Dempster et al. 1977, Maximum likelihood from incomplete data via the EM algorithm; Fraley &
+Raftery 2007, Bayesian regularization for normal mixture estimation and model-based clustering.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from ..distances import squared_distances
+from ..iteration import iterate, unroll
+from ..records import Assignment, Batch, Clusterer, Diff, InputError
+from ..trees import largest_change
+from .means import pin, with_class_means
+from .points import EMPTY, Points, Units, as_float, prepare_points
+from .seeding import Seeding, best_key, kmeans_plus_plus
+from .temperature import spread
+from .validation import check_counts, check_positive
+
+Shape = Literal["full", "tied", "diagonal", "spherical"]
+
+
+class Components(NamedTuple):
+    """What is iterated, in the units of the computation.
+
+    Attributes:
+        log_share: [K] logarithm of each component's share, `EMPTY` for slots not in use.
+        means: [K, D].
+        covariances: [K, D, D], or their diagonals [K, D].
+    """
+
+    log_share: Float[Array, " K"]
+    means: Float[Array, "K D"]
+    covariances: Float[Array, "K D D"] | Float[Array, "K D"]
+
+
+class Theta(NamedTuple):
+    """Everything the map depends on: the points, the prior variance v, and the ridge e."""
+
+    points: Points
+    variance: Float[Array, ""]
+    ridge: Float[Array, ""]
+
+
+class Mixture(NamedTuple):
+    """A fitted mixture.
+
+    Attributes:
+        log_share: [K] logarithm of each component's share, `EMPTY` for slots not in use.
+        means: [K, D], in units of x.
+        covariances: [K, D, D], or their diagonals [K, D], in squared units of `scale`.
+        scale: the unit of length of the computation, a power of two.
+        log_likelihood: sum_n w_n log p(x_n), in nats.
+        bic: -2 log_likelihood + (free numbers) log (sum of weights); the smaller the better.
+        residual: how far one more step would move a coordinate of a mean, in units of x.
+    """
+
+    log_share: Float[Array, " K"]
+    means: Float[Array, "K D"]
+    covariances: Float[Array, "K D D"] | Float[Array, "K D"]
+    scale: Float[Array, ""]
+    log_likelihood: Float[Array, ""]
+    bic: Float[Array, ""]
+    residual: Float[Array, ""]
+
+
+def gaussian_mixture(
+    clusters: int,
+    *,
+    covariance: Shape = "full",
+    steps: int = 50,
+    pseudo_points: float = 0.0,
+    ridge: float = 1e-5,
+    diff: Diff | None = None,
+    tol: float | None = None,
+    seeding: Seeding = kmeans_plus_plus,
+    restarts: int = 1,
+) -> Clusterer:
+    """A mixture of Gaussians by EM, differentiable to the points and their weights.
+
+    Labelled points of the batch stay in their component, as in `soft_kmeans`. Components start at the
+    seeds, with equal shares and the spread of the points around the seeds.
+
+    Args:
+        clusters: K, the number of slots; a batch may use fewer.
+        covariance: "full" for one matrix each, "tied" for one together, "diagonal", or "spherical".
+        steps: how many steps at most.
+        pseudo_points: a, the weight of the prior in each component; 0 for maximum likelihood.
+        ridge: e, added to every variance, as a part of the points' total variance.
+        diff: differentiation rule; `unroll()` unless given.
+        tol: stop once no number of the components moves by more than this, in units of the largest
+            coordinate; not under `unroll`.
+        seeding: where means start.
+        restarts: seedings tried; the one that ends with the greatest likelihood is kept.
+
+    Returns:
+        A `Clusterer` whose state is `Mixture`.
+
+    Raises:
+        InputError: a number is out of its range, or the covariance has no such name.
+
+    >>> points = jax.random.normal(jax.random.key(0), (40, 2)) * jnp.array([5.0, 0.1])
+    >>> points = points + jnp.repeat(jnp.array([[0.0, 0.0], [0.0, 1.0]]), 20, 0)
+    >>> import jmeta as jm
+    >>> found = jm.cluster(gaussian_mixture(2, restarts=8), points, key=jax.random.key(1))
+    >>> float(jm.adjusted_rand_index(found.log_probs.argmax(-1), jnp.repeat(jnp.arange(2), 20)))
+    1.0
+    """
+    check_counts("gaussian_mixture", clusters=clusters, steps=steps, restarts=restarts)
+    check_positive("gaussian_mixture", ridge=ridge)
+    if not 0 <= pseudo_points < math.inf:
+        raise InputError(f"pseudo_points of gaussian_mixture is {pseudo_points!r}; give zero or more.")
+    if covariance not in get_args(Shape):
+        raise InputError(f"covariance is {covariance!r}; choose one of {get_args(Shape)}.")
+    step = partial(em_step, covariance, pseudo_points)
+
+    def prepare(points: Points, key: Key[Array, ""]) -> tuple[Components, Theta]:
+        features = points.x.shape[1]
+        seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
+        variance = spread(squared_distances(points.x, seeds) - points.log_slots, points) / features
+        total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
+        theta = Theta(points, variance, ridge * jnp.where(total > 0, total, 1))
+        wide = jnp.ones((clusters, features), points.x.dtype)
+        matrices = jnp.eye(features, dtype=points.x.dtype) if covariance in ("full", "tied") else 1
+        start = variance * (wide[:, :, None] * matrices if covariance in ("full", "tied") else wide)
+        return Components(jax.nn.log_softmax(points.log_slots), seeds, start), theta
+
+    def run(points: Points, key: Key[Array, ""]) -> tuple[Components, Theta]:
+        start, theta = prepare(points, key)
+        return iterate(step, start, theta, steps=steps, diff=diff or unroll(), tol=tol), theta
+
+    def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Mixture:
+        points, units = prepare_points(batch, clusters)
+        fixed = lax.stop_gradient(points)
+        key = best_key(lambda key: -_log_likelihood(run(fixed, key)[0], fixed), key, restarts)
+        found, theta = run(points, key)
+        total = jnp.sum(points.weights)
+        features = points.x.shape[1]
+        likelihood = _log_likelihood(found, points) - total * features * jnp.log(units.scale)
+        free = _free_numbers(covariance, jnp.sum(points.log_slots > EMPTY / 2), features)
+        return Mixture(
+            found.log_share,
+            units.outside(found.means),
+            found.covariances,
+            units.scale,
+            likelihood,
+            -2 * likelihood + free * jnp.log(_positive(total)),
+            largest_change(step(found, theta, jnp.asarray(steps)).means, found.means) * units.scale,
+        )
+
+    def assign(params: PyTree, state: Mixture, inputs: Float[Array, "N D"]) -> Assignment:
+        x = as_float(inputs)
+        units = Units(lax.stop_gradient(jnp.mean(state.means, 0)), state.scale)
+        components = Components(state.log_share, units.inside(state.means), state.covariances)
+        log_probs = jax.nn.log_softmax(log_densities(components, units.inside(x)))
+        return Assignment(log_probs, jnp.zeros(x.shape[0], log_probs.dtype))
+
+    return Clusterer(lambda key: {}, fit, assign)
+
+
+def em_step(
+    covariance: Shape, pseudo_points: float, components: Components, theta: Theta, i: Int[Array, ""]
+) -> Components:
+    """One step of EM; a component without points keeps its mean, its gradient stopped."""
+    points = theta.points
+    log_shares = pin(jax.nn.log_softmax(log_densities(components, points.x)), points.pinned)
+    shares = points.weights[:, None] * jnp.exp(log_shares)
+    mass = jnp.sum(shares, 0)
+    alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
+    moved = jnp.matmul(shares.T, points.x, precision="highest") / jnp.where(alive, mass, 1)[:, None]
+    means = jnp.where(alive[:, None], moved, lax.stop_gradient(components.means))
+
+    matrices = components.covariances.ndim == 3
+    scatter = jax.vmap(partial(_scatter, matrices, points.x), in_axes=(1, 0))(shares, means)
+    prior = theta.variance * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
+    count = (mass + pseudo_points).reshape(-1, *[1] * (scatter.ndim - 1))
+    scatter = scatter + pseudo_points * prior
+    if covariance == "tied":
+        scatter, count = (jnp.broadcast_to(part.sum(0), part.shape) for part in (scatter, count))
+    estimate = jnp.where(count > jnp.finfo(mass.dtype).eps, scatter / _positive(count), prior)
+    if covariance == "spherical":
+        estimate = jnp.broadcast_to(estimate.mean(-1, keepdims=True), estimate.shape)
+    ridge = theta.ridge * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
+
+    used = points.log_slots > EMPTY / 2
+    parts = jnp.where(used, jnp.maximum(mass + pseudo_points, jnp.finfo(mass.dtype).tiny), 1)
+    log_share = jnp.where(used, jnp.log(parts), EMPTY)
+    return Components(jnp.maximum(jax.nn.log_softmax(log_share), EMPTY), means, estimate + ridge)
+
+
+def log_densities(components: Components, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+    """The logarithm of p_k N(x_n; m_k, S_k)."""
+
+    def log_normal(mean: Float[Array, " D"], covariance: Array) -> Float[Array, " N"]:
+        if covariance.ndim == 1:
+            white, deviations = (x - mean) * lax.rsqrt(covariance), jnp.sqrt(covariance)
+        else:
+            factor = jnp.linalg.cholesky(covariance)
+            white = solve_triangular(factor, (x - mean).T, lower=True).T
+            deviations = jnp.diagonal(factor)
+        return -(jnp.sum(white * white, 1) + x.shape[1] * math.log(2 * math.pi)) / 2 - jnp.sum(
+            jnp.log(deviations)
+        )
+
+    normal = jax.vmap(log_normal, out_axes=1)(components.means, components.covariances)
+    return jnp.maximum(components.log_share + normal, EMPTY)
+
+
+def _scatter(matrices: bool, x: Float[Array, "N D"], shares: Float[Array, " N"], mean: Array) -> Array:
+    away = x - mean
+    if matrices:
+        return jnp.matmul((shares[:, None] * away).T, away, precision="highest")
+    return shares @ (away * away)
+
+
+def _log_likelihood(components: Components, points: Points) -> Float[Array, ""]:
+    return points.weights @ jax.nn.logsumexp(log_densities(components, points.x), 1)
+
+
+def _free_numbers(covariance: Shape, used: Int[Array, ""], features: int) -> Float[Array, ""]:
+    triangle = features * (features + 1) // 2
+    each = {"full": triangle, "diagonal": features, "spherical": 1, "tied": 0}[covariance]
+    return used * (each + features + 1) - 1 + (triangle if covariance == "tied" else 0)
+
+
+def _positive(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.where(x > 0, x, 1)

@@ -1,0 +1,150 @@
+"""EM for Gaussians: against scikit-learn step for step, its likelihood, its prior, its derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from derivatives import numerical
+from sklearn.mixture import GaussianMixture
+
+import jmeta as jm
+
+KEY = jax.random.key(0)
+NAMES = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
+RIDGE = 1e-4
+
+
+def first_points(points, weights, clusters, key):
+    return points[:clusters]
+
+
+def draw(seed=0, spread=1.0):
+    random = np.random.default_rng(seed)
+    means = np.array([[0, 0], [4, 1], [1, 5]])
+    return (means[np.arange(30) % 3] + spread * random.normal(size=(30, 2))) * [3.0, 1.0]
+
+
+def matrices(covariances):
+    """Covariances of any shape as matrices."""
+    return covariances if covariances.ndim == 3 else np.asarray(covariances)[:, :, None] * np.eye(2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("covariance", list(NAMES))
+def test_equal_to_scikit_learn_from_the_same_start(covariance):
+    points = draw()
+    near = ((points[:, None] - points[None, :3]) ** 2).sum(-1).min(1).mean()
+    total = ((points - points.mean(0)) ** 2).sum(1).mean()
+    variance = (near + 1e-3 * total) / 2
+    precision = np.eye(2) / variance
+    start = {"full": np.stack([precision] * 3), "tied": precision, "diagonal": np.full((3, 2), 1 / variance)}
+    reference = GaussianMixture(
+        3,
+        covariance_type=NAMES[covariance],
+        max_iter=15,
+        tol=0,
+        reg_covar=RIDGE * total,
+        weights_init=np.ones(3) / 3,
+        means_init=points[:3],
+        precisions_init=start.get(covariance, np.full(3, 1 / variance)),
+    ).fit(points)
+    clusterer = jm.gaussian_mixture(3, covariance=covariance, steps=15, ridge=RIDGE, seeding=first_points)
+    state = clusterer.fit({}, jm.Batch(jnp.asarray(points)), KEY)
+    np.testing.assert_allclose(state.means, reference.means_, rtol=1e-8)
+    np.testing.assert_allclose(np.exp(state.log_share), reference.weights_, rtol=1e-8)
+    found = matrices(state.covariances) * state.scale**2
+    expected = np.asarray(reference.covariances_)
+    if covariance in ("tied", "spherical"):
+        expected = expected[None] if covariance == "tied" else expected[:, None, None] * np.eye(2)
+    elif covariance == "diagonal":
+        expected = matrices(expected)
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(state.log_likelihood, 30 * reference.score(points), rtol=1e-9)
+    np.testing.assert_allclose(state.bic, reference.bic(points), rtol=1e-9)
+    log_probs = clusterer.assign({}, state, jnp.asarray(points)).log_probs
+    np.testing.assert_allclose(np.exp(log_probs), reference.predict_proba(points), atol=1e-8)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("covariance", list(NAMES))
+def test_every_step_raises_the_likelihood(covariance):
+    points = jm.Batch(jnp.asarray(draw(1, spread=2.0)), weights=jnp.linspace(0.2, 1, 30))
+    options = dict(covariance=covariance, ridge=1e-12, seeding=first_points)
+    path = [jm.gaussian_mixture(3, steps=n, **options).fit({}, points, KEY).log_likelihood for n in range(8)]
+    assert np.all(np.diff(path) > -1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_whole_number_weight_is_a_point_given_that_often():
+    points, counts = draw(2), 1 + np.arange(30) % 3
+    options = dict(steps=10, seeding=first_points)
+    given = jm.Batch(jnp.asarray(points), weights=jnp.asarray(counts, float))
+    repeated = np.repeat(np.arange(30), counts)
+    order = np.concatenate([[0, 1, 3], np.setdiff1d(np.arange(len(repeated)), [0, 1, 3])])
+    again = jm.Batch(jnp.asarray(points[repeated][order]))
+    states = [jm.gaussian_mixture(3, **options).fit({}, batch, KEY) for batch in (given, again)]
+    for field in ("means", "log_share", "log_likelihood", "bic"):
+        np.testing.assert_allclose(*(getattr(state, field) for state in states), rtol=1e-8)
+
+
+def test_pseudo_points_keep_a_component_on_two_points_from_collapsing():
+    points = jnp.concatenate([jax.random.normal(KEY, (30, 2)), jnp.array([[20.0, 20.0], [20.0, 20.0]])])
+    seeding = lambda x, weights, clusters, key: x[jnp.array([0, 31])]  # noqa: E731
+    smallest = {}
+    for prior in (0.0, 1.0):
+        clusterer = jm.gaussian_mixture(2, pseudo_points=prior, seeding=seeding, ridge=1e-6)
+        state = clusterer.fit({}, jm.Batch(points), KEY)
+        smallest[prior] = float(jnp.linalg.eigvalsh(state.covariances * state.scale**2).min())
+    assert smallest[0.0] < 1e-2
+    assert smallest[1.0] > 0.1
+
+
+def test_the_bic_finds_how_many_components_there_are():
+    random = np.random.default_rng(3)
+    means = np.array([[0, 0], [8, 0], [0, 8]])
+    points = jm.Batch(
+        jnp.asarray((means[:, None] + random.normal(size=(3, 40, 2))).reshape(-1, 2), jnp.float32)
+    )
+    scores = [
+        jm.gaussian_mixture(k, covariance="spherical", restarts=4).fit({}, points, KEY).bic
+        for k in (1, 2, 3, 4, 5)
+    ]
+    assert int(np.argmin(scores)) == 2
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("rule", ["unroll", "gmres"])
+def test_derivatives_three_ways(covariance, rule):
+    points, weights = jnp.asarray(draw(4)), jnp.linspace(0.5, 1, 30)
+    diff = {"unroll": jm.unroll(), "gmres": jm.implicit(jm.gmres(24, tol=1e-13))}[rule]
+    clusterer = jm.gaussian_mixture(
+        3, covariance=covariance, steps=400, diff=diff, ridge=1e-3, seeding=first_points
+    )
+
+    def scalar(arguments):
+        state = clusterer.fit({}, jm.Batch(arguments[0], weights=arguments[1]), KEY)
+        value = jnp.sum(jnp.sin(state.means) * jnp.arange(6.0).reshape(3, 2)) + state.covariances.sum()
+        return value + state.log_share @ jnp.arange(3.0), state.residual
+
+    gradient, residual = jax.jit(jax.grad(scalar, has_aux=True))((points, weights))
+    assert residual < 1e-12
+    found = jnp.concatenate([jnp.ravel(leaf) for leaf in gradient])
+    expected = numerical(jax.jit(lambda x: scalar(x)[0]), (points, weights))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+REFUSED = {
+    "covariance": (dict(covariance="round"), "choose one of"),
+    "pseudo": (dict(pseudo_points=-1.0), "give zero or more"),
+    "ridge": (dict(ridge=0.0), "ridge of gaussian_mixture"),
+    "clusters": (dict(steps=-1), "give a whole number"),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_numbers_out_of_range_are_refused(case):
+    options, message = REFUSED[case]
+    with pytest.raises(jm.InputError, match=message):
+        jm.gaussian_mixture(3, **options)
