@@ -1,12 +1,23 @@
 """Losses: `(outputs, targets, weights=None) -> (scalar, metrics)`. Targets of -1 do not count."""
 
-from .clustering import matched_cross_entropy, pairwise_cross_entropy, soft_ari
+from .clustering import (
+    matched_cross_entropy,
+    pairwise_cross_entropy,
+    pairwise_divergence,
+    soft_ari,
+    soft_nmi,
+)
+from .embedding import supervised_contrastive, within_class_variance
 from .supervised import cross_entropy, squared_error
 
 __all__ = [
     "cross_entropy",
     "matched_cross_entropy",
     "pairwise_cross_entropy",
+    "pairwise_divergence",
     "soft_ari",
+    "soft_nmi",
     "squared_error",
+    "supervised_contrastive",
+    "within_class_variance",
 ]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..agreement import adjusted_rand, best_matching, contingency
+from ..agreement import adjusted_rand, best_matching, contingency, mutual_information, part_of
 from ..records import Metrics
 from ..trees import weights_or_ones
 from .supervised import weighted_average
@@ -78,6 +78,64 @@ def pairwise_cross_entropy(
     losses = -jnp.where(same, together, apart)
     right = (together > apart) == same
     return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
+
+
+def pairwise_divergence(
+    outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, ""], Metrics]:
+    """Whether two points go together, by the divergence of their assignments, in nats.
+
+    KL(r_i || r_j) for points of one class, max(0, 2 - KL(r_i || r_j)) for others, averaged over ordered
+    pairs of different points; r_i, the target of its pair, is not differentiated.
+
+    Args:
+        outputs: [N, K] log-probabilities of the clusters.
+        targets: [N] labels; -1 does not count.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss, and {"pair_accuracy"} of KL < 1, half the margin.
+
+    Reference: Hsu & Kira 2016, Neural network-based clustering using pairwise constraints.
+
+    >>> apart = jnp.log(jnp.array([[0.9, 0.1], [0.1, 0.9]]))
+    >>> print(f"{pairwise_divergence(apart, jnp.array([0, 1]))[0]:.4f}")
+    0.2422
+    """
+    known = weights_or_ones(outputs, weights) * (targets >= 0)
+    log_probs = jnp.maximum(outputs, LOWEST)
+    fixed = jax.lax.stop_gradient(log_probs)
+    own = jnp.sum(jnp.exp(fixed) * fixed, 1)
+    divergence = own[:, None] - jnp.exp(fixed) @ log_probs.T
+    same = targets[:, None] == targets[None, :]
+    pairs = known[:, None] * known[None, :] * (1 - jnp.eye(len(targets)))
+    losses = jnp.where(same, divergence, jnp.maximum(2 - divergence, 0))
+    right = (divergence < 1) == same
+    return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
+
+
+def soft_nmi(
+    outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, ""], Metrics]:
+    """1 - the normalised mutual information of soft assignments, the metric's for hard ones.
+
+    Args:
+        outputs: [N, K] log-probabilities of the clusters.
+        targets: [N] labels below N; -1 does not count.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss, in [0, 1], and {"soft_nmi"}.
+
+    >>> hard = jnp.log(jnp.eye(2)[jnp.array([0, 0, 1, 1])] + 1e-30)
+    >>> print(soft_nmi(hard, jnp.array([1, 1, 0, 0]))[0].round(4))
+    0.0
+    """
+    known, _ = _known(outputs, targets, weights)
+    classes = jax.nn.one_hot(targets, len(targets), dtype=outputs.dtype)
+    information, of_found, of_truth = mutual_information(contingency(jnp.exp(outputs), classes, known))
+    ratio = part_of(information, (of_found + of_truth) / 2)
+    return 1 - ratio, {"soft_nmi": ratio}
 
 
 def soft_ari(

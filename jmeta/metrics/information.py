@@ -5,11 +5,11 @@ All take labels, as in `agreement`.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
 
+from ..agreement import mutual_information, part_of
 from .partitions import table
 
 
@@ -38,8 +38,8 @@ def normalized_mutual_information(
     >>> float(normalized_mutual_information(jnp.array([0, 1, 0, 1]), jnp.array([0, 0, 1, 1])))
     0.0
     """
-    information, of_found, of_truth = _information(*table(found, truth, weights, slots))
-    return _part(information, (of_found + of_truth) / 2)
+    information, of_found, of_truth = mutual_information(table(found, truth, weights, slots)[0])
+    return part_of(information, (of_found + of_truth) / 2)
 
 
 def homogeneity(
@@ -65,8 +65,8 @@ def homogeneity(
     >>> float(homogeneity(jnp.array([0, 1, 2, 2]), jnp.array([0, 0, 1, 1])))
     1.0
     """
-    information, _, of_truth = _information(*table(found, truth, weights, slots))
-    return _part(information, of_truth)
+    information, _, of_truth = mutual_information(table(found, truth, weights, slots)[0])
+    return part_of(information, of_truth)
 
 
 def completeness(
@@ -92,7 +92,7 @@ def completeness(
     >>> float(completeness(jnp.array([0, 0, 0, 0]), jnp.array([0, 0, 1, 1])))
     1.0
     """
-    return _part(*_information(*table(found, truth, weights, slots))[:2])
+    return part_of(*mutual_information(table(found, truth, weights, slots)[0])[:2])
 
 
 def adjusted_mutual_information(
@@ -123,32 +123,12 @@ def adjusted_mutual_information(
     1.0
     """
     counts, total = table(found, truth, weights, slots)
-    information, of_found, of_truth = _information(counts, total)
+    information, of_found, of_truth = mutual_information(counts)
     expected = _expected_information(counts.sum(1), counts.sum(0), total, len(found))
     span = (of_found + of_truth) / 2 - expected
     says = jnp.abs(span) > 32 * jnp.finfo(span.dtype).eps
     trivial = (of_found == 0) & (of_truth == 0)
     return jnp.where(trivial | ~says, 1, (information - expected) / jnp.where(says, span, 1))
-
-
-def _information(
-    counts: Float[Array, "K C"], total: Float[Array, ""]
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Mutual information, and the entropies of the rows' and the columns' partition, in nats."""
-    joint = counts / jnp.where(total > 0, total, 1)
-    of_rows, of_columns = _entropy(joint.sum(1)), _entropy(joint.sum(0))
-    information = of_rows + of_columns - _entropy(joint.ravel())
-    negligible = information <= 8 * jnp.finfo(joint.dtype).eps
-    return jnp.where(negligible, 0, information), of_rows, of_columns
-
-
-def _part(information: Float[Array, ""], entropy: Float[Array, ""]) -> Float[Array, ""]:
-    """Information as a part of an entropy; all of it where there is none."""
-    return jnp.where(entropy > 0, jnp.minimum(information / jnp.where(entropy > 0, entropy, 1), 1), 1)
-
-
-def _entropy(probabilities: Float[Array, " K"]) -> Float[Array, ""]:
-    return jnp.sum(jax.scipy.special.entr(probabilities))
 
 
 def _expected_information(

@@ -7,13 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from derivatives import numerical
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 import jmeta as jm
 
 N, K = 8, 3
 LABELS = jnp.array([0, 0, 1, 1, 2, 2, 2, -1])
-LOSSES = [jm.matched_cross_entropy, jm.pairwise_cross_entropy, jm.soft_ari]
+LOSSES = [
+    jm.matched_cross_entropy,
+    jm.pairwise_cross_entropy,
+    jm.soft_ari,
+    jm.losses.soft_nmi,
+]
+ALL_LOSSES = [*LOSSES, jm.losses.pairwise_divergence]  # which stops the gradient of one side
 
 
 def log_probs(seed=0, dtype=np.float32):
@@ -21,7 +27,7 @@ def log_probs(seed=0, dtype=np.float32):
     return jax.nn.log_softmax(jnp.asarray(logits))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES)
 def test_the_order_of_clusters_and_of_classes_does_not_matter(loss):
     expected = loss(log_probs(), LABELS)[0]
     for order in itertools.permutations(range(K)):
@@ -30,7 +36,7 @@ def test_the_order_of_clusters_and_of_classes_does_not_matter(loss):
         np.testing.assert_allclose(loss(log_probs(), renamed)[0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES)
 def test_points_of_weight_zero_and_hidden_labels_are_left_out(loss):
     kept = jnp.array([0, 2, 3, 4, 6])
     weights = jnp.zeros(N).at[kept].set(1).at[7].set(1)
@@ -57,6 +63,24 @@ def test_pairwise_cross_entropy_by_hand():
     np.testing.assert_allclose(jm.pairwise_cross_entropy(log_probs(), LABELS)[0], np.mean(terms), rtol=1e-5)
 
 
+def test_pairwise_divergence_by_hand_and_its_gradient_stops_at_the_target():
+    probs = np.exp(log_probs()[:-1])
+    divergence = (probs[:, None] * np.log(probs[:, None] / probs[None])).sum(-1)
+    same = np.equal.outer(np.asarray(LABELS[:-1]), np.asarray(LABELS[:-1]))
+    terms = np.where(same, divergence, np.maximum(2 - divergence, 0))[~np.eye(N - 1, dtype=bool)]
+    np.testing.assert_allclose(jm.losses.pairwise_divergence(log_probs(), LABELS)[0], terms.mean(), rtol=1e-5)
+    gradient = jax.grad(lambda x: jm.losses.pairwise_divergence(x, jnp.array([0, 0]))[0])(log_probs()[:2])
+    np.testing.assert_allclose(gradient, -np.exp(log_probs())[:2][::-1] / 2, rtol=1e-5)
+
+
+def test_soft_nmi_of_hard_assignments_is_the_metric():
+    for seed in range(5):
+        found = np.random.default_rng(seed).integers(0, K, N - 1)
+        hard = jnp.where(jax.nn.one_hot(found, K) > 0, 0, -1e30)
+        expected = normalized_mutual_info_score(LABELS[:-1], found)
+        np.testing.assert_allclose(jm.losses.soft_nmi(hard, LABELS[:-1])[1]["soft_nmi"], expected, atol=1e-5)
+
+
 def test_soft_ari_of_hard_assignments_is_the_adjusted_rand_index():
     for seed in range(5):
         found = np.random.default_rng(seed).integers(0, K, N - 1)
@@ -75,7 +99,7 @@ def test_gradients_equal_finite_differences(loss):
     np.testing.assert_allclose(np.ravel(gradient), numerical(scalar, logits, 1e-6), atol=1e-8)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES)
 def test_certain_assignments_give_finite_gradients(loss):
     """Log-probabilities of -1e30, as hard k-means and unused slots have them."""
     hard = jnp.where(jax.nn.one_hot(jnp.arange(N) % K, K) > 0, 0, -1e30)
@@ -93,7 +117,7 @@ def test_certain_mistakes_still_have_a_gradient(loss):
         assert jnp.abs(gradient).max() > 0.1
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES)
 def test_garbage_of_weight_zero_does_not_reach_the_loss(loss):
     weights = jnp.ones(N).at[1].set(0)
     garbage = log_probs().at[1].set(-1e30)
