@@ -126,8 +126,8 @@ def compiled_gradient(name):
         params = clusterer.init(key)
         state = clusterer.fit(params, jm.Batch(points, None, weights), key)
         log_probs = clusterer.assign(params, state, points).log_probs
-        places = state.centers if hasattr(state, "centers") else state.means
-        return jnp.sum(jnp.exp(log_probs) ** 2) + jnp.sum(places**2)
+        places = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (K, D)]
+        return jnp.sum(jnp.exp(log_probs) ** 2) + sum(jnp.sum(leaf**2) for leaf in places)
 
     return jax.jit(jax.grad(scalar))
 
