@@ -5,6 +5,7 @@ from . import report as report
 from . import tasks as tasks
 from .clustering.door import cluster as cluster
 from .clustering.gaussian_mixture import gaussian_mixture as gaussian_mixture
+from .clustering.host import host as host
 from .clustering.kmeans import kmeans as kmeans
 from .clustering.seeding import farthest_first as farthest_first
 from .clustering.seeding import kmeans_plus_plus as kmeans_plus_plus

@@ -95,11 +95,13 @@ class Clusterer(NamedTuple):
         init: `key -> params`, its learnable numbers; empty unless some were named.
         fit: `(params, batch, key) -> state`, where `state` describes the result whole.
         assign: `(params, state, inputs) -> Assignment`, for points seen or never seen.
+        traceable: whether it runs on the device, inside `jit`, `vmap` and `grad`.
     """
 
     init: Callable[..., PyTree]
     fit: Callable[..., PyTree]
     assign: Callable[..., Assignment]
+    traceable: bool = True
 
 
 class MetaState(NamedTuple):

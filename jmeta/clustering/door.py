@@ -48,14 +48,18 @@ def cluster(
     check_points(points, weights)
     check_key(key)
     x = as_float(points)
+    if not clusterer.traceable:
+        return _fit_and_assign(clusterer, x, weights, key)
     shapes = jax.eval_shape(partial(_run, clusterer), x, weights, key)
     check_enough(points, weights, shapes.log_probs.shape[-1])
     return _run(clusterer, x, weights, key)
 
 
-@partial(jax.jit, static_argnums=0)
-def _run(clusterer: Clusterer, x: Array, weights: Array | None, key: Key[Array, ""]) -> Assignment:
+def _fit_and_assign(clusterer: Clusterer, x: Array, weights: Array | None, key: Key[Array, ""]) -> Assignment:
     init_key, fit_key = jax.random.split(key)
     params = clusterer.init(init_key)
     state = clusterer.fit(params, Batch(x, weights=weights), fit_key)
     return clusterer.assign(params, state, x)
+
+
+_run = jax.jit(_fit_and_assign, static_argnums=0)
