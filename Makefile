@@ -7,8 +7,8 @@ BIN := .venv/bin
 demo: .venv/demo
 	$(BIN)/python -m experiments.few_shot_clustering
 
-test: .venv/test
-	$(BIN)/pytest
+test: .venv/test  # a file stays with one worker, so that its compiled functions are shared
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 faults: .venv/test
 	$(BIN)/pytest -m faults
