@@ -66,7 +66,7 @@ def adjusted_rand(
     both, in_x, in_y, total = pairs_together(x, y, weights)
     expected = in_x * in_y / jnp.where(total > 0, total, 1)
     span = (in_x + in_y) / 2 - expected
-    says = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * total
+    says = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * (in_x + in_y + weights @ weights)
     return jnp.where(says, (both - expected) / jnp.where(says, span, 1), 1)
 
 
@@ -82,8 +82,11 @@ def mutual_information(
     joint = counts / jnp.where(total > 0, total, 1)
     of_rows, of_columns = _entropy(joint.sum(1)), _entropy(joint.sum(0))
     information = of_rows + of_columns - _entropy(joint)
-    negligible = information <= 8 * jnp.finfo(joint.dtype).eps
-    return jnp.where(negligible, 0, information), of_rows, of_columns
+    parts = (information, of_rows, of_columns)
+    information, of_rows, of_columns = (
+        jnp.where(part <= 8 * jnp.finfo(joint.dtype).eps, 0, part) for part in parts
+    )
+    return information, of_rows, of_columns
 
 
 def part_of(information: Float[Array, ""], entropy: Float[Array, ""]) -> Float[Array, ""]:

@@ -30,6 +30,11 @@ def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[A
     return rounded + lax.stop_gradient(jnp.maximum(-rounded, 0))
 
 
+def as_float(x: Array) -> Float[Array, "..."]:
+    """At least float32: distances in half precision would overflow at 256."""
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+
+
 def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, " D"]:
     """The mean of weighted points; the origin where all weights are zero.
 

@@ -7,8 +7,8 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float, Key, Num
 
+from ..distances import as_float
 from ..records import Assignment, Batch, Clusterer
-from .points import as_float
 from .validation import as_array, check_enough, check_key, check_points
 
 

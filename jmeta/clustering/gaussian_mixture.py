@@ -2,7 +2,9 @@
 
 r_nk is proportional to p_k N(x_n; m_k, S_k). With R_k = sum_n w_n r_nk, the step takes p_k = (R_k + a) /
 sum_j (R_j + a),  m_k = sum_n w_n r_nk x_n / R_k,  S_k = (sum_n w_n r_nk (x_n - m_k)(x_n - m_k)^T + a v I)
-/ (R_k + a) + e I. With pseudo-points a = 0 each step raises the likelihood; with a > 0 it raises the
+/ (R_k + a) + e I, where a tied covariance sums both parts of the fraction over k.
+
+With pseudo-points a = 0 each step raises the likelihood, but for the ridge e; with a > 0 it raises the
 posterior under a Dirichlet prior of the shares and an inverse Wishart prior of the covariances around
 the spread v I of the points around their seeds, which keeps tiny clusters from collapsing.
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from numbers import Real
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -22,12 +25,12 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import squared_distances
+from ..distances import as_float, squared_distances
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
 from .means import pin, with_class_means
-from .points import EMPTY, Points, Units, as_float, prepare_points
+from .points import EMPTY, Points, Units, prepare_points
 from .seeding import Seeding, best_key, kmeans_plus_plus
 from .temperature import spread
 from .validation import check_counts, check_positive
@@ -101,7 +104,8 @@ def gaussian_mixture(
         covariance: "full" for one matrix each, "tied" for one together, "diagonal", or "spherical".
         steps: how many steps at most.
         pseudo_points: a, the weight of the prior in each component; 0 for maximum likelihood.
-        ridge: e, added to every variance, as a part of the points' total variance.
+        ridge: e, added to every variance, as a part of the points' total variance; at least eight
+            roundings, below which a matrix may have no factor.
         diff: differentiation rule; `unroll()` unless given.
         tol: stop once no number of the components moves by more than this, in units of the largest
             coordinate; not under `unroll`.
@@ -123,7 +127,7 @@ def gaussian_mixture(
     """
     check_counts("gaussian_mixture", clusters=clusters, steps=steps, restarts=restarts)
     check_positive("gaussian_mixture", ridge=ridge)
-    if not 0 <= pseudo_points < math.inf:
+    if not isinstance(pseudo_points, Real) or not 0 <= float(pseudo_points) < math.inf:
         raise InputError(f"pseudo_points of gaussian_mixture is {pseudo_points!r}; give zero or more.")
     if covariance not in get_args(Shape):
         raise InputError(f"covariance is {covariance!r}; choose one of {get_args(Shape)}.")
@@ -134,7 +138,8 @@ def gaussian_mixture(
         seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
         variance = spread(squared_distances(points.x, seeds) - points.log_slots, points) / features
         total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
-        theta = Theta(points, variance, ridge * jnp.where(total > 0, total, 1))
+        part = max(ridge, 8 * float(jnp.finfo(points.x.dtype).eps))
+        theta = Theta(points, variance, part * jnp.where(total > 0, total, 1))
         wide = jnp.ones((clusters, features), points.x.dtype)
         matrices = jnp.eye(features, dtype=points.x.dtype) if covariance in ("full", "tied") else 1
         start = variance * (wide[:, :, None] * matrices if covariance in ("full", "tied") else wide)
@@ -188,17 +193,18 @@ def em_step(
     matrices = components.covariances.ndim == 3
     scatter = jax.vmap(partial(_scatter, matrices, points.x), in_axes=(1, 0))(shares, means)
     prior = theta.variance * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
-    count = (mass + pseudo_points).reshape(-1, *[1] * (scatter.ndim - 1))
-    scatter = scatter + pseudo_points * prior
+    used = points.log_slots > EMPTY / 2
+    pseudo = pseudo_points * used.astype(mass.dtype)
+    column = (-1, *[1] * (scatter.ndim - 1))
+    count, scatter = (mass + pseudo).reshape(column), scatter + pseudo.reshape(column) * prior
     if covariance == "tied":
         scatter, count = (jnp.broadcast_to(part.sum(0), part.shape) for part in (scatter, count))
-    estimate = jnp.where(count > jnp.finfo(mass.dtype).eps, scatter / _positive(count), prior)
+    estimate = jnp.where(count > jnp.finfo(mass.dtype).eps * jnp.sum(mass), scatter / _positive(count), prior)
     if covariance == "spherical":
         estimate = jnp.broadcast_to(estimate.mean(-1, keepdims=True), estimate.shape)
     ridge = theta.ridge * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
 
-    used = points.log_slots > EMPTY / 2
-    parts = jnp.where(used, jnp.maximum(mass + pseudo_points, jnp.finfo(mass.dtype).tiny), 1)
+    parts = jnp.where(used, jnp.maximum(mass + pseudo, jnp.finfo(mass.dtype).tiny), 1)
     log_share = jnp.where(used, jnp.log(parts), EMPTY)
     return Components(jnp.maximum(jax.nn.log_softmax(log_share), EMPTY), means, estimate + ridge)
 

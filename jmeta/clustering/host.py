@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..distances import as_float
 from ..records import Assignment, Batch, Clusterer, InputError
-from .points import EMPTY, as_float
+from .points import EMPTY
 from .validation import check_enough, check_points
 
 
@@ -102,8 +103,11 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
     takes_weights = "sample_weight" in inspect.signature(make(0).fit).parameters
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Partition:
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in (batch.inputs, batch.weights, key)):
-            raise InputError(f"{name} of scikit-learn runs on the host; call it outside jit, vmap and grad.")
+        _refuse_traced(name, batch.inputs, batch.weights, key)
+        if batch.clusters is not None or batch.targets is not None:
+            raise InputError(
+                f"{name} of scikit-learn takes neither labels nor a number of clusters per task."
+            )
         points = np.asarray(batch.inputs, np.float64)
         check_points(points, batch.weights)
         weights = np.ones(len(points)) if batch.weights is None else np.asarray(batch.weights, np.float64)
@@ -120,6 +124,9 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
     def assign(params: PyTree, state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
         from sklearn.neighbors import KDTree
 
+        _refuse_traced(name, inputs, state.points)
+        if not len(inputs):
+            return Assignment(jnp.zeros((0, len(state.slots))), jnp.zeros(0))
         x = np.asarray(as_float(inputs), np.float64)
         x = np.where(np.isfinite(x), x, 0)  # points of weight zero may hold anything
         nearest = KDTree(np.asarray(state.points, np.float64)).query(x, return_distance=False)[:, 0]
@@ -144,12 +151,14 @@ def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> An
     known = inspect.signature(kind).parameters
     if unknown := set(options) - set(known):
         raise InputError(f"{name} has no options {sorted(unknown)}; it has {', '.join(sorted(known))}.")
+    if entry.told in options:
+        raise InputError(f"{name} is told the number of clusters by clusters; leave out {entry.told}.")
     if (clusters is None) != (entry.told is None):
         wanted = (
             "has to be told the number of clusters" if entry.told else "finds the number of clusters itself"
         )
         raise InputError(f"{name} {wanted}; {'give' if entry.told else 'leave out'} clusters.")
-    if clusters is not None and clusters < 1:
+    if clusters is not None and (not isinstance(clusters, int | np.integer) or clusters < 1):
         raise InputError(f"clusters of {name} is {clusters!r}; give a whole number >= 1.")
     given = entry.options | options | ({entry.told: clusters} if entry.told else {})
 
@@ -158,6 +167,11 @@ def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> An
         return kind(**given, **seeded)
 
     return make
+
+
+def _refuse_traced(name: str, *arrays: Any) -> None:
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        raise InputError(f"{name} of scikit-learn runs on the host; call it outside jit, vmap and grad.")
 
 
 def _labels(

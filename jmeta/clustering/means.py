@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import class_means, squared_distances
+from ..distances import as_float, class_means, squared_distances
 from ..iteration import iterate
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
-from .points import EMPTY, Points, Units, as_float, prepare_points
+from .points import EMPTY, Points, Units, prepare_points
 from .seeding import Seeding, best_key
 
 

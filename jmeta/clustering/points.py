@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import weighted_mean
+from ..distances import as_float, weighted_mean
 from ..records import Batch
 from ..trees import weights_or_ones
 
@@ -74,11 +74,6 @@ def prepare_points(batch: Batch, clusters: int) -> tuple[Points, Units]:
     scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
     log_slots = jnp.where(slots_in_use(clusters, batch.clusters), 0, jnp.asarray(EMPTY, x.dtype))
     return Points(centered / scale, weights, batch.targets, log_slots), Units(shift, scale)
-
-
-def as_float(x: Array) -> Float[Array, "..."]:
-    """At least float32: distances in half precision would overflow at 256."""
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
 def slots_in_use(clusters: int, used: Int[Array, ""] | None) -> Bool[Array, " K"]:

@@ -89,7 +89,8 @@ def best_key(
     if restarts == 1:
         return key
     keys = jax.random.split(key, restarts)
-    return keys[jnp.argmin(jax.vmap(loss)(keys))]
+    losses = jax.vmap(loss)(keys)
+    return keys[jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))]
 
 
 def _one_by_one(points: Array, first: Array, draw: Callable[[Array, Array], Array], keys: list) -> Array:

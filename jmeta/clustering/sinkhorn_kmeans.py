@@ -47,7 +47,7 @@ def sinkhorn_kmeans(
     restarts: int = 1,
     learn: Sequence[str] = (),
 ) -> Clusterer:
-    """Balanced soft k-means, differentiable to the points, their weights and the temperature.
+    """Balanced soft k-means, differentiable to the points, their positive weights and the temperature.
 
     Args:
         clusters: K, the number of slots; a batch may use fewer.
@@ -79,10 +79,14 @@ def sinkhorn_kmeans(
     """
     check_counts("sinkhorn_kmeans", clusters=clusters, steps=steps, restarts=restarts)
     temperature = checked_temperature("sinkhorn_kmeans", inverse_temperature, sharpness, learn)
-    if len(rounds) != 2 or min(rounds) < 1:
+    if np.shape(rounds) != (2,) or not all(isinstance(n, int) and n >= 1 for n in rounds):
         raise InputError(f"rounds of sinkhorn_kmeans are {rounds!r}; give two whole numbers >= 1.")
-    given = np.ones(clusters) if shares is None else np.asarray(shares, float)
-    if given.shape != (clusters,) or not np.all((given > 0) & np.isfinite(given)):
+    given = np.ones(clusters) if shares is None else np.asarray(shares)
+    if (
+        given.dtype.kind not in "fiu"
+        or given.shape != (clusters,)
+        or not np.all((given > 0) & np.isfinite(given))
+    ):
         raise InputError(f"shares of sinkhorn_kmeans are {shares!r}; give {clusters} positive numbers.")
 
     def log_share(points: Points) -> Float[Array, " K"]:
@@ -116,7 +120,8 @@ def _balance(rounds: int, dual: Float[Array, " K"], logits: Float[Array, "N K"],
 
     def improve(dual: Array, _: None) -> tuple[Array, None]:
         log_shares = pin(jax.nn.log_softmax(dual + logits), points.pinned)
-        moved = dual + theta.log_share - log_mass(log_shares, points.weights)
+        mass = log_mass(log_shares, points.weights)
+        moved = dual + jnp.where(mass > EMPTY / 2, theta.log_share - mass, 0)
         level = jnp.sum(jnp.where(used, moved, 0)) / count
         return jnp.where(used, moved - level, EMPTY), None
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..iteration import unroll
-from ..records import Clusterer, Diff
+from ..records import Clusterer, Diff, InputError
 from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
 from .points import EMPTY
 from .seeding import Seeding, kmeans_plus_plus
@@ -43,7 +43,7 @@ def soft_kmeans(
     restarts: int = 1,
     learn: Sequence[str] = (),
 ) -> Clusterer:
-    """Soft k-means, differentiable to the points, their weights and the temperature.
+    """Soft k-means, differentiable to the points, their positive weights and the temperature.
 
     Labelled points of the batch (targets from 0 to K - 1) are pinned to the cluster of that number,
     and clusters that have some start at their mean: with every point labelled, the result is the
@@ -65,7 +65,7 @@ def soft_kmeans(
         tol: stop once no centre moves by more than this, relative to the largest coordinate of the
             points, from their mean; not under `unroll`.
         seeding: where centres start.
-        restarts: seedings tried; the one that ends with the least inertia is kept.
+        restarts: seedings tried; the one that ends with the least free energy is kept.
         learn: ("temperature",) makes the temperature a parameter, stored as its logarithm.
 
     Returns:
@@ -82,6 +82,8 @@ def soft_kmeans(
     """
     check_counts("soft_kmeans", clusters=clusters, steps=steps, restarts=restarts)
     check_positive("soft_kmeans", annealing=annealing)
+    if annealing != 1 and tol is not None:
+        raise InputError("annealing would be cut short by tol, while it is still hot; leave one of them out.")
     temperature = checked_temperature("soft_kmeans", inverse_temperature, sharpness, learn)
     half = max(steps / 2, 1)
 

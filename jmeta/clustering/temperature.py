@@ -13,6 +13,9 @@ from jaxtyping import Array, Float, Key, PyTree
 from ..records import InputError
 from .points import Points, Units
 
+RANGE = (1e-30, 1e30)
+"""Inverse temperatures, in the units of the computation, that are neither zero nor infinite in float32."""
+
 
 class Temperature(NamedTuple):
     """An inverse temperature: of `value`, or "auto", `sharpness` over the spread around the seeds.
@@ -41,7 +44,8 @@ class Temperature(NamedTuple):
     ) -> Float[Array, ""]:
         """The inverse temperature, in the units of the computation."""
         number = jnp.exp(-params["temperature"]) if self.learned else jnp.asarray(self.start, points.x.dtype)
-        return number / spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
+        beta = number / spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
+        return jnp.clip(beta, *RANGE)
 
 
 def checked_temperature(

@@ -106,7 +106,7 @@ def pairwise_divergence(
     log_probs = jnp.maximum(outputs, LOWEST)
     fixed = jax.lax.stop_gradient(log_probs)
     own = jnp.sum(jnp.exp(fixed) * fixed, 1)
-    divergence = own[:, None] - jnp.exp(fixed) @ log_probs.T
+    divergence = own[:, None] - jnp.matmul(jnp.exp(fixed), log_probs.T, precision="highest")
     same = targets[:, None] == targets[None, :]
     pairs = known[:, None] * known[None, :] * (1 - jnp.eye(len(targets)))
     losses = jnp.where(same, divergence, jnp.maximum(2 - divergence, 0))

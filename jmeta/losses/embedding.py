@@ -53,7 +53,7 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
         somewhere = squared > SMALLEST
         unit = jnp.where(somewhere, outputs * jax.lax.rsqrt(jnp.where(somewhere, squared, 1)), 0)
         others = (known[None, :] > 0) & ~jnp.eye(len(targets), dtype=bool)
-        similar = jnp.where(others, unit @ unit.T / temperature, -1e30)
+        similar = jnp.where(others, jnp.matmul(unit, unit.T, precision="highest") / temperature, -1e30)
         partners = known[None, :] * (others & (targets[:, None] == targets[None, :]))
         log_others = jnp.log(jnp.where(others, known[None, :], 1))
         log_share = similar - jax.nn.logsumexp(similar + log_others, 1, keepdims=True)

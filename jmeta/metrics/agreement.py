@@ -113,6 +113,7 @@ def fowlkes_mallows(
     >>> print(fowlkes_mallows(jnp.array([0, 0, 0, 1]), jnp.array([0, 0, 1, 1])).round(4))
     0.4082
     """
-    both, in_found, in_truth, total = pairs_together(*one_hots(found, truth, weights, slots))
-    says = both > 8 * jnp.finfo(both.dtype).eps * total
+    parts = one_hots(found, truth, weights, slots)
+    both, in_found, in_truth, _ = pairs_together(*parts)
+    says = both > 8 * jnp.finfo(both.dtype).eps * (parts[2] @ parts[2])
     return jnp.where(says, both / jnp.sqrt(jnp.where(says, in_found * in_truth, 1)), 0)

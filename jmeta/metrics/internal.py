@@ -2,7 +2,8 @@
 
 All take points and labels; labels of -1, noise, do not count. Where fewer than two clusters have
 points nothing can be separated, and each index takes its worst value. Inside `jit` and `vmap` the
-number of clusters must be given as `slots`. Those that scikit-learn has equal its numbers.
+number of clusters must be given as `slots`. Those that scikit-learn has equal its numbers, save
+for two clusters of one mean, whose Davies-Bouldin index is infinite here and zero there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import squared_distances, weighted_mean
+from ..distances import as_float, weighted_mean
 from .partitions import members
 
 
@@ -42,7 +43,7 @@ def silhouette(
     """
     x, owners, mass = _clusters(points, labels, weights, slots)
     own_weight = jnp.sum(owners, 1)
-    to_clusters = _mutual_distances(x) @ owners
+    to_clusters = _distances(x, x) @ owners
     others = jnp.maximum(mass - owners, 0)
     mean = to_clusters / jnp.where(others > 0, others, 1)
     inside = owners > 0
@@ -99,7 +100,7 @@ def calinski_harabasz(
         slots: an upper bound of the number of clusters; the largest label + 1 unless given.
 
     Returns:
-        The ratio, 0 or more, better if larger; 0 where fewer than two clusters have points, and 1 where
+        The ratio, better if larger; 0 where fewer than two clusters have points, and 1 where
         all points of each cluster are equal.
 
     Reference: Calinski & Harabasz 1974, A dendrite method for cluster analysis.
@@ -110,7 +111,7 @@ def calinski_harabasz(
     x, owners, mass = _clusters(points, labels, weights, slots)
     means, count, total = _means(x, owners, mass), jnp.sum(mass > 0), jnp.sum(mass)
     between = mass @ jnp.sum(jnp.square(means), 1)
-    within = jnp.sum(owners * squared_distances(x, means))
+    within = jnp.sum(owners, 1) @ jnp.square(_to_own_mean(x, owners, means))
     ratio = between * (total - count) / jnp.where(within > 0, within * (count - 1), 1)
     return jnp.where(count < 2, 0, jnp.where(within > 0, ratio, 1))
 
@@ -176,7 +177,7 @@ def dunn(
     7.0
     """
     x, owners, mass = _clusters(points, labels, weights, slots)
-    distances, inside = _mutual_distances(x), (owners > 0).astype(x.dtype)
+    distances, inside = _distances(x, x), (owners > 0).astype(x.dtype)
     counted = jnp.sum(inside, 1) > 0
     same, both = inside @ inside.T > 0, counted[:, None] & counted[None, :]
     diameter = jnp.max(jnp.where(same, distances, 0))
@@ -189,7 +190,7 @@ def _clusters(
     points: Array, labels: Array, weights: Array | None, slots: int | None
 ) -> tuple[Float[Array, "N D"], Float[Array, "N K"], Float[Array, " K"]]:
     """Points moved to their mean, the weight of each in its cluster, and each cluster's weight."""
-    x = jnp.asarray(points, jnp.result_type(float, points))
+    x = as_float(jnp.asarray(points))
     owners = members(x, labels, weights, slots)
     counted = jnp.sum(owners, 1)
     x = jnp.where(counted[:, None] > 0, x, 0)
@@ -208,14 +209,9 @@ def _to_own_mean(x: Float[Array, "N D"], owners: Array, means: Float[Array, "K D
 
 
 def _distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
-    """Distances themselves, with no derivative where they are zero."""
-    squared = squared_distances(x, y)
+    """Distances themselves, by differences, which keep the digits of points that are close."""
+    squared = jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), -1)
     return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
-
-
-def _mutual_distances(x: Float[Array, "N D"]) -> Float[Array, "N N"]:
-    """Distances between points, exactly zero from a point to itself."""
-    return jnp.where(jnp.eye(len(x), dtype=bool), 0, _distances(x, x))
 
 
 def _pairs(mass: Float[Array, " K"]) -> Bool[Array, "K K"]:

@@ -29,6 +29,10 @@ def one_hots(
             f"found labels have shape {np.shape(found)} and true labels {np.shape(truth)}; "
             "give two lists of one length."
         )
+    if weights is not None and np.shape(weights) != np.shape(truth):
+        raise InputError(
+            f"weights have shape {np.shape(weights)} for {len(truth)} labels; give one for each."
+        )
     for labels in (found, truth):
         if np.dtype(labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype).kind not in "iub":
             raise InputError("labels are not whole numbers; number them, for instance by np.unique.")

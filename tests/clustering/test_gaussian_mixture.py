@@ -148,3 +148,26 @@ def test_numbers_out_of_range_are_refused(case):
     options, message = REFUSED[case]
     with pytest.raises(jm.InputError, match=message):
         jm.gaussian_mixture(3, **options)
+
+
+def test_the_unit_of_the_weights_does_not_matter():
+    points = jnp.asarray(draw(5), jnp.float32)
+    fit = jax.jit(
+        lambda w: jm.gaussian_mixture(3, seeding=first_points).fit({}, jm.Batch(points, None, w), KEY)
+    )
+    one, small = fit(jnp.ones(30)), fit(jnp.full(30, 1e-9))
+    np.testing.assert_allclose(small.covariances, one.covariances, rtol=1e-2, atol=1e-4)
+
+
+def test_slots_that_are_not_used_do_not_pull_a_tied_covariance():
+    points = jnp.asarray(draw(6), jnp.float32)
+    options = dict(covariance="tied", pseudo_points=5.0, seeding=first_points)
+    two = jm.gaussian_mixture(2, **options).fit({}, jm.Batch(points), KEY)
+    many = jm.gaussian_mixture(9, **options).fit({}, jm.Batch(points, clusters=jnp.asarray(2)), KEY)
+    np.testing.assert_allclose(many.covariances[0], two.covariances[0], rtol=1e-3)
+
+
+def test_a_ridge_that_is_too_small_is_raised():
+    points = np.repeat(np.random.default_rng(0).normal(size=(4, 5)), 10, 0)
+    found = jm.cluster(jm.gaussian_mixture(3, ridge=1e-12), points, key=KEY)
+    assert jnp.all(jnp.isfinite(found.log_probs))

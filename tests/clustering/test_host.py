@@ -125,6 +125,9 @@ REFUSED = {
     "no count": (lambda: jm.host("ward"), "has to be told"),
     "a count": (lambda: jm.host("dbscan", 3), "finds the number of clusters itself"),
     "zero": (lambda: jm.host("ward", 0), "whole number >= 1"),
+    "a word": (lambda: jm.host("ward", "3"), "whole number >= 1"),
+    "told twice": (lambda: jm.host("ward", 3, n_clusters=4), "leave out n_clusters"),
+    "pins": (lambda: jm.host("ward", 3).fit({}, jm.Batch(blobs(), TRUTH), KEY), "takes neither labels"),
     "option": (lambda: jm.host("ward", 3, speed=9), "has no options"),
     "value": (
         lambda: jm.cluster(jm.host("dbscan", eps=-1.0), blobs(), key=KEY),

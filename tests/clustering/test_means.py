@@ -305,3 +305,15 @@ def test_second_derivatives_are_exact_while_centers_are_still_points(steps):
 
     found = jax.jit(jax.jacrev(slope))(points).reshape(12, 24)
     np.testing.assert_allclose(found.T, numerical(slope, points), atol=1e-7)
+
+
+@pytest.mark.parametrize("option", ["inverse_temperature", "sharpness"])
+@pytest.mark.parametrize("value", [1e-50, 1e39])
+def test_extreme_temperatures_stay_finite(option, value):
+    state = jm.soft_kmeans(2, **{option: value}).fit({}, jm.Batch(jnp.arange(8.0).reshape(4, 2)), KEY)
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+
+
+def test_annealing_is_not_cut_short():
+    with pytest.raises(jm.InputError, match="leave one of them out"):
+        jm.soft_kmeans(2, annealing=10.0, tol=1e-3, diff=jm.one_step())

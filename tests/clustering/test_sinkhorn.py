@@ -122,3 +122,10 @@ def test_numbers_out_of_range_are_refused(case):
     options, message = REFUSED[case]
     with pytest.raises(jm.InputError, match=message):
         jm.sinkhorn_kmeans(3, **options)
+
+
+def test_a_class_without_a_label_attracts_nothing_when_all_points_are_labelled():
+    points = jax.random.normal(KEY, (20, 2))
+    clusterer = jm.sinkhorn_kmeans(3)
+    state = clusterer.fit({}, jm.Batch(points, jnp.arange(20) % 2), KEY)
+    assert jnp.abs(state.log_prior).max() < 100

@@ -101,3 +101,23 @@ def test_whole_number_weights_and_sparse_labels_are_taken_as_they_are(name):
 def test_names_in_the_place_of_labels_are_refused():
     with pytest.raises(jm.InputError, match="number them"):
         jm.adjusted_rand_index(np.array(["a", "b"]), np.array(["a", "b"]))
+
+
+def test_nearly_all_points_alone_are_scored_as_they_are():
+    first, second = np.arange(3000), np.arange(3000)
+    first[[0, 2]], second[[4, 6]] = first[[1, 3]], second[[5, 7]]
+    np.testing.assert_allclose(jm.adjusted_rand_index(first, second), 0, atol=1e-5)
+    np.testing.assert_allclose(jm.metrics.fowlkes_mallows(first, first), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [22, 23, 25, 31, 38])
+def test_a_single_class_is_whole_and_every_cluster_of_it_pure(count):
+    for clusters in (3, 5, 7):
+        found, one = np.arange(count) % clusters, np.zeros(count, int)
+        assert jm.metrics.homogeneity(found, one) == 1
+        assert jm.metrics.completeness(one, found) == 1
+
+
+def test_weights_of_another_length_are_refused():
+    with pytest.raises(jm.InputError, match="give one for each"):
+        jm.adjusted_rand_index(np.array([0, 1]), np.array([0, 1]), np.ones(1))

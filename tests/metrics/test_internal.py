@@ -116,3 +116,18 @@ def test_bad_input_is_refused_with_one_sentence(name):
         INDICES[name][0](np.zeros((4, 2)), np.zeros(3, int))
     with pytest.raises(jm.InputError, match="one label for each"):
         INDICES[name][0](np.zeros(4), np.zeros(4, int))
+
+
+def test_tight_clusters_close_together_keep_their_digits(name):
+    centers = np.repeat(np.array([[0, 0], [1e-3, 0], [9, 9]]), 8, 0)
+    points = (centers + 1e-4 * np.random.default_rng(0).normal(size=centers.shape)).astype(np.float32)
+    labels = np.repeat(np.arange(3), 8)
+    expected = INDICES[name][1](points.astype(np.float64), labels)
+    np.testing.assert_allclose(COMPILED[name](points, labels, slots=3), expected, rtol=2e-3)
+
+
+def test_half_precision_is_widened(name):
+    points, labels = draw(3)
+    half = (500 * points).astype(np.float16)
+    expected = INDICES[name][1](half.astype(np.float64), labels)
+    np.testing.assert_allclose(COMPILED[name](half, labels, slots=4), expected, rtol=1e-3)
