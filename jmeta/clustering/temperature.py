@@ -36,8 +36,9 @@ class Temperature(NamedTuple):
 
     @property
     def start(self) -> float:
-        """The number that is given."""
-        return self.sharpness if self.value == "auto" else self.value
+        """The number that is given, as float32 can hold it."""
+        given = self.sharpness if self.value == "auto" else self.value
+        return min(max(float(given), RANGE[0]), RANGE[1])
 
     def beta(
         self, params: PyTree, to_seeds: Float[Array, "N K"], points: Points, units: Units
