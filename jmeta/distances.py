@@ -30,6 +30,19 @@ def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[A
     return rounded + lax.stop_gradient(jnp.maximum(-rounded, 0))
 
 
+def unit_length(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    """Each row divided by its length; a row of zeros stays one.
+
+    >>> unit_length(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
+    Array([[0.6, 0.8],
+           [0. , 0. ]], dtype=float32)
+    """
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), -1, keepdims=True))
+    x = x / jnp.where(largest > 0, largest, 1)
+    squares = jnp.sum(x * x, -1, keepdims=True)
+    return x * lax.rsqrt(jnp.where(squares > 0, squares, 1))
+
+
 def as_float(x: Array) -> Float[Array, "..."]:
     """At least float32: distances in half precision would overflow at 256."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))

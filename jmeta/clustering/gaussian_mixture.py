@@ -1,7 +1,7 @@
 """Mixtures of Gaussians by expectation-maximisation, each step of it an iterated map.
 
-r_nk is proportional to p_k N(x_n; m_k, S_k). With R_k = sum_n w_n r_nk, the step takes p_k = (R_k + a) /
-sum_j (R_j + a),  m_k = sum_n w_n r_nk x_n / R_k,  S_k = (sum_n w_n r_nk (x_n - m_k)(x_n - m_k)^T + a v I)
+r_kn is proportional to p_k N(x_n; m_k, S_k). With R_k = sum_n w_n r_kn, the step takes p_k = (R_k + a) /
+sum_j (R_j + a),  m_k = sum_n w_n r_kn x_n / R_k,  S_k = (sum_n w_n r_kn (x_n - m_k)(x_n - m_k)^T + a v I)
 / (R_k + a) + e I, where a tied covariance sums both parts of the fraction over k.
 
 With pseudo-points a = 0 each step raises the likelihood, but for the ridge e; with a > 0 it raises the
@@ -29,7 +29,7 @@ from ..distances import as_float, squared_distances
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
-from .means import pin, with_class_means
+from .means import pin, shared_means, with_class_means
 from .points import EMPTY, Points, Units, prepare_points
 from .seeding import Seeding, best_key, kmeans_plus_plus
 from .temperature import spread
@@ -172,8 +172,8 @@ def gaussian_mixture(
         x = as_float(inputs)
         units = Units(lax.stop_gradient(jnp.mean(state.means, 0)), state.scale)
         components = Components(state.log_share, units.inside(state.means), state.covariances)
-        log_probs = jax.nn.log_softmax(log_densities(components, units.inside(x)))
-        return Assignment(log_probs, jnp.zeros(x.shape[0], log_probs.dtype))
+        log_probs = jax.nn.log_softmax(log_densities(components, units.inside(x)), 0)
+        return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
     return Clusterer(lambda key: {}, fit, assign)
 
@@ -183,15 +183,14 @@ def em_step(
 ) -> Components:
     """One step of EM; a component without points keeps its mean, its gradient stopped."""
     points = theta.points
-    log_shares = pin(jax.nn.log_softmax(log_densities(components, points.x)), points.pinned)
-    shares = points.weights[:, None] * jnp.exp(log_shares)
-    mass = jnp.sum(shares, 0)
-    alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
-    moved = jnp.matmul(shares.T, points.x, precision="highest") / jnp.where(alive, mass, 1)[:, None]
+    responses = jax.nn.softmax(log_densities(components, points.x), 0)
+    shares = points.weights * pin(responses, points.pinned)
+    moved, alive = shared_means(shares, points.x)
+    mass = jnp.sum(shares, 1)
     means = jnp.where(alive[:, None], moved, lax.stop_gradient(components.means))
 
     matrices = components.covariances.ndim == 3
-    scatter = jax.vmap(partial(_scatter, matrices, points.x), in_axes=(1, 0))(shares, means)
+    scatter = jax.vmap(partial(_scatter, matrices, points.x))(shares, means)
     prior = theta.variance * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
     used = points.log_slots > EMPTY / 2
     pseudo = pseudo_points * used.astype(mass.dtype)
@@ -209,7 +208,7 @@ def em_step(
     return Components(jnp.maximum(jax.nn.log_softmax(log_share), EMPTY), means, estimate + ridge)
 
 
-def log_densities(components: Components, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+def log_densities(components: Components, x: Float[Array, "N D"]) -> Float[Array, "K N"]:
     """The logarithm of p_k N(x_n; m_k, S_k)."""
 
     def log_normal(mean: Float[Array, " D"], covariance: Array) -> Float[Array, " N"]:
@@ -223,8 +222,8 @@ def log_densities(components: Components, x: Float[Array, "N D"]) -> Float[Array
             jnp.log(deviations)
         )
 
-    normal = jax.vmap(log_normal, out_axes=1)(components.means, components.covariances)
-    return jnp.maximum(components.log_share + normal, EMPTY)
+    normal = jax.vmap(log_normal)(components.means, components.covariances)
+    return jnp.maximum(components.log_share[:, None] + normal, EMPTY)
 
 
 def _scatter(matrices: bool, x: Float[Array, "N D"], shares: Float[Array, " N"], mean: Array) -> Array:
@@ -235,7 +234,7 @@ def _scatter(matrices: bool, x: Float[Array, "N D"], shares: Float[Array, " N"],
 
 
 def _log_likelihood(components: Components, points: Points) -> Float[Array, ""]:
-    return points.weights @ jax.nn.logsumexp(log_densities(components, points.x), 1)
+    return points.weights @ jax.nn.logsumexp(log_densities(components, points.x), 0)
 
 
 def _free_numbers(covariance: Shape, used: Int[Array, ""], features: int) -> Float[Array, ""]:

@@ -1,6 +1,6 @@
 """k-means by Lloyd's algorithm: every point belongs to its nearest centre.
 
-r_nk = 1 for the nearest centre and 0 for the others, c_k = sum_n w_n r_nk x_n / sum_n w_n r_nk; both
+r_kn = 1 for the nearest centre and 0 for the others, c_k = sum_n w_n r_kn x_n / sum_n w_n r_kn; both
 halves lower the inertia  sum_n w_n min_k ||x_n - c_k||^2.
 
 Reference: Lloyd 1982, Least squares quantization in PCM.
@@ -8,25 +8,25 @@ Reference: Lloyd 1982, Least squares quantization in PCM.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..iteration import one_step
 from ..records import Clusterer, Diff
 from .means import Rule, means_clusterer
-from .points import EMPTY
 from .seeding import Seeding, kmeans_plus_plus
-from .validation import check_counts
+from .validation import Metric, check_choice, check_counts, checked_centers
 
 
 def kmeans(
     clusters: int,
     *,
     steps: int = 20,
+    metric: Metric = "euclidean",
     diff: Diff | None = None,
     tol: float | None = None,
     seeding: Seeding = kmeans_plus_plus,
+    centers: Float[Array, "K D"] | None = None,
     restarts: int = 1,
 ) -> Clusterer:
     """Hard k-means, on the device and batched over tasks.
@@ -38,10 +38,12 @@ def kmeans(
     Args:
         clusters: K, the number of slots; a batch may use fewer.
         steps: how many steps at most.
+        metric: "euclidean", or "cosine" for points and centres as directions, all of length one.
         diff: differentiation rule; `one_step()` unless given.
         tol: stop once no centre moves by more than this, relative to the largest coordinate of the
-            points, from their mean.
+            points, from their mean; under the default rule 1e-6 unless given, less than the least move.
         seeding: where centres start.
+        centers: [K, D] where they start instead.
         restarts: seedings tried; the one that ends with the least inertia is kept.
 
     Returns:
@@ -50,30 +52,26 @@ def kmeans(
     Raises:
         InputError: a number is out of its range.
 
-    >>> points = jnp.array([[0.0], [0.2], [5.0], [5.2]])
+    >>> import jax
     >>> from jmeta.records import Batch
+    >>> points = jnp.array([[0.0], [0.2], [5.0], [5.2]])
     >>> state = kmeans(2).fit({}, Batch(points), jax.random.key(0))
     >>> [f"{center:.1f}" for center in state.centers.ravel().sort()], f"{state.inertia:.2f}"
     (['0.1', '5.1'], '0.04')
     """
     check_counts("kmeans", clusters=clusters, steps=steps, restarts=restarts)
+    check_choice("kmeans", metric=metric)
     return means_clusterer(
-        lambda key: {},
         Rule(
-            respond=_nearest,
-            total=lambda logits: jnp.max(logits, -1),
             sharpness=lambda params, to_seeds, points, units: jnp.ones((), points.x.dtype),
+            hard=True,
+            spherical=metric == "cosine",
         ),
         clusters=clusters,
         steps=steps,
         diff=one_step() if diff is None else diff,
-        tol=tol,
+        tol=1e-6 if diff is None and tol is None else tol,
         seeding=seeding,
         restarts=restarts,
+        centers=checked_centers("kmeans", centers, clusters),
     )
-
-
-def _nearest(logits: Float[Array, "N K"]) -> Float[Array, "N K"]:
-    """0 at the largest logit of each point, `EMPTY` elsewhere."""
-    best = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=bool)
-    return jnp.where(best, 0, jnp.asarray(EMPTY, logits.dtype))

@@ -1,8 +1,11 @@
 """What the algorithms of means share: points are shared out among centres, centres become means.
 
 One step of the map is  p = weigh(p, x, c),  r = respond(log p - beta ||x - c||^2),  c_k = sum_n w_n
-r_nk x_n / sum_n w_n r_nk.  Algorithms differ in a `Rule` alone: how points respond (softmax for soft
+r_kn x_n / sum_n w_n r_kn.  Algorithms differ in a `Rule` alone: how points respond (softmax for soft
 k-means, argmax for Lloyd's), how clusters are weighed (Sinkhorn balances them), how sharp all is.
+
+Inside the map everything is [K, N], so that sums over the few clusters run along many points, and
+||x||^2, which no response depends on, is left out of the logits.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from ..distances import as_float, class_means, squared_distances
+from ..distances import as_float, class_means, squared_distances, unit_length
 from ..iteration import iterate
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
@@ -75,7 +78,7 @@ class Centers(NamedTuple):
     residual: Float[Array, ""]
 
 
-def equally(log_prior: Float[Array, " K"], logits: Float[Array, "N K"], theta: Theta) -> Float[Array, " K"]:
+def equally(log_prior: Float[Array, " K"], logits: Float[Array, "K N"], theta: Theta) -> Float[Array, " K"]:
     """Weigh all clusters alike, whatever they weighed before.
 
     A prior that is kept would be an identity in the map, and make the implicit system singular.
@@ -87,24 +90,23 @@ class Rule(NamedTuple):
     """How one algorithm of means differs from another.
 
     Attributes:
-        respond: [N, K] logits -> [N, K] log-responsibilities.
-        total: [N, K] logits -> [N], what the free energy sums: log-sum-exp, or the maximum.
-        sharpness: (params, squared distances to the seeds, theta, units) -> beta.
-        weigh: (log_prior, -beta ||x - c||^2, theta) -> log_prior, before each step.
+        sharpness: (params, squared distances to the seeds [N, K], points, units) -> beta.
+        hard: whether each point belongs to its nearest centre alone.
+        spherical: whether points and centres are directions, all of length one.
+        weigh: (log_prior, logits [K, N], theta) -> log_prior, before each step.
         start: the same, once at the seeds.
         cool: (beta, step number) -> beta at that step.
     """
 
-    respond: Callable[[Float[Array, "N K"]], Float[Array, "N K"]]
-    total: Callable[[Float[Array, "N K"]], Float[Array, " N"]]
     sharpness: Callable[[PyTree, Float[Array, "N K"], Points, Units], Float[Array, ""]]
+    hard: bool = False
+    spherical: bool = False
     weigh: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
     start: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
     cool: Callable[[Array, Array], Float[Array, ""]] = lambda beta, i: beta
 
 
 def means_clusterer(
-    init: Callable[..., PyTree],
     rule: Rule,
     *,
     clusters: int,
@@ -113,12 +115,13 @@ def means_clusterer(
     tol: float | None,
     seeding: Seeding,
     restarts: int,
+    centers: Float[Array, "K D"] | None = None,
+    init: Callable[..., PyTree] = lambda key: {},
     log_share: Callable[[Points], Float[Array, " K"]] = lambda points: jax.nn.log_softmax(points.log_slots),
 ) -> Clusterer:
     """The clusterer that iterates `mean_step` from the best of several seedings.
 
     Args:
-        init: the clusterer's own `init`.
         rule: what tells it from others.
         clusters: K.
         steps: how many steps at most.
@@ -126,23 +129,30 @@ def means_clusterer(
         tol: stop once no centre moves by more than this, relative to the largest coordinate.
         seeding: where centres start.
         restarts: seedings tried without a derivative; only the one of least energy is kept.
+        centers: where they start instead of at seeds; the parameters' "centers" come first.
+        init: the clusterer's own `init`.
         log_share: logarithm of the share of the weight that each cluster should have.
     """
     step = partial(mean_step, rule)
 
     def prepare(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
-        seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
+        given = params.get("centers", centers)
+        if given is None:
+            seeds = seeding(points.x, points.weights, clusters, key)
+        else:
+            seeds = units.inside(unit_length(as_float(given)) if rule.spherical else as_float(given))
+        seeds = with_class_means(seeds, points)
         distances = squared_distances(points.x, seeds)
         beta = rule.sharpness(params, distances - points.log_slots, points, units)
         theta = Theta(points, beta, log_share(points))
-        return Means(seeds, rule.start(points.log_slots, -beta * distances, theta)), theta
+        return Means(seeds, rule.start(points.log_slots, -beta * distances.T, theta)), theta
 
     def run(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
         start, theta = prepare(params, points, units, key)
         return iterate(step, start, theta, steps=steps, diff=diff, tol=tol), theta
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
-        points, units = prepare_points(batch, clusters)
+        points, units = prepare_points(batch, clusters, spherical=rule.spherical)
         fixed = lax.stop_gradient((params, points, units))
         key = best_key(lambda key: _energy(rule, *run(*fixed, key)), key, restarts)
         means, theta = run(params, points, units, key)
@@ -158,45 +168,56 @@ def means_clusterer(
         )
 
     def assign(params: PyTree, state: Centers, inputs: Float[Array, "N D"]) -> Assignment:
-        x = as_float(inputs)
+        x = unit_length(as_float(inputs)) if rule.spherical else as_float(inputs)
         units = Units(lax.stop_gradient(jnp.mean(state.centers, 0)), state.scale)
-        distances = squared_distances(units.inside(x), units.inside(state.centers))
-        log_probs = rule.respond(state.log_prior - state.beta * distances)
-        return Assignment(log_probs, jnp.zeros(x.shape[0], log_probs.dtype))
+        distances = squared_distances(units.inside(state.centers), units.inside(x))
+        logits = state.log_prior[:, None] - state.beta * distances
+        log_probs = jnp.where(_nearest(logits), 0, EMPTY) if rule.hard else jax.nn.log_softmax(logits, 0)
+        return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
     return Clusterer(init, fit, assign)
 
 
 def mean_step(rule: Rule, means: Means, theta: Theta, i: Int[Array, ""]) -> Means:
     """One step of the map; a cluster without points keeps its centre, its gradient stopped."""
-    points = theta.points
-    logits = -rule.cool(theta.beta, i) * squared_distances(points.x, means.centers)
+    points, centers = theta.points, means.centers
+    products = jnp.matmul(centers, points.x.T, precision="highest")
+    logits = rule.cool(theta.beta, i) * (2 * products - jnp.sum(centers * centers, 1, keepdims=True))
     log_prior = rule.weigh(means.log_prior, logits, theta)
-    shares = jnp.exp(pin(rule.respond(log_prior + logits), points.pinned))
-    shares = points.weights[:, None] * shares
-    mass = jnp.sum(shares, 0)
+    logits = logits + log_prior[:, None]
+    responses = _nearest(logits).astype(logits.dtype) if rule.hard else jax.nn.softmax(logits, 0)
+    moved, alive = shared_means(points.weights * pin(responses, points.pinned), points.x)
+    moved = unit_length(moved) if rule.spherical else moved
+    return Means(jnp.where(alive[:, None], moved, lax.stop_gradient(centers)), log_prior)
+
+
+def shared_means(
+    shares: Float[Array, "K N"], x: Float[Array, "N D"]
+) -> tuple[Float[Array, "K D"], Bool[Array, " K"]]:
+    """The mean of each cluster's share of the points, and whether it has any to speak of."""
+    mass = jnp.sum(shares, 1)
     alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
-    moved = jnp.matmul(shares.T, points.x, precision="highest") / jnp.where(alive, mass, 1)[:, None]
-    return Means(jnp.where(alive[:, None], moved, lax.stop_gradient(means.centers)), log_prior)
+    return jnp.matmul(shares, x, precision="highest") / jnp.where(alive, mass, 1)[:, None], alive
 
 
-def pin(log_shares: Float[Array, "N K"], pinned: Int[Array, " N"] | None) -> Float[Array, "N K"]:
-    """Log-responsibilities, in which labelled points belong to their cluster alone."""
+def pin(
+    shares: Float[Array, "K N"], pinned: Int[Array, " N"] | None, *, logarithms: bool = False
+) -> Float[Array, "K N"]:
+    """Responsibilities, or their logarithms, in which labelled points belong to their cluster alone."""
     if pinned is None:
-        return log_shares
-    owners = jax.nn.one_hot(pinned, log_shares.shape[1], dtype=bool)
-    certain = jnp.where(owners, 0, jnp.asarray(EMPTY, log_shares.dtype))
-    return jnp.where(jnp.any(owners, 1, keepdims=True), certain, log_shares)
+        return shares
+    owners = jax.nn.one_hot(pinned, shares.shape[0], dtype=bool, axis=0)
+    certain = jnp.where(owners, 0, EMPTY) if logarithms else owners
+    return jnp.where(jnp.any(owners, 0), certain.astype(shares.dtype), shares)
 
 
-def log_mass(log_shares: Float[Array, "N K"], weights: Float[Array, " N"]) -> Float[Array, " K"]:
-    """The logarithm of each cluster's part of the whole weight, log sum_n w_n r_nk / sum_n w_n.
+def log_mass(log_shares: Float[Array, "K N"], weights: Float[Array, " N"]) -> Float[Array, " K"]:
+    """The logarithm of each cluster's part of the whole weight, log sum_n w_n r_kn / sum_n w_n.
 
     In logarithms throughout: a cluster far from all points has a mass that is tiny, and a gradient.
     """
     log_weights = jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)
-    total = jax.nn.logsumexp(log_weights)
-    return jax.nn.logsumexp(log_shares + log_weights[:, None], 0) - total
+    return jax.nn.logsumexp(log_shares + log_weights, 1) - jax.nn.logsumexp(log_weights)
 
 
 def with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "K D"]:
@@ -207,6 +228,13 @@ def with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array,
     return jnp.where(mass[:, None] > 0, means, seeds)
 
 
+def _nearest(logits: Float[Array, "K N"]) -> Bool[Array, "K N"]:
+    """Which cluster has the largest logit of each point."""
+    return jax.nn.one_hot(jnp.argmax(logits, 0), len(logits), dtype=bool, axis=0)
+
+
 def _energy(rule: Rule, means: Means, theta: Theta) -> Float[Array, ""]:
-    logits = means.log_prior - theta.beta * squared_distances(theta.points.x, means.centers)
-    return -(theta.points.weights @ rule.total(logits)) / theta.beta
+    distances = squared_distances(means.centers, theta.points.x)
+    logits = means.log_prior[:, None] - theta.beta * distances
+    total = jnp.max(logits, 0) if rule.hard else jax.nn.logsumexp(logits, 0)
+    return -(theta.points.weights @ total) / theta.beta

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import as_float, weighted_mean
+from ..distances import as_float, unit_length, weighted_mean
 from ..records import Batch
 from ..trees import weights_or_ones
 
@@ -61,18 +61,24 @@ class Points(NamedTuple):
     log_slots: Float[Array, " K"]
 
 
-def prepare_points(batch: Batch, clusters: int) -> tuple[Points, Units]:
-    """The points of a batch for `clusters` slots; those of weight zero lie at the mean."""
+def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> tuple[Points, Units]:
+    """The points of a batch for `clusters` slots; those of weight zero lie at the mean.
+
+    Where `spherical`, points are directions: brought to length one, and neither moved nor scaled.
+    """
     x = as_float(batch.inputs)
     weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
     counted = weights[:, None] > 0
     x = jnp.where(counted, x, 0)
+    log_slots = jnp.where(slots_in_use(clusters, batch.clusters), 0, jnp.asarray(EMPTY, x.dtype))
+    if spherical:
+        unmoved = Units(jnp.zeros(x.shape[1], x.dtype), jnp.ones((), x.dtype))
+        return Points(unit_length(x), weights, batch.targets, log_slots), unmoved
     shift = lax.stop_gradient(weighted_mean(x, weights))
     centered = jnp.where(counted, x - shift, 0)
     largest = lax.stop_gradient(jnp.max(jnp.abs(centered)))
     _, exponent = jnp.frexp(jnp.where(largest > SMALLEST, largest, 1))
     scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
-    log_slots = jnp.where(slots_in_use(clusters, batch.clusters), 0, jnp.asarray(EMPTY, x.dtype))
     return Points(centered / scale, weights, batch.targets, log_slots), Units(shift, scale)
 
 

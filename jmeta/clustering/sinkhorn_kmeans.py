@@ -2,8 +2,8 @@
 
 Points are transported to centres at least cost and with an entropy, P = argmin <P, D> - H(P) / beta
 under P 1 = w / sum w and P^T 1 = b; centres become the means of what they were sent. Its plan is
-r_nk proportional to exp(g_k - beta ||x_n - c_k||^2): soft k-means with a log-prior g, the dual of the
-marginals b. Each step improves g by a few rounds of  g_k <- g_k + log b_k - log sum_n w_n r_nk,
+r_kn proportional to exp(g_k - beta ||x_n - c_k||^2): soft k-means with a log-prior g, the dual of the
+marginals b. Each step improves g by a few rounds of  g_k <- g_k + log b_k - log sum_n w_n r_kn,
 from where the step before left it, and keeps it mean-zero: a constant added to g changes nothing, and
 would make the implicit system singular.
 
@@ -30,7 +30,7 @@ from .means import Rule, Theta, log_mass, means_clusterer, pin
 from .points import EMPTY, Points
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
-from .validation import check_counts
+from .validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
 
 
 def sinkhorn_kmeans(
@@ -41,9 +41,11 @@ def sinkhorn_kmeans(
     rounds: tuple[int, int] = (20, 4),
     inverse_temperature: float | Literal["auto"] = "auto",
     sharpness: float = 5.0,
+    metric: Metric = "euclidean",
     diff: Diff | None = None,
     tol: float | None = None,
     seeding: Seeding = kmeans_plus_plus,
+    centers: Float[Array, "K D"] | None = None,
     restarts: int = 1,
     learn: Sequence[str] = (),
 ) -> Clusterer:
@@ -57,12 +59,14 @@ def sinkhorn_kmeans(
         inverse_temperature: beta, in inverse squared units of the points, or "auto", see `soft_kmeans`.
         sharpness: the numerator of the automatic inverse temperature; no unit. The sharper, the more
             rounds it takes to balance.
+        metric: "euclidean" or "cosine", see `soft_kmeans`.
         diff: differentiation rule; `unroll()` unless given.
         tol: stop once no centre and no dual moves by more than this, the centre relative to the
             largest coordinate of the points, from their mean; not under `unroll`.
         seeding: where centres start.
+        centers: [K, D] where they start instead.
         restarts: seedings tried; the one that ends with the least energy is kept.
-        learn: ("temperature",) makes the temperature a parameter, stored as its logarithm.
+        learn: what becomes a parameter: "temperature" and "centers", see `soft_kmeans`.
 
     Returns:
         A `Clusterer` whose state is `Centers`; its `log_prior` is the dual g. New points are assigned
@@ -78,7 +82,9 @@ def sinkhorn_kmeans(
     Array([3., 3.], dtype=float32)
     """
     check_counts("sinkhorn_kmeans", clusters=clusters, steps=steps, restarts=restarts)
-    temperature = checked_temperature("sinkhorn_kmeans", inverse_temperature, sharpness, learn)
+    check_choice("sinkhorn_kmeans", metric=metric)
+    temperature = checked_temperature("sinkhorn_kmeans", inverse_temperature, sharpness)
+    start = checked_centers("sinkhorn_kmeans", centers, clusters)
     if np.shape(rounds) != (2,) or not all(isinstance(n, int) and n >= 1 for n in rounds):
         raise InputError(f"rounds of sinkhorn_kmeans are {rounds!r}; give two whole numbers >= 1.")
     given = np.ones(clusters) if shares is None else np.asarray(shares)
@@ -93,14 +99,12 @@ def sinkhorn_kmeans(
         return jax.nn.log_softmax(points.log_slots + jnp.asarray(np.log(given), points.x.dtype))
 
     rule = Rule(
-        respond=jax.nn.log_softmax,
-        total=partial(jax.nn.logsumexp, axis=-1),
         sharpness=temperature.beta,
+        spherical=metric == "cosine",
         weigh=partial(_balance, rounds[1]),
         start=partial(_balance, rounds[0]),
     )
     return means_clusterer(
-        temperature.init,
         rule,
         clusters=clusters,
         steps=steps,
@@ -109,17 +113,20 @@ def sinkhorn_kmeans(
         seeding=seeding,
         restarts=restarts,
         log_share=log_share,
+        centers=start,
+        init=learned_numbers("sinkhorn_kmeans", learn, temperature=temperature.init, centers=start),
     )
 
 
-def _balance(rounds: int, dual: Float[Array, " K"], logits: Float[Array, "N K"], theta: Theta) -> Array:
+def _balance(rounds: int, dual: Float[Array, " K"], logits: Float[Array, "K N"], theta: Theta) -> Array:
     """The dual after some rounds of Sinkhorn's iteration, mean-zero over the slots in use."""
     points = theta.points
     used = points.log_slots > EMPTY / 2
     count = jnp.maximum(jnp.sum(used), 1)
 
     def improve(dual: Array, _: None) -> tuple[Array, None]:
-        log_shares = pin(jax.nn.log_softmax(dual + logits), points.pinned)
+        log_shares = jax.nn.log_softmax(dual[:, None] + logits, 0)
+        log_shares = pin(log_shares, points.pinned, logarithms=True)
         mass = log_mass(log_shares, points.weights)
         moved = dual + jnp.where(mass > EMPTY / 2, theta.log_share - mass, 0)
         level = jnp.sum(jnp.where(used, moved, 0)) / count

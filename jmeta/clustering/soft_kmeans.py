@@ -1,7 +1,7 @@
 """Soft k-means: k-means whose points belong to every cluster a little.
 
-Responsibilities r_nk = softmax_k(-beta ||x_n - c_k||^2), centres c_k = sum_n w_n r_nk x_n / sum_n
-w_n r_nk. Both halves lower the free energy  F = sum_nk w_n r_nk (||x_n - c_k||^2 + log r_nk / beta).
+Responsibilities r_kn = softmax_k(-beta ||x_n - c_k||^2), centres c_k = sum_n w_n r_kn x_n / sum_n
+w_n r_kn. Both halves lower the free energy  F = sum_nk w_n r_kn (||x_n - c_k||^2 + log r_kn / beta).
 It is EM for a mixture of equal spherical Gaussians of variance 1 / (2 beta); Lloyd's algorithm is
 its limit beta -> infinity, and below beta = 1 / (2 lambda_max(Cov x)) all centres meet at the mean.
 
@@ -13,7 +13,6 @@ learning algorithms, chapter 20.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 import jax
@@ -26,7 +25,7 @@ from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
 from .points import EMPTY
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
-from .validation import check_counts, check_positive
+from .validation import Metric, check_choice, check_counts, check_positive, checked_centers, learned_numbers
 
 
 def soft_kmeans(
@@ -37,9 +36,11 @@ def soft_kmeans(
     sharpness: float = 5.0,
     annealing: float = 1.0,
     mixture_weights: bool = False,
+    metric: Metric = "euclidean",
     diff: Diff | None = None,
     tol: float | None = None,
     seeding: Seeding = kmeans_plus_plus,
+    centers: Float[Array, "K D"] | None = None,
     restarts: int = 1,
     learn: Sequence[str] = (),
 ) -> Clusterer:
@@ -59,14 +60,18 @@ def soft_kmeans(
         annealing: how many times hotter the first step is; the temperature falls geometrically to its
             value within the first half of the steps. Ten to thirty escape bad seeds; far hotter, centres
             meet at the mean and may stay together.
-        mixture_weights: whether clusters are weighed by the mass they have, p_k = sum_n w_n r_nk / sum_n
+        mixture_weights: whether clusters are weighed by the mass they have, p_k = sum_n w_n r_kn / sum_n
             w_n, as in EM for Gaussians of equal variance.
+        metric: "euclidean", or "cosine" for points and centres as directions, all of length one: then
+            ||x - c||^2 = 2 - 2 cos(x, c), and c_k is the direction of its mean.
         diff: differentiation rule; `unroll()` unless given.
         tol: stop once no centre moves by more than this, relative to the largest coordinate of the
             points, from their mean; not under `unroll`.
         seeding: where centres start.
+        centers: [K, D] where they start instead.
         restarts: seedings tried; the one that ends with the least free energy is kept.
-        learn: ("temperature",) makes the temperature a parameter, stored as its logarithm.
+        learn: what becomes a parameter: "temperature", stored as its logarithm, and "centers", to which
+            only `unroll` and `straight_through` have a derivative.
 
     Returns:
         A `Clusterer` whose state is `Centers`.
@@ -84,21 +89,23 @@ def soft_kmeans(
     check_positive("soft_kmeans", annealing=annealing)
     if annealing != 1 and tol is not None:
         raise InputError("annealing would be cut short by tol, while it is still hot; leave one of them out.")
-    temperature = checked_temperature("soft_kmeans", inverse_temperature, sharpness, learn)
+    check_choice("soft_kmeans", metric=metric)
+    temperature = checked_temperature("soft_kmeans", inverse_temperature, sharpness)
+    start = checked_centers("soft_kmeans", centers, clusters)
     half = max(steps / 2, 1)
 
     def cool(beta: Array, i: Array) -> Float[Array, ""]:
-        return beta * annealing ** -jnp.maximum(1 - i / half, 0).astype(beta.dtype)
+        return (
+            beta if annealing == 1 else beta * annealing ** -jnp.maximum(1 - i / half, 0).astype(beta.dtype)
+        )
 
     rule = Rule(
-        respond=jax.nn.log_softmax,
-        total=partial(jax.nn.logsumexp, axis=-1),
         sharpness=temperature.beta,
+        spherical=metric == "cosine",
         weigh=_by_mass if mixture_weights else equally,
-        cool=Rule._field_defaults["cool"] if annealing == 1 else cool,
+        cool=cool,
     )
     return means_clusterer(
-        temperature.init,
         rule,
         clusters=clusters,
         steps=steps,
@@ -106,11 +113,14 @@ def soft_kmeans(
         tol=tol,
         seeding=seeding,
         restarts=restarts,
+        centers=start,
+        init=learned_numbers("soft_kmeans", learn, temperature=temperature.init, centers=start),
     )
 
 
-def _by_mass(log_prior: Array, logits: Float[Array, "N K"], theta: Theta) -> Float[Array, " K"]:
+def _by_mass(log_prior: Array, logits: Float[Array, "K N"], theta: Theta) -> Float[Array, " K"]:
     """The logarithm of each cluster's share of the weight; slots not in use stay so."""
     points = theta.points
-    log_shares = pin(jax.nn.log_softmax(log_prior + logits), points.pinned)
+    log_shares = jax.nn.log_softmax(log_prior[:, None] + logits, 0)
+    log_shares = pin(log_shares, points.pinned, logarithms=True)
     return jnp.maximum(log_mass(log_shares, points.weights), EMPTY)

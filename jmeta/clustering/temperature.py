@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Real
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..records import InputError
 from .points import Points, Units
@@ -23,16 +22,14 @@ class Temperature(NamedTuple):
     Attributes:
         value: in inverse squared units of the points, or "auto".
         sharpness: the numerator of the automatic one; no unit.
-        learned: whether it is a parameter, stored as the logarithm of the temperature.
     """
 
     value: float | Literal["auto"]
     sharpness: float
-    learned: bool
 
-    def init(self, key: Key[Array, ""]) -> PyTree:
-        """Its parameter, where it is learned."""
-        return {"temperature": -jnp.log(jnp.asarray(self.start, float))} if self.learned else {}
+    def init(self) -> Float[Array, ""]:
+        """Its parameter, where it is learned: the logarithm of the temperature."""
+        return -jnp.log(jnp.asarray(self.start, float))
 
     @property
     def start(self) -> float:
@@ -44,23 +41,20 @@ class Temperature(NamedTuple):
         self, params: PyTree, to_seeds: Float[Array, "N K"], points: Points, units: Units
     ) -> Float[Array, ""]:
         """The inverse temperature, in the units of the computation."""
-        number = jnp.exp(-params["temperature"]) if self.learned else jnp.asarray(self.start, points.x.dtype)
+        learned = "temperature" in params
+        number = jnp.exp(-params["temperature"]) if learned else jnp.asarray(self.start, points.x.dtype)
         beta = number / spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
         return jnp.clip(beta, *RANGE)
 
 
-def checked_temperature(
-    algorithm: str, value: float | Literal["auto"], sharpness: float, learn: Sequence[str]
-) -> Temperature:
+def checked_temperature(algorithm: str, value: float | Literal["auto"], sharpness: float) -> Temperature:
     """A temperature, after a look at its numbers."""
     automatic = value == "auto"
     start = sharpness if automatic else value
     if not isinstance(start, Real) or not 0 < start < math.inf:
         name, other = ("sharpness", "") if automatic else ("inverse temperature", " or 'auto'")
         raise InputError(f"the {name} of {algorithm} is {start!r}; give a positive number{other}.")
-    if unknown := set(learn) - {"temperature"}:
-        raise InputError(f"{algorithm} cannot learn {sorted(unknown)}; it can learn 'temperature'.")
-    return Temperature(value, sharpness, bool(learn))
+    return Temperature(value, sharpness)
 
 
 def spread(to_seeds: Float[Array, "N K"], points: Points) -> Float[Array, ""]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
 
+from ..distances import as_float
 from ..records import InputError
+
+Metric = Literal["euclidean", "cosine"]
+"""How far a point is from a centre."""
 
 LARGEST = 1e16
 """Sums of squares of larger points may leave the range of float32."""
@@ -28,6 +34,34 @@ def check_positive(algorithm: str, **numbers: Any) -> None:
         if not isinstance(value, Real) or not 0 < float(value) < math.inf:
             words = name.replace("_", " ")
             raise InputError(f"the {words} of {algorithm} is {value!r}; give a positive number.")
+
+
+def check_choice(algorithm: str, *, metric: str) -> None:
+    """Refuse metrics that do not exist."""
+    if metric not in get_args(Metric):
+        raise InputError(f"metric of {algorithm} is {metric!r}; choose one of {get_args(Metric)}.")
+
+
+def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[Array, "K D"] | None:
+    """Centres to start at, after a look at their shape."""
+    if centers is None:
+        return None
+    if np.ndim(centers) != 2 or len(centers) != clusters or not is_real(as_array("centers", centers).dtype):
+        raise InputError(f"centers of {algorithm} must be real numbers [clusters, features].")
+    return as_float(centers)
+
+
+def learned_numbers(algorithm: str, learn: Sequence[str], **numbers: Any) -> Callable[..., PyTree]:
+    """The `init` of an algorithm some of whose numbers are learned: each an array, or made by a function."""
+    if unknown := set(learn) - set(numbers):
+        raise InputError(f"{algorithm} cannot learn {sorted(unknown)}; it can learn {sorted(numbers)}.")
+    if missing := [name for name in learn if numbers[name] is None]:
+        raise InputError(f"{algorithm} has no {missing[0]} to learn; give some to start from.")
+
+    def init(key: Key[Array, ""]) -> PyTree:
+        return {name: numbers[name]() if callable(numbers[name]) else numbers[name] for name in learn}
+
+    return init
 
 
 def as_array(name: str, values: Any) -> Any:
