@@ -31,7 +31,7 @@ def use_all_cores() -> None:
     changes. The experiments and the command do so.
     """
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if jax.config.read("jax_num_cpu_devices") > 0 or chosen:
+    if jax.config.values["jax_num_cpu_devices"] > 0 or chosen:
         return
     try:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))

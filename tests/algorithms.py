@@ -1,31 +1,95 @@
 """The table of algorithms: every line of it is put through every contract test."""
 
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
 import jmeta as jm
 
+
+class Row(NamedTuple):
+    """One clusterer, and which properties it has.
+
+    Attributes:
+        algorithm: K, **options -> a clusterer.
+        options: of it.
+        fixed: K -> options that leave nothing to chance, nor to the order of the points.
+        powers: by which power of a length each of its numbers goes.
+        lacks: properties that it does not have, of `PROPERTIES`.
+        objective: state -> a number that no step raises; None where there is none.
+    """
+
+    algorithm: Callable[..., jm.Clusterer]
+    options: Mapping[str, Any] = types.MappingProxyType({})
+    fixed: Callable[[int], dict[str, Any]] = lambda clusters: {"seeding": jm.farthest_first}
+    powers: Mapping[str, int] = types.MappingProxyType({})
+    lacks: tuple[str, ...] = ()
+    objective: Callable[[Any], Any] | None = None
+
+    def __call__(self, clusters, scale=1.0, **changes):
+        scaled = {name: self.options[name] * scale**power for name, power in self.powers.items()}
+        return self.algorithm(clusters, **dict(self.options) | scaled | changes)
+
+
+def _energy(state):
+    return state.energy
+
+
+def _unlikelihood(state):
+    return -state.log_likelihood
+
+
+def _nothing(clusters):
+    return {}
+
+
+PROPERTIES = ("permutation", "translation", "rotation", "scale", "padding", "eager", "loop")
+
 CLUSTERERS = {
-    "soft_kmeans": lambda clusters: jm.soft_kmeans(clusters),
-    "soft_kmeans_learned": lambda clusters: jm.soft_kmeans(
-        clusters, inverse_temperature=2.0, learn=("temperature",)
+    "soft_kmeans": Row(jm.soft_kmeans, objective=_energy),
+    "soft_kmeans_learned": Row(
+        jm.soft_kmeans,
+        dict(inverse_temperature=2.0, learn=("temperature",)),
+        powers={"inverse_temperature": -2},
+        objective=_energy,
     ),
-    "soft_kmeans_implicit": lambda clusters: jm.soft_kmeans(
-        clusters, diff=jm.implicit(jm.gmres(6)), seeding=jm.farthest_first, tol=1e-7
+    "soft_kmeans_implicit": Row(
+        jm.soft_kmeans, dict(diff=jm.implicit(jm.gmres(6)), tol=1e-7, seeding=jm.farthest_first)
     ),
-    "soft_kmeans_annealed": lambda clusters: jm.soft_kmeans(clusters, annealing=20.0),
-    "soft_kmeans_weighed": lambda clusters: jm.soft_kmeans(clusters, mixture_weights=True),
-    "sinkhorn_kmeans": lambda clusters: jm.sinkhorn_kmeans(clusters),
-    "sinkhorn_kmeans_implicit": lambda clusters: jm.sinkhorn_kmeans(
-        clusters, diff=jm.implicit(jm.gmres(8)), tol=1e-6, rounds=(5, 2)
+    "soft_kmeans_annealed": Row(jm.soft_kmeans, dict(annealing=20.0)),
+    "soft_kmeans_weighed": Row(jm.soft_kmeans, dict(mixture_weights=True), objective=_energy),
+    "soft_kmeans_cosine": Row(
+        jm.soft_kmeans, dict(metric="cosine"), lacks=("translation",), objective=_energy
     ),
-    "soft_kmeans_restarts": lambda clusters: jm.soft_kmeans(clusters, restarts=3),
-    "gaussian_mixture": lambda clusters: jm.gaussian_mixture(clusters, steps=10),
-    "gaussian_mixture_tied": lambda clusters: jm.gaussian_mixture(clusters, covariance="tied", steps=10),
-    "gaussian_mixture_diagonal": lambda clusters: jm.gaussian_mixture(
-        clusters, covariance="diagonal", steps=10, pseudo_points=0.5
+    "soft_kmeans_restarts": Row(jm.soft_kmeans, dict(restarts=3)),
+    "sinkhorn_kmeans": Row(jm.sinkhorn_kmeans),
+    "sinkhorn_kmeans_implicit": Row(
+        jm.sinkhorn_kmeans, dict(diff=jm.implicit(jm.gmres(8)), tol=1e-6, rounds=(5, 2))
     ),
-    "kmeans": lambda clusters: jm.kmeans(clusters),
-    "kmeans_random": lambda clusters: jm.kmeans(clusters, seeding=jm.random_points, restarts=8),
+    "kmeans": Row(jm.kmeans, objective=_energy),
+    "kmeans_random": Row(jm.kmeans, dict(seeding=jm.random_points, restarts=8)),
+    "gaussian_mixture": Row(jm.gaussian_mixture, dict(steps=10), objective=_unlikelihood),
+    "gaussian_mixture_tied": Row(
+        jm.gaussian_mixture, dict(covariance="tied", steps=10), objective=_unlikelihood
+    ),
+    "gaussian_mixture_diagonal": Row(
+        jm.gaussian_mixture,
+        dict(covariance="diagonal", steps=10, pseudo_points=0.5),
+        lacks=("rotation",),
+    ),
+    "mean_shift": Row(jm.mean_shift, dict(steps=10), _nothing),
+    "spectral": Row(
+        jm.spectral, fixed=lambda clusters: {"rows": jm.soft_kmeans(clusters, seeding=jm.farthest_first)}
+    ),
+    "dbscan": Row(jm.dbscan, dict(min_points=3), _nothing),
+    "dbscan_given": Row(jm.dbscan, dict(min_points=3, radius=2.0), _nothing, {"radius": 1}),
+    "dbscan_soft": Row(jm.dbscan, dict(min_points=3, softness=0.1, steps=4), _nothing),
+    "ward": Row(jm.agglomerative, dict(linkage="ward"), _nothing),
+    "average": Row(jm.agglomerative, dict(linkage="average"), _nothing),
+    "complete": Row(jm.agglomerative, dict(linkage="complete"), _nothing),
+    "single": Row(jm.agglomerative, dict(linkage="single"), _nothing),
 }
-"""name -> K -> a clusterer."""
+"""name -> a row that makes a clusterer of K."""
 
 
 def _net():

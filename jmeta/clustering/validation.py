@@ -21,9 +21,10 @@ LARGEST = 1e16
 """Sums of squares of larger points may leave the range of float32."""
 
 
-def check_counts(algorithm: str, *, clusters: int, steps: int, restarts: int) -> None:
-    """Refuse counts that mean nothing."""
-    for name, value, least in (("clusters", clusters, 1), ("steps", steps, 0), ("restarts", restarts, 1)):
+def check_counts(algorithm: str, **counts: Any) -> None:
+    """Refuse counts that mean nothing; only `steps` may be zero."""
+    for name, value in counts.items():
+        least = 0 if name == "steps" else 1
         if not isinstance(value, int | np.integer) or value < least:
             raise InputError(f"{name} of {algorithm} is {value!r}; give a whole number >= {least}.")
 

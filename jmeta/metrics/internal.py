@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import as_float, weighted_mean
+from ..distances import as_float, square_root, weighted_mean
 from .partitions import members
 
 
@@ -205,13 +205,13 @@ def _means(x: Float[Array, "N D"], owners: Float[Array, "N K"], mass: Float[Arra
 def _to_own_mean(x: Float[Array, "N D"], owners: Array, means: Float[Array, "K D"]) -> Float[Array, " N"]:
     """The distance of each point to its cluster's mean; by differences, so exactly zero for one alone."""
     squared = jnp.sum(jnp.square(x - (owners > 0).astype(x.dtype) @ means), 1)
-    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+    return square_root(squared)
 
 
 def _distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
     """Distances themselves, by differences, which keep the digits of points that are close."""
     squared = jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), -1)
-    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+    return square_root(squared)
 
 
 def _pairs(mass: Float[Array, " K"]) -> Bool[Array, "K K"]:

@@ -1,0 +1,44 @@
+"""A clusterer in another space: of embedded points, or under a learned metric, a linear embedding."""
+
+from __future__ import annotations
+
+import jax
+from jaxtyping import Array, Float, Key, PyTree
+
+from ..records import Assignment, Batch, Clusterer, Model
+
+
+def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
+    """Cluster what a model makes of the points; its parameters are learned along with the clusterer's.
+
+    With `networks.diagonal` and `networks.low_rank` this is a learned metric,  d(x, y) = (x - y)^T M (x - y).
+
+    Args:
+        model: maps points to points.
+        clusterer: the algorithm that runs on these.
+
+    Returns:
+        A `Clusterer` whose parameters are {"model", "clusterer"}, and whose state is the clusterer's own.
+
+    >>> import jax.numpy as jnp, jmeta as jm
+    >>> points = jnp.array([[0.0, 0.0], [9.0, 1.0], [0.0, 1.1], [9.0, 0.1]])
+    >>> second = embedded(jm.networks.diagonal(2), jm.kmeans(2))
+    >>> params = {"model": jnp.array([-9.0, 0.0]), "clusterer": {}}
+    >>> state = second.fit(params, Batch(points), jax.random.key(0))
+    >>> labels = second.assign(params, state, points).log_probs.argmax(-1)
+    >>> bool(labels[0] == labels[3] != labels[1] == labels[2])
+    True
+    """
+
+    def init(key: Key[Array, ""]) -> PyTree:
+        model_key, clusterer_key = jax.random.split(key)
+        return {"model": model.init(model_key), "clusterer": clusterer.init(clusterer_key)}
+
+    def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> PyTree:
+        inputs = model.apply(params["model"], batch.inputs, batch.weights)
+        return clusterer.fit(params["clusterer"], batch._replace(inputs=inputs), key)
+
+    def assign(params: PyTree, state: PyTree, inputs: Float[Array, "N D"]) -> Assignment:
+        return clusterer.assign(params["clusterer"], state, model.apply(params["model"], inputs))
+
+    return Clusterer(init, fit, assign, clusterer.traceable)

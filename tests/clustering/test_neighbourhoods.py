@@ -1,0 +1,256 @@
+"""Mean shift, DBSCAN, linkage and spectral clustering: by hand, against scikit-learn, and derivatives."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from derivatives import check_three_ways
+from scipy.cluster.hierarchy import fcluster
+from scipy.cluster.hierarchy import linkage as scipy_linkage
+from sklearn.cluster import DBSCAN, AgglomerativeClustering, MeanShift, SpectralClustering
+from sklearn.datasets import make_circles, make_moons
+
+import jmeta as jm
+from jmeta.clustering.density import core_clusters
+from jmeta.clustering.neighbours import components, reach
+from jmeta.clustering.points import Points
+from jmeta.clustering.spectral import leading_projector
+from jmeta.distances import squared_distances
+
+KEY = jax.random.key(0)
+
+
+def cloud(seed, count=40, features=2):
+    random = np.random.default_rng(seed)
+    centers = random.normal(size=(4, features)) * 4
+    return (centers[np.arange(count) % 4] + random.normal(size=(count, features))).astype(np.float32)
+
+
+def found(clusterer, points, **batch):
+    state = clusterer.fit(clusterer.init(KEY), jm.Batch(jnp.asarray(points), **batch), KEY)
+    assignment = clusterer.assign(clusterer.init(KEY), state, points)
+    return np.where(assignment.noise > 0.5, -1, assignment.log_probs.argmax(-1)), state
+
+
+def same_partition(found, expected):
+    return jm.adjusted_rand_index(found, expected) == 1
+
+
+def test_components_of_a_path_and_of_random_graphs():
+    path = np.abs(np.subtract.outer(np.arange(50), np.arange(50))) == 1
+    order = np.random.default_rng(0).permutation(50)
+    np.testing.assert_array_equal(components(jnp.asarray(path[order][:, order])), 0)
+    from scipy.sparse.csgraph import connected_components
+
+    for seed in range(5):
+        drawn = np.random.default_rng(seed).random((30, 30)) < 0.03
+        joined = drawn | drawn.T
+        mine, theirs = components(jnp.asarray(joined)), connected_components(joined)[1]
+        assert same_partition(mine, theirs)
+        assert all(mine[label] == label for label in np.unique(mine))
+
+
+def test_reach_counts_weights_like_copies():
+    points = np.random.default_rng(1).normal(size=(6, 2)).astype(np.float32)
+    weights = np.array([2, 1, 1, 3, 1, 0], np.float32)
+    copies = np.repeat(points, weights.astype(int), 0)
+    squared = squared_distances
+    by_weight = reach(squared(points, points), weights, 3)
+    by_copies = reach(squared(copies, copies), jnp.ones(8), 3)
+    np.testing.assert_allclose(np.repeat(by_weight, weights.astype(int)), by_copies, atol=1e-6)
+
+
+@pytest.mark.parametrize("linkage", ["ward", "average", "complete", "single"])
+@pytest.mark.parametrize("seed", range(3))
+def test_linkage_equals_scikit_learn(linkage, seed):
+    points = cloud(seed)
+    for clusters in (2, 4, 9):
+        labels, _ = found(compiled_linkage(linkage), points, clusters=jnp.asarray(clusters))
+        expected = AgglomerativeClustering(clusters, linkage=linkage).fit_predict(points)
+        assert same_partition(labels, expected)
+
+
+@functools.cache
+def compiled_linkage(linkage):
+    clusterer = jm.agglomerative(9, linkage=linkage)
+    return clusterer._replace(fit=jax.jit(clusterer.fit))
+
+
+def test_ward_merges_by_hand():
+    """0 and 2 first (they add 2 to the inertia), then 7 and 10 (4.5); 1 with 8.5 would add 56."""
+    points = np.array([[0.0], [2.0], [7.0], [10.0]], np.float32)
+    assert same_partition(found(jm.agglomerative(3), points)[0], [0, 0, 1, 2])
+    assert same_partition(found(jm.agglomerative(2), points)[0], [0, 0, 1, 1])
+    heavy = jnp.array([9.0, 9, 1, 1])  # 0 and 2 now cost 18, and 7 and 10 still 4.5
+    assert same_partition(found(jm.agglomerative(3), points, weights=heavy)[0], [0, 1, 2, 2])
+
+
+def test_linkage_of_weights_equals_copies():
+    points = cloud(5, 12)
+    weights = np.array([2, 1, 3, 1, 1, 2, 1, 1, 1, 1, 4, 1])
+    for linkage in ("ward", "average"):
+        copies = np.repeat(points, weights, 0)
+        expected = fcluster(scipy_linkage(copies, linkage), 3, "maxclust")
+        labels, _ = found(jm.agglomerative(3, linkage=linkage), points, weights=jnp.float32(weights))
+        assert same_partition(np.repeat(labels, weights), expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_dbscan_equals_scikit_learn(seed):
+    points, weights = cloud(seed, 60), np.random.default_rng(seed).integers(1, 3, 60)
+    for radius, least in ((0.8, 4), (0.5, 3), (1.2, 8)):
+        mine = jm.dbscan(60, radius=radius, min_points=least)
+        labels, state = found(mine, points, weights=jnp.float32(weights))
+        theirs = DBSCAN(eps=radius, min_samples=least).fit(points, sample_weight=weights)
+        core = np.zeros(60, bool)
+        core[theirs.core_sample_indices_] = True
+        np.testing.assert_array_equal(state.cores >= 0, core)
+        assert same_partition(labels[core], theirs.labels_[core]) or not core.any()
+        np.testing.assert_array_equal(labels < 0, theirs.labels_ < 0)
+        border = ~core & (labels >= 0)
+        for i in np.flatnonzero(border):
+            near = np.linalg.norm(points - points[i], axis=1) <= radius
+            assert labels[i] in labels[core & near]
+
+
+def test_dbscan_of_nothing_but_noise():
+    points = np.arange(6, dtype=np.float32)[:, None] * 10
+    for softness in (None, 0.05):
+        mine = jm.dbscan(3, radius=1.0, min_points=2, softness=softness)
+        labels, state = found(mine, points)
+        np.testing.assert_array_equal(labels, -1)
+        assert np.all(np.isfinite(jax.nn.logsumexp(mine.assign({}, state, points).log_probs, -1)))
+
+
+def test_dbscan_keeps_the_heaviest_clusters():
+    points = np.array([0, 0.1, 5, 5.1, 5.2, 9, 9.1, 9.2, 9.3], np.float32)[:, None]
+    labels, _ = found(jm.dbscan(2, radius=0.5, min_points=2), points)
+    np.testing.assert_array_equal(labels, [-1, -1, 1, 1, 1, 0, 0, 0, 0])
+
+
+def test_soft_dbscan_tends_to_the_hard_one():
+    points = np.float32(make_moons(60, noise=0.04, random_state=0)[0])
+    hard, _ = found(jm.dbscan(4, radius=0.3, min_points=4), points)
+    soft = jm.dbscan(4, radius=0.3, min_points=4, softness=0.01, steps=40)
+    labels, state = found(soft, points)
+    np.testing.assert_array_equal(labels, hard)
+    assert len(np.unique(hard)) == 2
+    noise = soft.assign({}, state, np.float32([[0, 0.5], [5, 5]])).noise
+    assert noise[1] > 0.99
+
+
+def test_mean_shift_by_hand():
+    """Points 0 and 1, h = 1: from 0, the weights are 1 and e^-1/2."""
+    step = jm.mean_shift(1, steps=1, bandwidth=1.0).fit({}, jm.Batch(jnp.array([[0.0], [1.0]])), KEY)
+    np.testing.assert_allclose(step.modes, [[np.exp(-0.5) / (1 + np.exp(-0.5))]], rtol=1e-5)
+
+
+def test_mean_shift_finds_what_scikit_learn_finds():
+    random = np.random.default_rng(0)
+    centers = np.array([[0, 0], [6, 0], [0, 6], [7, 7]])
+    points = np.float32(centers[np.arange(80) % 4] + random.normal(size=(80, 2)))
+    labels, state = found(jm.mean_shift(10, bandwidth=1.5, steps=100), points)
+    expected = MeanShift(bandwidth=3.0).fit_predict(points)
+    assert same_partition(labels, expected)
+    assert state.residual < 1e-3
+    assert int(np.sum(state.log_slots == 0)) == 4
+    automatic, _ = found(jm.mean_shift(10, part=0.1, steps=100), points)
+    assert same_partition(automatic, expected)
+
+
+@pytest.mark.parametrize("shape", ["moons", "circles"])
+def test_spectral_finds_what_scikit_learn_finds(shape):
+    make = {"moons": make_moons, "circles": functools.partial(make_circles, factor=0.4)}[shape]
+    points, truth = make(120, noise=0.05, random_state=1)
+    labels, state = found(jm.spectral(2), np.float32(points))
+    gamma = float(state.gamma / state.scale**2)
+    expected = SpectralClustering(2, gamma=gamma, assign_labels="cluster_qr").fit_predict(points)
+    assert same_partition(labels, expected)
+    assert same_partition(labels, truth)
+    given, _ = found(jm.spectral(2, gamma=gamma), np.float32(points))
+    assert same_partition(given, truth)
+
+
+def test_the_projector_and_its_derivatives():
+    with jax.enable_x64(True):
+        random = np.random.default_rng(0)
+        basis = np.linalg.qr(random.normal(size=(7, 7)))[0]
+        # Two pairs of equal eigenvalues, one on either side: no derivative of an eigenvector exists.
+        matrix = jnp.asarray(basis @ np.diag([3, 3, 2, 1, 1, 0.5, 0]) @ basis.T)
+        projector, gap = leading_projector(matrix, 3)
+        np.testing.assert_allclose(projector, basis[:, :3] @ basis[:, :3].T, atol=1e-12)
+        np.testing.assert_allclose(gap, 1)
+        probe = jnp.asarray(random.normal(size=(7, 7)))
+        check_three_ways(lambda a: jnp.sum(leading_projector(a, 3)[0] ** 2 * probe), matrix)
+
+
+def scalar_of(clusterer, points, weights, params):
+    """One number that all of a result goes into: where clusters are, who is in them, and who is noise."""
+    state = clusterer.fit(params, jm.Batch(points, weights=weights), KEY)
+    found = clusterer.assign(params, state, points)
+    shares = jnp.concatenate([jnp.exp(found.log_probs), found.noise[:, None]], 1)
+    places = jnp.sum(jnp.sin(state.modes)) if hasattr(state, "modes") else 0
+    return places + jnp.sum(shares * jnp.cos(jnp.arange(shares.size).reshape(shares.shape)))
+
+
+def two_blobs():
+    random = np.random.default_rng(3)
+    points = jnp.asarray(np.repeat([[0.0, 0], [3, 1]], 4, 0) + 0.7 * random.normal(size=(8, 2)))
+    return points, jnp.asarray(random.uniform(0.7, 1, 8))
+
+
+DIFFERENTIABLE = {
+    "mean_shift": lambda diff: jm.mean_shift(
+        2, steps=120, part=0.2, diff=diff, learn=("bandwidth",), tol=None
+    ),
+    "dbscan": lambda diff: jm.dbscan(2, min_points=3, softness=0.4, diff=diff, learn=("radius",), steps=12),
+}
+
+
+@pytest.mark.parametrize("name", list(DIFFERENTIABLE))
+@pytest.mark.parametrize("rule", ["unroll", "implicit"])
+def test_derivatives_to_points_weights_and_the_learned_number(name, rule):
+    with jax.enable_x64(True):
+        diff = {"unroll": None, "implicit": jm.implicit(jm.gmres(16))}[rule]
+        clusterer = DIFFERENTIABLE[name](diff)
+        inputs = *two_blobs(), clusterer.init(KEY)
+        check_three_ways(lambda inputs: scalar_of(clusterer, *inputs), inputs, rtol=1e-4, atol=1e-6)
+
+
+def test_derivatives_of_spectral_clustering():
+    with jax.enable_x64(True):
+        clusterer = jm.spectral(
+            2, gamma=0.2, rows=jm.soft_kmeans(2, steps=5, inverse_temperature=0.5), learn=("gamma",)
+        )
+        inputs = *two_blobs(), clusterer.init(KEY)
+        check_three_ways(lambda inputs: scalar_of(clusterer, *inputs), inputs, rtol=1e-4, atol=1e-6)
+
+
+def test_core_points_are_counted_with_themselves():
+    points = Points(jnp.array([[0.0], [1.0], [2.0], [9.0]]), jnp.ones(4), None, jnp.zeros(2))
+    squared = jnp.square(points.x - points.x.T)
+    cores, filled = core_clusters(squared, points, jnp.asarray(1.0), 3)
+    np.testing.assert_array_equal(cores, [-1, 0, -1, -1])
+    np.testing.assert_array_equal(filled, [True, False])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jm.mean_shift(2, bandwidth=-1), "bandwidth"),
+        (lambda: jm.mean_shift(2, bandwidth="wide"), "positive number or 'auto'"),
+        (lambda: jm.mean_shift(0), "whole number"),
+        (lambda: jm.dbscan(2, radius=0), "radius"),
+        (lambda: jm.dbscan(2, learn=("radius",)), "hard dbscan has no derivative"),
+        (lambda: jm.dbscan(2, softness=-1), "softness"),
+        (lambda: jm.spectral(2, gamma=np.inf), "gamma"),
+        (lambda: jm.spectral(2, learn=("radius",)), "cannot learn"),
+        (lambda: jm.agglomerative(2, linkage="centroid"), "linkage"),
+        (lambda: jm.agglomerative(1.5), "whole number"),
+    ],
+)
+def test_bad_options_are_refused(make, message):
+    with pytest.raises(jm.InputError, match=message):
+        make()

@@ -1,0 +1,73 @@
+"""Many tasks at once give the same numbers as `vmap`, on one device and on several."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jmeta as jm
+
+POINTS = np.random.default_rng(0).normal(size=(7, 9, 2)).astype(np.float32)
+
+
+def scatter(points, shift):
+    state = jm.soft_kmeans(2, steps=3, seeding=jm.farthest_first).fit(
+        {}, jm.Batch(points + shift), jax.random.key(0)
+    )
+    return jnp.sum(state.centers**2)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3, 7, 100])
+def test_chunks_equal_vmap(chunk):
+    shifts = jnp.arange(7.0)
+    together = jm.over_tasks(jax.value_and_grad(scatter), chunk=chunk)(POINTS, shifts)
+    expected = jax.vmap(jax.value_and_grad(scatter))(POINTS, shifts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), together, expected)
+
+
+def test_gradients_pass_through_it():
+    shifts = jnp.arange(7.0)
+    through = jax.grad(lambda s: jnp.sum(jm.over_tasks(scatter, chunk=2)(POINTS, s)))(shifts)
+    inside = jm.over_tasks(jax.grad(scatter, argnums=1))(POINTS, shifts)
+    np.testing.assert_allclose(through, inside, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((np.zeros((0, 3, 1)), np.zeros(0)), "holds no task"),
+        ((np.zeros((2, 3, 1)), np.zeros(3)), "give as many of each"),
+        ((np.float32(1), np.float32(1)), "holds no task"),
+    ],
+)
+def test_what_is_no_batch_is_refused(args, message):
+    with pytest.raises(jm.InputError, match=message):
+        jm.over_tasks(scatter)(*args)
+
+
+def test_several_devices_give_the_same_gradients():
+    """Also of numbers that all tasks share: those must not be summed over devices inside."""
+    code = """
+import jax, jax.numpy as jnp, numpy as np, jmeta as jm, os
+os.sched_getaffinity = lambda pid: range(4)
+jm.use_all_cores()
+assert len(jax.devices()) == 4, jax.devices()
+x = np.random.default_rng(0).normal(size=(10, 5)).astype(np.float32)
+meta = jnp.arange(5.0)
+def adapted(meta, x):
+    inner = lambda w: jnp.sum((w * x - 1) ** 2)
+    return inner(meta - 0.1 * jax.grad(inner)(meta))
+def total(meta, run):
+    return jnp.sum(run(lambda x: adapted(meta, x))(x))
+expected = jax.grad(total)(meta, jax.vmap)
+found = jax.jit(jax.grad(lambda meta: total(meta, jm.over_tasks)))(meta)
+np.testing.assert_allclose(found, expected, rtol=1e-5)
+inside = jm.over_tasks(lambda x: jax.grad(adapted)(meta, x))(x)
+np.testing.assert_allclose(inside.sum(0), expected, rtol=1e-5)
+jm.use_all_cores()
+assert len(jax.devices()) == 4
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
