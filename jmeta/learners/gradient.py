@@ -94,8 +94,6 @@ def maml(
         return Descent(model.init(key), {name: jnp.log(jnp.asarray(given[name], float)) for name in learn})
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
-        if steps and support.targets is None:
-            raise InputError("maml adapts to labels, but the support has none; use labelled tasks.")
         memory = optimizer(**given).init(meta.start)
         rule = unroll() if diff is None else diff
         theta = (support, meta.numbers)

@@ -9,9 +9,12 @@ from .clustering import (
 )
 from .embedding import supervised_contrastive, within_class_variance
 from .supervised import cross_entropy, squared_error
+from .unlabelled import clustering_energy, information_maximization
 
 __all__ = [
+    "clustering_energy",
     "cross_entropy",
+    "information_maximization",
     "matched_cross_entropy",
     "pairwise_cross_entropy",
     "pairwise_divergence",

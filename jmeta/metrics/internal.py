@@ -41,9 +41,9 @@ def silhouette(
     >>> print(silhouette(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])).round(4))
     0.8745
     """
-    x, owners, mass = _clusters(points, labels, weights, slots)
+    x, owners, mass = counted_clusters(points, labels, weights, slots)
     own_weight = jnp.sum(owners, 1)
-    to_clusters = _distances(x, x) @ owners
+    to_clusters = distances(x, x) @ owners
     others = jnp.maximum(mass - owners, 0)
     mean = to_clusters / jnp.where(others > 0, others, 1)
     inside = owners > 0
@@ -77,9 +77,9 @@ def simplified_silhouette(
     >>> print(f"{simplified_silhouette(points, jnp.array([0, 0, 1, 1])):.4f}")
     0.9373
     """
-    x, owners, mass = _clusters(points, labels, weights, slots)
+    x, owners, mass = counted_clusters(points, labels, weights, slots)
     means, inside = _means(x, owners, mass), owners > 0
-    own, to_means = _to_own_mean(x, owners, means), _distances(x, means)
+    own, to_means = _to_own_mean(x, owners, means), distances(x, means)
     other = jnp.min(jnp.where(inside | (mass <= 0), jnp.inf, to_means), 1)
     return _mean_width(own, other, jnp.zeros(len(x), bool), jnp.sum(owners, 1), mass)
 
@@ -108,7 +108,7 @@ def calinski_harabasz(
     >>> float(calinski_harabasz(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     128.0
     """
-    x, owners, mass = _clusters(points, labels, weights, slots)
+    x, owners, mass = counted_clusters(points, labels, weights, slots)
     means, count, total = _means(x, owners, mass), jnp.sum(mass > 0), jnp.sum(mass)
     between = mass @ jnp.sum(jnp.square(means), 1)
     within = jnp.sum(owners, 1) @ jnp.square(_to_own_mean(x, owners, means))
@@ -140,10 +140,10 @@ def davies_bouldin(
     >>> float(davies_bouldin(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     0.125
     """
-    x, owners, mass = _clusters(points, labels, weights, slots)
+    x, owners, mass = counted_clusters(points, labels, weights, slots)
     means = _means(x, owners, mass)
     scatter = _to_own_mean(x, owners, means) @ owners / jnp.where(mass > 0, mass, 1)
-    apart = _distances(means, means)
+    apart = distances(means, means)
     pairs = _pairs(mass)
     ratio = (scatter[:, None] + scatter[None, :]) / jnp.where(apart > 0, apart, 1)
     ratio = jnp.where(apart > 0, ratio, jnp.where(scatter[:, None] + scatter[None, :] > 0, jnp.inf, 0))
@@ -176,17 +176,17 @@ def dunn(
     >>> float(dunn(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     7.0
     """
-    x, owners, mass = _clusters(points, labels, weights, slots)
-    distances, inside = _distances(x, x), (owners > 0).astype(x.dtype)
+    x, owners, mass = counted_clusters(points, labels, weights, slots)
+    apart, inside = distances(x, x), (owners > 0).astype(x.dtype)
     counted = jnp.sum(inside, 1) > 0
     same, both = inside @ inside.T > 0, counted[:, None] & counted[None, :]
-    diameter = jnp.max(jnp.where(same, distances, 0))
-    gap = jnp.min(jnp.where(both & ~same, distances, jnp.inf))
+    diameter = jnp.max(jnp.where(same, apart, 0))
+    gap = jnp.min(jnp.where(both & ~same, apart, jnp.inf))
     ratio = jnp.where(diameter > 0, gap / jnp.where(diameter > 0, diameter, 1), jnp.inf)
     return jnp.where(jnp.sum(mass > 0) < 2, 0, ratio)
 
 
-def _clusters(
+def counted_clusters(
     points: Array, labels: Array, weights: Array | None, slots: int | None
 ) -> tuple[Float[Array, "N D"], Float[Array, "N K"], Float[Array, " K"]]:
     """Points moved to their mean, the weight of each in its cluster, and each cluster's weight."""
@@ -208,7 +208,7 @@ def _to_own_mean(x: Float[Array, "N D"], owners: Array, means: Float[Array, "K D
     return square_root(squared)
 
 
-def _distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
+def distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
     """Distances themselves, by differences, which keep the digits of points that are close."""
     squared = jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), -1)
     return square_root(squared)

@@ -1,9 +1,12 @@
 """Internal indices equal scikit-learn's in float64, with noise, weights, padding and nothing to separate."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 from sklearn import metrics as reference
 
@@ -27,12 +30,68 @@ def dunn(points, labels):
     return distances[~same].min() / distances[same].max()
 
 
+def near(points, labels, neighbours=3):
+    """Distances to near neighbours, and which are of the same cluster; None where a cluster is too small."""
+    if np.bincount(labels)[np.unique(labels)].min() <= neighbours:
+        return None
+    distances = cdist(points, points)
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argsort(distances, 1)[:, :neighbours]
+    return np.take_along_axis(distances, nearest, 1), labels[nearest] == labels[:, None]
+
+
+def near_neighbours(points, labels):
+    found = near(points, labels)
+    return 0 if found is None else found[1].mean()
+
+
+def near_dunn(points, labels):
+    found = near(points, labels)
+    if found is None:
+        return 0
+    apart, inside = np.sort(found[0][~found[1]])[:6], found[0][found[1]]
+    if not len(apart):
+        return np.inf
+    shares = np.exp(-0.5 * (np.arange(len(apart)) / 2) ** 2)
+    return shares @ apart / shares.sum() / inside.mean()
+
+
+def density_validity(points, labels):
+    total, kept = 0, [v for v in np.unique(labels) if np.sum(labels == v) > 1]
+    core, inner, within = np.zeros(len(points)), {}, {}
+    for v in kept:
+        own = np.flatnonzero(labels == v)
+        distances = cdist(points[own], points[own])
+        for i, row in enumerate(distances):
+            core[own[i]] = np.mean(np.delete(row, i) ** -points.shape[1]) ** (-1 / points.shape[1])
+        reached = np.maximum(distances, np.maximum.outer(core[own], core[own]))
+        tree = minimum_spanning_tree(reached + 1e-9 * distances).toarray()  # ties go to the shorter edge
+        tree = reached * (np.maximum(tree, tree.T) > 0)
+        many = (tree > 0).sum(1) > 1
+        if not (tree[many][:, many] > 0).any():
+            many[:] = True
+        inner[v], within[v] = own[many], tree[many][:, many].max()
+    for v in kept:
+        others = np.concatenate([inner[u] for u in kept if u != v])
+        reached = cdist(points[inner[v]], points[others])
+        reached = np.maximum(reached, np.maximum.outer(core[inner[v]], core[others])).min()
+        total += np.sum(labels == v) * (reached - within[v]) / max(reached, within[v])
+    return total / len(points)
+
+
 INDICES = {
     "silhouette": (jm.metrics.silhouette, reference.silhouette_score, -1),
     "simplified_silhouette": (jm.metrics.simplified_silhouette, simplified, -1),
     "calinski_harabasz": (jm.metrics.calinski_harabasz, reference.calinski_harabasz_score, 0),
     "davies_bouldin": (jm.metrics.davies_bouldin, reference.davies_bouldin_score, np.inf),
     "dunn": (jm.metrics.dunn, dunn, 0),
+    "near_neighbours": (partial(jm.metrics.near_neighbours, neighbours=3), near_neighbours, 0),
+    "near_dunn": (
+        partial(jm.metrics.near_dunn, neighbours=3, compactness="mean", width=2),
+        near_dunn,
+        0,
+    ),
+    "density_validity": (jm.metrics.density_validity, density_validity, 0),
 }
 COMPILED = {name: jax.jit(ours, static_argnames="slots") for name, (ours, _, _) in INDICES.items()}
 
@@ -68,7 +127,8 @@ def test_noise_and_points_of_weight_zero_do_not_count(name):
     garbage = np.where(kept[:, None], points, np.nan)
     noise = COMPILED[name](points, np.where(kept, labels, -1), slots=SLOTS)
     masked = COMPILED[name](garbage, labels, kept.astype(float), slots=SLOTS)
-    np.testing.assert_allclose([noise, masked], expected, rtol=1e-9)
+    share = kept.mean() if name == "density_validity" else 1  # where noise is part of the whole
+    np.testing.assert_allclose([noise, masked], [share * expected, expected], rtol=1e-9)
 
 
 @pytest.mark.usefixtures("float64")

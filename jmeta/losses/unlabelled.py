@@ -1,0 +1,79 @@
+"""Objectives of clustering that need no label: what a learner may descend on an unlabelled support."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..records import Batch, Clusterer, Loss, Metrics
+from ..trees import weights_or_ones
+from .supervised import weighted_average
+
+
+def clustering_energy(
+    clusterer: Clusterer, energy: Callable[[PyTree], Float[Array, ""]] = lambda state: state.energy
+) -> Loss:
+    """How badly a clusterer fits embeddings: its own objective, per unit of weight.
+
+    Descended by a learner, this pulls the embedding towards clusters; its second derivatives pass through the
+    clusterer's own rule. Embeddings that shrink to a point have none of it: descend few steps, or use it
+    with a loss that spreads them.
+
+    Args:
+        clusterer: one without learned numbers, such as `soft_kmeans(5)`; it starts from one fixed key.
+        energy: of its state.
+
+    Returns:
+        A loss of [N, D] embeddings; targets are not looked at.
+
+    >>> import jmeta as jm
+    >>> points = jnp.array([[0.0], [2.0], [9.0], [11.0]])
+    >>> loss, _ = clustering_energy(jm.kmeans(2, seeding=jm.farthest_first))(points, None)
+    >>> print(loss)
+    1.0
+    """
+
+    def loss(
+        outputs: Float[Array, "N D"], targets: Array | None = None, weights: Float[Array, " N"] | None = None
+    ) -> tuple[Float[Array, ""], Metrics]:
+        key = jax.random.key(0)
+        state = clusterer.fit({}, Batch(outputs, weights=weights), key)
+        total = jnp.sum(weights_or_ones(outputs, weights))
+        value = energy(state) / jnp.where(total > 0, total, 1)
+        return value, {"energy": value}
+
+    return loss
+
+
+def information_maximization(
+    outputs: Float[Array, "N K"], targets: Array | None = None, weights: Float[Array, " N"] | None = None
+) -> tuple[Float[Array, ""], Metrics]:
+    """Minus the mutual information of points and clusters, mean_n H(p_n) - H(mean_n p_n), in nats.
+
+    Least, at -log K, where every point is sure of its cluster and all clusters are equally large.
+
+    Args:
+        outputs: [N, K] logits.
+        targets: not looked at.
+        weights: [N]; all ones unless given.
+
+    Returns:
+        The loss, and {"sureness", "balance"}: the mean entropy of points, and that of the mean.
+
+    Reference: Krause et al. 2010, Discriminative clustering by regularized information maximization.
+
+    >>> loss, _ = information_maximization(jnp.array([[99.0, 0.0], [0.0, 99.0]]))
+    >>> print(f"{loss:.4f}")
+    -0.6931
+    """
+    weights = weights_or_ones(outputs, weights)
+    log_probs = jax.nn.log_softmax(jnp.where(weights[:, None] > 0, outputs, 0))
+    probs = jnp.exp(log_probs)
+    sureness = weighted_average(-jnp.sum(probs * log_probs, 1), weights)
+    total = jnp.sum(weights)
+    mean = weights @ probs / jnp.where(total > 0, total, 1)
+    balance = -jnp.sum(mean * jnp.log(jnp.where(mean > 0, mean, 1)))
+    return sureness - balance, {"sureness": sureness, "balance": balance}

@@ -1,0 +1,129 @@
+"""How well density separates clusters: DBCV, an internal index for clusters of any shape, with noise.
+
+Reference: Moulavi et al. 2014, Density-based clustering validation.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import logsumexp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..trees import weights_or_ones
+from .internal import counted_clusters, distances
+
+
+def density_validity(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+) -> Float[Array, ""]:
+    """DBCV: how much sparser it is between clusters than within them.
+
+    The core distance of a point is  a_i = (mean_j d_ij^-D)^(-1/D) over the others of its cluster, and two
+    points reach each other at max(a_i, a_j, d_ij). Within a cluster the sparsest place is the longest
+    edge among inner points of its minimum spanning tree; between two clusters it is the shortest reach of
+    inner points. V_k = (between - within) / max of both, and DBCV is the sum of V_k by the share of all
+    points, noise included, that cluster k has.
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; -1 is noise. Clusters of one point count as noise.
+        weights: [N], which matter only by being zero or not; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+
+    Returns:
+        The index, in [-1, 1], better if larger; 0 or less where fewer than two clusters have points.
+
+    Reference: Moulavi et al. 2014, Density-based clustering validation.
+
+    >>> points = jnp.array([[0.0], [1.0], [2.0], [3.0], [9.0], [10.0], [11.0], [12.0]])
+    >>> print(f"{density_validity(points, jnp.array([0, 0, 0, 0, 1, 1, 1, 1])):.4f}")
+    0.8500
+    """
+    x, owners, _ = counted_clusters(points, labels, weights, slots)
+    member = (owners > 0).astype(x.dtype)
+    sizes = jnp.sum(member, 0)
+    member = jnp.where(sizes > 1, member, 0)
+    together = member @ member.T > 0
+    same = together & ~jnp.eye(len(x), dtype=bool)
+    away = distances(x, x)
+    core = _core_distances(away, same, x.shape[1])
+    reached = jnp.maximum(away, jnp.maximum(core, core[:, None]))
+    edges = spanning_forest(reached, away, same)
+    inner = _inner(edges, member)
+    within = jnp.max(jnp.where((edges & inner & inner[:, None])[None] & _both(member), reached, 0), (1, 2))
+    between = jnp.where(inner & inner[:, None], reached, jnp.inf)
+    to_others = jnp.min(jnp.where(together | (jnp.sum(member, 1) == 0), jnp.inf, between), 1)
+    between = jnp.min(jnp.where(member > 0, to_others[:, None], jnp.inf), 0)
+    largest = jnp.maximum(between, within)
+    validity = jnp.where(largest > 0, (between - within) / jnp.where(largest > 0, largest, 1), 0)
+    enough = jnp.sum(jnp.sum(member, 0) > 0) > 1
+    counted = jnp.sum(weights_or_ones(x, weights) > 0)
+    shares = jnp.sum(member, 0) / jnp.maximum(counted, 1)
+    return jnp.where(enough, jnp.sum(jnp.where(shares > 0, shares * validity, 0)), 0)
+
+
+def spanning_forest(
+    lengths: Float[Array, "N N"], ties: Float[Array, "N N"], joined: Bool[Array, "N N"]
+) -> Bool[Array, "N N"]:
+    """The edges of a minimum spanning tree of each component, by Prim's algorithm: N steps of N numbers.
+
+    Of edges of one length, as all have that start where points are sparse, that of less `ties` comes first.
+
+    >>> lengths = jnp.array([[0.0, 1, 5], [1, 0, 2], [5, 2, 0]])
+    >>> spanning_forest(lengths, lengths, ~jnp.eye(3, dtype=bool)).astype(int)
+    Array([[0, 1, 0],
+           [1, 0, 1],
+           [0, 1, 0]], dtype=int32)
+    """
+    count = len(lengths)
+    lengths = jnp.where(joined, lengths, jnp.inf)
+
+    def grow(carry: tuple, _: None) -> tuple[tuple, tuple]:
+        reached, tied, parent, done = carry
+        # Where nothing is in reach the next tree starts, from a point without an edge.
+        near = jnp.where(done, jnp.inf, jnp.minimum(reached, jnp.finfo(reached.dtype).max))
+        nearest = jnp.argmin(jnp.where(near == jnp.min(near), tied, jnp.inf))
+        edge = (nearest, parent[nearest], jnp.isfinite(reached[nearest]))
+        new, new_tied = lengths[nearest], ties[nearest]
+        closer = (new < reached) | ((new == reached) & (new_tied < tied))
+        after = (
+            jnp.where(closer, new, reached),
+            jnp.where(closer, new_tied, tied),
+            jnp.where(closer, nearest, parent),
+            done.at[nearest].set(True),
+        )
+        return after, edge
+
+    unreached = jnp.full(count, jnp.inf, lengths.dtype)
+    start = (unreached, jnp.zeros(count, ties.dtype), jnp.arange(count), jnp.zeros(count, bool))
+    _, (ends, starts, real) = lax.scan(grow, start, None, length=count)
+    edges = jnp.zeros((count, count), bool).at[ends, starts].max(real)
+    return edges | edges.T
+
+
+def _core_distances(away: Float[Array, "N N"], same: Bool[Array, "N N"], features: int) -> Float[Array, " N"]:
+    """(mean_j d_ij^-D)^(-1/D), in logarithms: the powers leave the range of any float."""
+    log_away = jnp.log(jnp.where(away > 0, away, jnp.finfo(away.dtype).tiny))
+    others = jnp.sum(same, 1)
+    total = logsumexp(jnp.where(same, -features * log_away, -jnp.inf), 1)
+    log_mean = jnp.where(others > 0, total, 0) - jnp.log(jnp.maximum(others, 1))
+    return jnp.where(others > 0, jnp.exp(-log_mean / features), 0)
+
+
+def _inner(edges: Bool[Array, "N N"], member: Float[Array, "N K"]) -> Bool[Array, " N"]:
+    """Points with two edges or more; all points of a cluster whose inner points have no edge."""
+    many = jnp.sum(edges, 1) > 1
+    kept = jnp.sum(edges & many & many[:, None], 1) > 0
+    has_edge = (member.T @ kept.astype(member.dtype)) > 0
+    covered = member @ has_edge.astype(member.dtype) > 0
+    return jnp.where(covered, many, jnp.sum(member, 1) > 0)
+
+
+def _both(member: Float[Array, "N K"]) -> Bool[Array, "K N N"]:
+    """Pairs of points of each cluster."""
+    return (member.T[:, :, None] > 0) & (member.T[:, None, :] > 0)

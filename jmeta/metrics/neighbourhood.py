@@ -1,0 +1,141 @@
+"""Internal indices that look at near neighbours only, so that clusters may have any shape.
+
+All take points and labels, like those of `internal`; weights matter only by being zero or not.
+
+Reference: Gagolewski et al. 2021, Are cluster validity measures (in)valid?
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from ..records import InputError
+from .internal import counted_clusters, distances
+
+Average = Literal["min", "max", "mean", "smooth min", "smooth max", "one"]
+
+
+def near_neighbours(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+    neighbours: int = 25,
+) -> Float[Array, ""]:
+    """The share of the M nearest neighbours of all points that are of the point's own cluster.
+
+    Known as WCNN.
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; noise, -1, does not count, nor is it a neighbour.
+        weights: [N]; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        neighbours: M.
+
+    Returns:
+        The share, in [0, 1]; 0 where fewer than two clusters have points or one has M or fewer, whose
+        points could not find as many neighbours.
+
+    >>> line = jnp.array([[0.0], [1.0], [2.0], [5.0], [6.0], [7.0]])
+    >>> print(near_neighbours(line, jnp.array([0, 0, 0, 1, 1, 1]), neighbours=1))
+    1.0
+    """
+    _, same, usable, enough = _neighbours(points, labels, weights, slots, neighbours)
+    share = jnp.sum(same & usable) / jnp.maximum(jnp.sum(usable), 1)
+    return jnp.where(enough, share, 0)
+
+
+def near_dunn(
+    points: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    slots: int | None = None,
+    neighbours: int = 25,
+    separation: Average = "smooth min",
+    compactness: Average = "one",
+    width: int = 5,
+) -> Float[Array, ""]:
+    """Dunn's ratio of the distances to near neighbours: of other clusters, over those of the same.
+
+    Known as DuNN: an ordered weighted average of the distances from points to those of their M nearest
+    neighbours that are in another cluster, over one of the distances to those in the same. A smooth
+    minimum weighs the j-th least distance by exp(-j^2 / (2 width^2)) for j < 3 width.
+
+    Args:
+        points: [N, D].
+        labels: [N] cluster of each point; noise, -1, does not count, nor is it a neighbour.
+        weights: [N]; all ones unless given.
+        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        neighbours: M.
+        separation: how distances to other clusters are averaged, "min", "max", "mean", "smooth min",
+            "smooth max", or "one" for the number 1.
+        compactness: how distances within clusters are averaged.
+        width: of smooth averages.
+
+    Returns:
+        The ratio, 0 or more, better if larger; 0 where fewer than two clusters have points or one has
+        M or fewer, and infinity where no near neighbour is of another cluster.
+
+    Raises:
+        InputError: an average has no such name.
+
+    >>> line = jnp.array([[0.0], [1.0], [2.0], [5.0], [6.0], [7.0]])
+    >>> labels = jnp.array([0, 0, 0, 1, 1, 1])
+    >>> print(near_dunn(line, labels, neighbours=2, separation="min", compactness="max"))
+    inf
+    """
+    for name in (separation, compactness):
+        if name not in get_args(Average):
+            raise InputError(f"there is no average {name!r}; choose one of {get_args(Average)}.")
+    away, same, usable, enough = _neighbours(points, labels, weights, slots, neighbours)
+    apart = _average(separation, away, usable & ~same, jnp.inf, width)
+    inside = _average(compactness, away, usable & same, 0.0, width)
+    ratio = jnp.where(inside > 0, apart / jnp.where(inside > 0, inside, 1), jnp.inf)
+    return jnp.where(enough, ratio, 0)
+
+
+def _neighbours(
+    points: Array, labels: Array, weights: Array | None, slots: int | None, neighbours: int
+) -> tuple[Float[Array, "N M"], Bool[Array, "N M"], Bool[Array, "N M"], Bool[Array, ""]]:
+    """Distances to near neighbours, which are of the same cluster, which exist, and whether enough do."""
+    if neighbours < 1:
+        raise InputError(f"neighbours is {neighbours}; give 1 or more.")
+    x, owners, _ = counted_clusters(points, labels, weights, slots)
+    member = (owners > 0).astype(x.dtype)
+    counted = jnp.sum(member, 1) > 0
+    possible = counted[:, None] & counted & ~jnp.eye(len(x), dtype=bool)
+    reached = jnp.where(possible, distances(x, x), jnp.inf)
+    nearest, which = lax.top_k(-reached, min(neighbours, max(len(x) - 1, 1)))
+    same = jnp.sum(member[which] * member[:, None], 2) > 0
+    sizes = jnp.sum(member, 0)
+    least = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
+    return -nearest, same, jnp.isfinite(nearest), (jnp.sum(sizes > 0) > 1) & (least > neighbours)
+
+
+def _average(
+    kind: Average, values: Array, counted: Bool[Array, "N M"], empty: float, width: int
+) -> Float[Array, ""]:
+    """An ordered weighted average of the counted values; `empty` where there are none."""
+    if kind == "one":
+        return jnp.ones((), values.dtype)
+    any_counted = jnp.any(counted)
+    if kind == "mean":
+        result = jnp.sum(jnp.where(counted, values, 0)) / jnp.maximum(jnp.sum(counted), 1)
+    elif kind in ("min", "max"):
+        values = jnp.where(counted, values, jnp.inf if kind == "min" else -jnp.inf)
+        result = jnp.min(values) if kind == "min" else jnp.max(values)
+    else:
+        sign = 1 if kind == "smooth min" else -1
+        flat = jnp.where(counted, -sign * values, -jnp.inf).ravel()
+        first, _ = lax.top_k(flat, min(3 * width, flat.size))
+        present = jnp.isfinite(first)
+        shares = jnp.where(present, jnp.exp(-0.5 * (jnp.arange(first.size) / width) ** 2), 0)
+        result = -sign * shares @ jnp.where(present, first, 0) / jnp.maximum(jnp.sum(shares), 1e-30)
+    return jnp.where(any_counted, result, empty)

@@ -1,0 +1,69 @@
+"""How stable a clustering is: whether parts of the points lead to the same one."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from ..records import Batch, Clusterer, InputError
+from ..trees import weights_or_ones
+from .agreement import adjusted_rand_index
+
+
+def stability(
+    clusterer: Clusterer,
+    points: Float[Array, "N D"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    key: Key[Array, ""],
+    resamples: int = 10,
+    part: float = 0.8,
+) -> Float[Array, ""]:
+    """The mean adjusted Rand index of clusterings of random parts of the points.
+
+    Each part is clustered alone, then all points are assigned from it; every two assignments are
+    compared on all points. Noise counts as one more cluster.
+
+    Args:
+        clusterer: any, of the device or of the host.
+        points: [N, D].
+        weights: [N]; all ones unless given.
+        key: a typed key.
+        resamples: how many parts, two or more.
+        part: how much of the points each holds.
+
+    Returns:
+        The mean, at most 1.
+
+    Raises:
+        InputError: there are fewer than two parts, or they are empty or whole.
+
+    Reference: Ben-Hur et al. 2002, A stability based method for discovering structure in clustered data.
+
+    >>> import jmeta as jm
+    >>> blobs = jax.random.normal(jax.random.key(0), (20, 2)) + 9.0 * (jnp.arange(20) % 2)[:, None]
+    >>> print(stability(jm.kmeans(2), blobs, key=jax.random.key(1)))
+    1.0
+    """
+    if resamples < 2 or not 0 < part < 1:
+        raise InputError("stability compares two parts or more, each more than nothing and less than all.")
+    params = clusterer.init(key)
+    keys = jax.random.split(key, resamples)
+    whole = weights_or_ones(points, weights)
+
+    def labels(key: Key[Array, ""]) -> Int[Array, " N"]:
+        part_key, fit_key = jax.random.split(key)
+        scores = jnp.where(whole > 0, jax.random.uniform(part_key, whole.shape), 2)
+        rank = jnp.argsort(jnp.argsort(scores))
+        kept = rank < jnp.round(part * jnp.sum(whole > 0))
+        state = clusterer.fit(params, Batch(points, weights=jnp.where(kept, whole, 0)), fit_key)
+        found = clusterer.assign(params, state, points)
+        # Noise is one more cluster, numbered K, which is at most N.
+        return jnp.where(found.noise > 0.5, found.log_probs.shape[1], found.log_probs.argmax(-1))
+
+    every = jax.jit(jax.vmap(labels))(keys) if clusterer.traceable else jnp.stack([labels(one) for one in keys])
+    first, second = np.triu_indices(resamples, 1)
+    compare = jax.vmap(lambda a, b: adjusted_rand_index(a, b, whole, slots=len(points) + 1))
+    return jnp.mean(compare(every[first], every[second]))
