@@ -64,8 +64,9 @@ def over_tasks(function: Callable[..., PyTree], *, chunk: int | None = None) -> 
         devices = jax.local_devices()[:count]
         each = -(-count // len(devices))
         size = min(each, chunk or _chunk(args, count, devices[0].platform))
+        if chunk is None:  # some size near it may leave no task over
+            size = min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
         rounds = -(-each // size)
-        size = -(-each // rounds)
         whole = jax.tree.map(lambda leaf: _padded(leaf, len(devices) * rounds * size), args)
 
         def one_device(*args: PyTree) -> PyTree:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..distances import as_float, class_means, squared_distances, unit_length
-from ..iteration import iterate
+from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from .points import EMPTY, Points, Units, prepare_points
 from .seeding import Seeding, best_key
+from .unrolled import Factors, Nudge, unrolled
 
 
 class Theta(NamedTuple):
@@ -111,7 +112,7 @@ def means_clusterer(
     *,
     clusters: int,
     steps: int,
-    diff: Diff,
+    diff: Diff | None,
     tol: float | None,
     seeding: Seeding,
     restarts: int,
@@ -125,7 +126,7 @@ def means_clusterer(
         rule: what tells it from others.
         clusters: K.
         steps: how many steps at most.
-        diff: differentiation rule.
+        diff: differentiation rule; every step, as `unroll` would, unless given.
         tol: stop once no centre moves by more than this, relative to the largest coordinate.
         seeding: where centres start.
         restarts: seedings tried without a derivative; only the one of least energy is kept.
@@ -134,6 +135,9 @@ def means_clusterer(
         log_share: logarithm of the share of the weight that each cluster should have.
     """
     step = partial(mean_step, rule)
+
+    def nudged(means: Means, x: Array, theta: Theta, i: Array, nudge: Nudge) -> tuple[Means, Factors]:
+        return shared_step(rule, means, _with_x(theta, x), i, nudge)
 
     def prepare(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
         given = params.get("centers", centers)
@@ -149,7 +153,9 @@ def means_clusterer(
 
     def run(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
         start, theta = prepare(params, points, units, key)
-        return iterate(step, start, theta, steps=steps, diff=diff, tol=tol), theta
+        if diff is None and tol is None and steps:
+            return unrolled(nudged, start, theta.points.x, _with_x(theta, None), steps), theta
+        return iterate(step, start, theta, steps=steps, diff=diff or unroll(), tol=tol), theta
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
         points, units = prepare_points(batch, clusters, spherical=rule.spherical)
@@ -180,24 +186,35 @@ def means_clusterer(
 
 def mean_step(rule: Rule, means: Means, theta: Theta, i: Int[Array, ""]) -> Means:
     """One step of the map; a cluster without points keeps its centre, its gradient stopped."""
+    return shared_step(rule, means, theta, i, None)[0]
+
+
+def shared_step(
+    rule: Rule, means: Means, theta: Theta, i: Int[Array, ""], nudge: Nudge | None
+) -> tuple[Means, Factors]:
+    """One step of the map, and what the points were multiplied by in it; nudges are added to the products."""
     points, centers = theta.points, means.centers
     products = jnp.matmul(centers, points.x.T, precision="highest")
+    products = products if nudge is None else products + nudge.products
     logits = rule.cool(theta.beta, i) * (2 * products - jnp.sum(centers * centers, 1, keepdims=True))
     log_prior = rule.weigh(means.log_prior, logits, theta)
     logits = logits + log_prior[:, None]
     responses = _nearest(logits).astype(logits.dtype) if rule.hard else jax.nn.softmax(logits, 0)
-    moved, alive = shared_means(points.weights * pin(responses, points.pinned), points.x)
+    shares = points.weights * pin(responses, points.pinned)
+    moved, alive = shared_means(shares, points.x, 0 if nudge is None else nudge.sums)
     moved = unit_length(moved) if rule.spherical else moved
-    return Means(jnp.where(alive[:, None], moved, lax.stop_gradient(centers)), log_prior)
+    moved = jnp.where(alive[:, None], moved, lax.stop_gradient(centers))
+    return Means(moved, log_prior), Factors(centers, shares)
 
 
 def shared_means(
-    shares: Float[Array, "K N"], x: Float[Array, "N D"]
+    shares: Float[Array, "K N"], x: Float[Array, "N D"], nudge: Float[Array, "K D"] | int = 0
 ) -> tuple[Float[Array, "K D"], Bool[Array, " K"]]:
     """The mean of each cluster's share of the points, and whether it has any to speak of."""
     mass = jnp.sum(shares, 1)
     alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
-    return jnp.matmul(shares, x, precision="highest") / jnp.where(alive, mass, 1)[:, None], alive
+    sums = jnp.matmul(shares, x, precision="highest") + nudge
+    return sums / jnp.where(alive, mass, 1)[:, None], alive
 
 
 def pin(
@@ -226,6 +243,10 @@ def with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array,
         return seeds
     means, mass = class_means(points.x, points.pinned, points.weights, len(seeds))
     return jnp.where(mass[:, None] > 0, means, seeds)
+
+
+def _with_x(theta: Theta, x: Any) -> Theta:
+    return theta._replace(points=theta.points._replace(x=x))
 
 
 def _nearest(logits: Float[Array, "K N"]) -> Bool[Array, "K N"]:

@@ -68,7 +68,7 @@ def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> t
     """
     x = as_float(batch.inputs)
     weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
-    counted = weights[:, None] > 0
+    counted = jnp.bool_(True) if batch.weights is None else weights[:, None] > 0
     x = jnp.where(counted, x, 0)
     log_slots = jnp.where(slots_in_use(clusters, batch.clusters), 0, jnp.asarray(EMPTY, x.dtype))
     if spherical:

@@ -24,7 +24,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..iteration import unroll
 from ..records import Clusterer, Diff, InputError
 from .means import Rule, Theta, log_mass, means_clusterer, pin
 from .points import EMPTY, Points
@@ -60,7 +59,7 @@ def sinkhorn_kmeans(
         sharpness: the numerator of the automatic inverse temperature; no unit. The sharper, the more
             rounds it takes to balance.
         metric: "euclidean" or "cosine", see `soft_kmeans`.
-        diff: differentiation rule; `unroll()` unless given.
+        diff: differentiation rule; unless given, every step as in `unroll()`, but sooner.
         tol: stop once no centre and no dual moves by more than this, the centre relative to the
             largest coordinate of the points, from their mean; not under `unroll`.
         seeding: where centres start.
@@ -108,7 +107,7 @@ def sinkhorn_kmeans(
         rule,
         clusters=clusters,
         steps=steps,
-        diff=unroll() if diff is None else diff,
+        diff=diff,
         tol=tol,
         seeding=seeding,
         restarts=restarts,

@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..iteration import unroll
 from ..records import Clusterer, Diff, InputError
 from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
 from .points import EMPTY
@@ -64,7 +63,7 @@ def soft_kmeans(
             w_n, as in EM for Gaussians of equal variance.
         metric: "euclidean", or "cosine" for points and centres as directions, all of length one: then
             ||x - c||^2 = 2 - 2 cos(x, c), and c_k is the direction of its mean.
-        diff: differentiation rule; `unroll()` unless given.
+        diff: differentiation rule; unless given, every step as in `unroll()`, but sooner.
         tol: stop once no centre moves by more than this, relative to the largest coordinate of the
             points, from their mean; not under `unroll`.
         seeding: where centres start.
@@ -109,7 +108,7 @@ def soft_kmeans(
         rule,
         clusters=clusters,
         steps=steps,
-        diff=unroll() if diff is None else diff,
+        diff=diff,
         tol=tol,
         seeding=seeding,
         restarts=restarts,

@@ -63,7 +63,10 @@ def stability(
         # Noise is one more cluster, numbered K, which is at most N.
         return jnp.where(found.noise > 0.5, found.log_probs.shape[1], found.log_probs.argmax(-1))
 
-    every = jax.jit(jax.vmap(labels))(keys) if clusterer.traceable else jnp.stack([labels(one) for one in keys])
+    together = (
+        jax.jit(jax.vmap(labels)) if clusterer.traceable else lambda keys: jnp.stack([*map(labels, keys)])
+    )
+    every = together(keys)
     first, second = np.triu_indices(resamples, 1)
     compare = jax.vmap(lambda a, b: adjusted_rand_index(a, b, whole, slots=len(points) + 1))
     return jnp.mean(compare(every[first], every[second]))

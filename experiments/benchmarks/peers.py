@@ -1,0 +1,160 @@
+"""The other libraries that cluster in batches: each does the same steps from the same start."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Call = Callable[[], Any]
+"""Does the work once; what it returns is compared, then timed."""
+
+PACKAGES = {
+    "torch_batched": "torch",
+    "torch_compiled": "torch",
+    "torch_kmeans": "torch-kmeans",
+    "ott": "ott-jax",
+    "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
+}
+
+
+def version(peer: str) -> str | None:
+    """The peer's version; None where it is not installed."""
+    try:
+        return importlib.metadata.version(PACKAGES[peer])
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def torch_soft(
+    x: np.ndarray, start: np.ndarray, beta: float, steps: int, kind: str, compile_it: bool = False
+) -> Call:
+    """Batched PyTorch: the same iteration as jmeta's, written for all tasks at once."""
+    import torch
+
+    def centers(points: Any, c: Any) -> Any:
+        for _ in range(steps):
+            logits = beta * (2 * points @ c.transpose(1, 2) - (c * c).sum(-1)[:, None])
+            shares = torch.softmax(logits, -1)
+            c = shares.transpose(1, 2) @ points / shares.sum(1)[..., None]
+        return c
+
+    run = torch.compile(centers) if compile_it else centers
+    points, c0 = torch.tensor(x), torch.tensor(start)
+    probe = torch.tensor(probe_of(x))
+
+    def call() -> np.ndarray:
+        if kind == "forward":
+            with torch.no_grad():
+                return run(points, c0).numpy()
+        leaf = points.clone().requires_grad_()
+        loss = (run(leaf, c0) ** 2).sum()
+        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=kind == "grad2")
+        if kind == "grad":
+            return gradient.numpy()
+        return torch.autograd.grad((gradient * probe).sum(), leaf)[0].numpy()
+
+    return call
+
+
+def torch_kmeans_soft(x: np.ndarray, start: np.ndarray, beta: float, steps: int, kind: str) -> Call:
+    """torch_kmeans.SoftKMeans, without its early stop: no gradient but through the last step."""
+    import torch
+    from torch_kmeans import SoftKMeans
+    from torch_kmeans.utils.distances import BaseDistance
+
+    class Nearness(BaseDistance):
+        """Minus the squared distance, as a similarity."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(is_inverted=True, normalize_embeddings=False)
+
+        def compute_mat(self, query_emb: Any, ref_emb: Any) -> Any:
+            norms = (query_emb**2).sum(-1)[..., None] + (ref_emb**2).sum(-1)[:, None]
+            return 2 * query_emb @ ref_emb.transpose(1, 2) - norms
+
+        def pairwise_distance(self, query_emb: Any, ref_emb: Any) -> Any:
+            return -((query_emb - ref_emb) ** 2).sum(-1)
+
+    model = SoftKMeans(
+        n_clusters=start.shape[1],
+        max_iter=steps - 1,
+        distance=Nearness,
+        normalize=None,
+        temp=beta,
+        tol=0.0,
+        verbose=False,
+    )
+    points, c0 = torch.tensor(x), torch.tensor(start)
+
+    def call() -> np.ndarray:
+        leaf = points.clone().requires_grad_(kind == "grad")
+        centers = model(leaf, k=start.shape[1], centers=c0.clone()).centers
+        if kind == "forward":
+            return centers.detach().numpy()
+        return torch.autograd.grad((centers**2).sum(), leaf)[0].numpy()
+
+    return call
+
+
+def sklearn_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
+    """A loop over tasks of scikit-learn's Lloyd."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    def call() -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return np.stack([fitted(points, c).cluster_centers_ for points, c in zip(x, start, strict=True)])
+
+    def fitted(points: np.ndarray, c: np.ndarray) -> Any:
+        return KMeans(len(c), init=c, n_init=1, max_iter=steps, tol=0, algorithm="lloyd").fit(points)
+
+    return call
+
+
+def faiss_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
+    """A loop over tasks of faiss."""
+    import faiss
+
+    clusters, features = start.shape[1:]
+    options = {"niter": steps, "min_points_per_centroid": 1, "max_points_per_centroid": 10**9}
+
+    def one(points: np.ndarray, c: np.ndarray) -> np.ndarray:
+        model = faiss.Kmeans(features, clusters, **options)
+        model.train(points, init_centroids=c)
+        return np.asarray(model.centroids)
+
+    return lambda: np.stack([one(points, c) for points, c in zip(x, start, strict=True)])
+
+
+def ott_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
+    """Ott's k_means, jit-compiled and vmapped over tasks."""
+    from ott.tools.k_means import k_means
+
+    def one(points: jax.Array, c: jax.Array) -> jax.Array:
+        found = k_means(
+            points,
+            len(c),
+            init=lambda geometry, clusters, key: c,
+            n_init=1,
+            tol=0.0,
+            min_iterations=steps,
+            max_iterations=steps,
+        )
+        return found.centroids
+
+    program = jax.jit(jax.vmap(one)).lower(jnp.asarray(x), jnp.asarray(start)).compile()
+    points, c0 = jnp.asarray(x), jnp.asarray(start)
+    return lambda: program(points, c0)
+
+
+def probe_of(x: np.ndarray) -> np.ndarray:
+    """What a gradient is multiplied by before it is differentiated again."""
+    return np.random.default_rng(1).normal(size=x.shape).astype(np.float32)

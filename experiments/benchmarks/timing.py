@@ -1,0 +1,70 @@
+"""How things are timed: warmed up, blocked until ready, turn by turn, medians of ratios."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jmeta import over_tasks
+
+PAUSE = 0.03
+"""Seconds."""
+
+
+class Compiled(NamedTuple):
+    """A compiled function, its price, and the temporary memory that one call takes."""
+
+    call: Callable[..., Any]
+    seconds: float
+    bytes: int
+
+
+def compiled(function: Callable[..., Any], *args: Any) -> Compiled:
+    """Compile a function for its arguments."""
+    began = time.perf_counter()
+    program = jax.jit(function).lower(*args).compile()
+    seconds = time.perf_counter() - began
+    memory = program.memory_analysis()
+    return Compiled(program, seconds, int(memory.temp_size_in_bytes) if memory else 0)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """One call, after a pause, until its result is there."""
+    time.sleep(PAUSE)
+    began = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - began
+
+
+class Race(NamedTuple):
+    """Median seconds of both, and the median of the ratio theirs / ours."""
+
+    ours: float
+    theirs: float
+    ratio: float
+
+
+def race(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> Race:
+    """Time two calls turn by turn, after one call of each that is not counted.
+
+    Before each there is a pause, in which the other's idle threads fall asleep: they spin for a while.
+    """
+    seconds(ours), seconds(theirs)
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
+    ratio = statistics.median(b / a for a, b in pairs)
+    ours_s, theirs_s = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return Race(ours_s, theirs_s, ratio)
+
+
+def matmul_rate(size: int = 1024, repeats: int = 9) -> float:
+    """Operations per second of large float32 matrix products on all devices: the machine at its best."""
+    x = jnp.ones((2 * jax.local_device_count(), size, size))
+    product = compiled(over_tasks(lambda x: x @ x), x).call
+    product(x)
+    best = min(seconds(lambda: product(x)) for _ in range(repeats))
+    return 2 * size**3 * len(x) / best
