@@ -20,6 +20,13 @@ quick: .venv/test
 	  $(BIN)/python -m $$module --preset quick --out runs/quick/$$module || exit 1; \
 	done
 
+	for file in experiments/benchmarks/*.py; do \
+	  grep -q '__main__' $$file || continue; \
+	  module=$$(echo $${file%.py} | tr / .); \
+	  echo "== $$module"; \
+	  $(BIN)/python -m $$module --quick --out runs/quick/$$module.json || exit 1; \
+	done
+
 docs: .venv/docs
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build/html
 

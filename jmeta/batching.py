@@ -8,6 +8,7 @@ another on one device per core, give the same numbers several times sooner.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,19 +29,20 @@ def use_all_cores() -> None:
     """Give jax one CPU device per core, which `over_tasks` shares tasks out to.
 
     Call it before any array is made: later, and where the number of CPU devices was chosen already, nothing
-    changes. The experiments and the command do so.
+    changes. The benchmarks do so.
     """
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if jax.config.values["jax_num_cpu_devices"] > 0 or chosen:
         return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", cores)
     except RuntimeError:  # a device has started
         return
 
 
 def over_tasks(function: Callable[..., PyTree], *, chunk: int | None = None) -> Callable[..., PyTree]:
-    """`jax.vmap(function)`, sooner: chunks of tasks, shared out to all local devices.
+    """`jax.vmap(function)`, sooner: chunks of tasks, shared out to all local devices; compiled once.
 
     Take gradients inside: `over_tasks(jax.grad(loss))` keeps only what one chunk needs, while the gradient
     of `over_tasks(loss)` keeps what all need. Call it outermost, inside `jit` or not.
@@ -53,15 +55,20 @@ def over_tasks(function: Callable[..., PyTree], *, chunk: int | None = None) -> 
         The function of T tasks, whose results have a leading axis T.
 
     Raises:
-        InputError: there is no task, or arguments disagree about how many there are.
+        InputError: there is no task, arguments disagree about how many there are, or `chunk` is no count.
 
     >>> over_tasks(lambda x, y: x + jnp.sum(y))(jnp.arange(3.0), jnp.ones((3, 2)))
     Array([2., 3., 4.], dtype=float32)
     """
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise InputError(f"chunk is {chunk!r}; give a whole number >= 1.")
 
+    @jax.jit
     def many(*args: PyTree) -> PyTree:
         count = count_tasks(args)
         devices = jax.local_devices()[:count]
+        if devices[0].platform == "cpu" and _uses_lapack(function, args):
+            devices = devices[:1]
         each = -(-count // len(devices))
         size = min(each, chunk or _chunk(args, count, devices[0].platform))
         if chunk is None:  # some size near it may leave no task over
@@ -84,7 +91,7 @@ def over_tasks(function: Callable[..., PyTree], *, chunk: int | None = None) -> 
             one_device = jax.shard_map(
                 one_device, mesh=mesh, in_specs=spread, out_specs=spread, check_vma=False
             )
-        return jax.tree.map(lambda leaf: leaf[:count], jax.jit(one_device)(*whole))
+        return jax.tree.map(lambda leaf: leaf[:count], one_device(*whole))
 
     return many
 
@@ -97,6 +104,17 @@ def count_tasks(tasks: PyTree) -> int:
     if not counts or counts == {0}:
         raise InputError("the batch holds no task; give at least one.")
     return counts.pop()
+
+
+LAPACK = ("cholesky", "eigh", "eig", "lu", "qr", "schur", "svd", "triangular_solve")
+"""Primitives that wait, inside a thread of a pool, for work in the same pool: two devices wait forever."""
+
+
+def _uses_lapack(function: Callable[..., PyTree], args: PyTree) -> bool:
+    """Whether a function of one task has a matrix factorised, as a mixture of Gaussians does."""
+    one = jax.tree.map(lambda leaf: leaf[0], args)
+    text = str(jax.make_jaxpr(function)(*one))
+    return any(re.search(rf"= {name}\[", text) for name in LAPACK)
 
 
 def _chunk(args: PyTree, count: int, platform: str) -> int:

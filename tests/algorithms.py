@@ -83,7 +83,10 @@ CLUSTERERS = {
     ),
     "dbscan": Row(jm.dbscan, dict(min_points=3), _nothing),
     "dbscan_given": Row(jm.dbscan, dict(min_points=3, radius=2.0), _nothing, {"radius": 1}),
-    "dbscan_soft": Row(jm.dbscan, dict(min_points=3, softness=0.03, steps=4), _nothing),
+    "dbscan_soft": Row(jm.dbscan, dict(min_points=3, softness=0.03), _nothing),
+    "embedded": Row(
+        lambda clusters, **options: jm.embedded(jm.networks.diagonal(2), jm.soft_kmeans(clusters, **options))
+    ),
     "ward": Row(jm.agglomerative, dict(linkage="ward"), _nothing),
     "average": Row(jm.agglomerative, dict(linkage="average"), _nothing),
     "complete": Row(jm.agglomerative, dict(linkage="complete"), _nothing),

@@ -35,6 +35,26 @@ def test_gradients_pass_through_it():
     np.testing.assert_allclose(through, inside, rtol=1e-4)
 
 
+def test_it_is_compiled_once():
+    traces = []
+
+    def counted(x):
+        traces.append(1)
+        return x * 2
+
+    run = jm.over_tasks(counted)
+    run(jnp.ones(4))
+    first = len(traces)
+    run(jnp.zeros(4))
+    assert len(traces) == first
+
+
+@pytest.mark.parametrize("chunk", [0, -2, 2.5])
+def test_a_chunk_is_a_count(chunk):
+    with pytest.raises(jm.InputError, match="chunk is"):
+        jm.over_tasks(scatter, chunk=chunk)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -69,5 +89,9 @@ inside = jm.over_tasks(lambda x: jax.grad(adapted)(meta, x))(x)
 np.testing.assert_allclose(inside.sum(0), expected, rtol=1e-5)
 jm.use_all_cores()
 assert len(jax.devices()) == 4
+points = jnp.asarray(np.random.default_rng(0).normal(size=(8, 200, 16)), jnp.float32)
+mixture = jm.gaussian_mixture(3, steps=3)
+fit = lambda x: mixture.fit({}, jm.Batch(x), jax.random.key(0)).means
+np.testing.assert_allclose(jm.over_tasks(fit)(points), jax.vmap(fit)(points), rtol=1e-3, atol=1e-3)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import square_root, squared_distances
+from ..distances import square_root, squared_differences
 from ..records import Assignment, Batch, Clusterer, InputError
 from .neighbours import largest
 from .partition import Partition, like_nearest, partition
@@ -62,7 +62,7 @@ def agglomerative(clusters: int, *, linkage: Linkage = "ward") -> Clusterer:
         points, units = prepare_points(batch, clusters)
         used = points.log_slots > EMPTY / 2
         points = lax.stop_gradient(points)
-        squared = squared_distances(points.x, points.x)
+        squared = squared_differences(points.x, points.x)
         roots = merged(linkage, squared, points.weights, jnp.sum(used))
         _, _, labels = largest(roots, points.weights, clusters, used)
         return partition(points, units, jnp.maximum(labels, 0))
@@ -78,6 +78,7 @@ def merged(
 ) -> Array:
     """The cluster of each point, named by one of its points, when so many clusters are left."""
     count = len(squared)
+    weights = weights / jnp.maximum(jnp.max(weights), jnp.finfo(weights.dtype).tiny)
     far = jnp.asarray(jnp.inf, squared.dtype)
     if linkage == "ward":
         pairs = weights[:, None] + weights

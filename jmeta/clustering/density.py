@@ -5,14 +5,11 @@ clusters are the connected components of core points; every other point joins it
 that is close, and is noise if none is.
 
 Soft (ours; no canonical form was found): s_ij = sigmoid((epsilon^2 - d_ij^2) / (2 epsilon tau)), core_i =
-sigmoid((sum_j w_j s_ij - m + 1/2) / t), and a path of points is as sound as the product of its links core_i
-s_ij core_j. The reach of a cluster is the soundness of the best path from its densest core point,
-
-    log r_kj  <-  max(log r_kj,  max_i  log r_ki + log(core_i s_ij core_j)),
-
-an iterated map that stands still after as many steps as the longest best path has links. A point is in
-cluster k by p_nk = max_j r_kj s_nj, and is noise by prod_k (1 - p_nk).
-Its limit tau, t -> 0 is the hard form.
+sigmoid((sum_j w_j s_ij - m + 1/2) / t), a link is as sound as min(core_i, s_ij, core_j), and a path as its
+weakest link. Cluster k reaches point j by r_kj, the soundest path from its densest core point; a point is
+in it by p_nk = max_j min(r_kj, s_nj), and is noise by prod_k (1 - p_nk). For points of weight one, core
+points and noise are those of the hard form in the limit tau, t -> 0. A derivative passes along the weakest
+links.
 
 Reference: Ester et al. 1996, A density-based algorithm for discovering clusters in large spatial databases
 with noise.
@@ -28,21 +25,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from ..distances import as_float, squared_distances
-from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff, InputError
+from ..distances import as_float, squared_differences
+from ..records import Assignment, Batch, Clusterer, InputError
 from .neighbours import components, largest, typical_reach
 from .partition import hard_assignment
 from .points import EMPTY, Points, Units, prepare_points
 from .quantity import checked_quantity
 from .validation import check_counts, check_positive, learned_numbers
-
-
-class Links(NamedTuple):
-    """Everything the map depends on: [N, N] logarithms of how sound each link is, and where paths start."""
-
-    log_links: Float[Array, "N N"]
-    log_start: Float[Array, "K N"]
 
 
 class Cores(NamedTuple):
@@ -51,7 +40,7 @@ class Cores(NamedTuple):
     Attributes:
         points: [N, D] in units of x.
         cores: [N] cluster of each core point, -1 for all others.
-        log_reach: [K, N] logarithm of how soundly each cluster reaches each point; of the soft form.
+        log_reach: [K, N] logarithm of how soundly each cluster reaches each point; zero in the hard form.
         log_slots: [K] zero for slots that hold a cluster, `EMPTY` for the others.
         radius: epsilon, in units of `scale`.
         scale: the unit of length of the computation, a power of two.
@@ -72,8 +61,6 @@ def dbscan(
     min_points: float = 5,
     stretch: float = 2.0,
     softness: float | None = None,
-    steps: int = 20,
-    diff: Diff | None = None,
     learn: Sequence[str] = (),
 ) -> Clusterer:
     """DBSCAN, or with `softness` its soft form, differentiable to the points, their weights and the radius.
@@ -86,8 +73,6 @@ def dbscan(
         min_points: m, the weight that a core point has around it, its own included.
         stretch: of the automatic radius.
         softness: tau as a part of the radius, and t as a part of `min_points`; None for the hard form.
-        steps: how many links the paths of the soft form may have.
-        diff: differentiation rule of the soft form; `unroll()` unless given.
         learn: ("radius",) makes the radius of the soft form a parameter, or what the automatic one is
             multiplied by; stored as its logarithm.
 
@@ -103,17 +88,17 @@ def dbscan(
     >>> found.log_probs.argmax(-1)[:6], found.noise
     (Array([0, 0, 0, 1, 1, 1], dtype=int32), Array([0., 0., 0., 0., 0., 0., 1.], dtype=float32))
     """
-    check_counts("dbscan", clusters=clusters, steps=steps)
+    check_counts("dbscan", clusters=clusters)
     check_positive("dbscan", min_points=min_points, stretch=stretch)
     if softness is not None:
         check_positive("dbscan", softness=softness)
-    elif learn or diff:
-        raise InputError("hard dbscan has no derivative; give softness, or leave out diff and learn.")
+    elif learn:
+        raise InputError("hard dbscan has no derivative; give softness, or leave out learn.")
     width = checked_quantity("dbscan", "radius", radius, stretch)
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Cores:
         points, units = prepare_points(batch, clusters)
-        squared = squared_distances(points.x, points.x)
+        squared = squared_differences(points.x, points.x)
         limit = width.value(
             params, 1 / units.scale, lambda: typical_reach(squared, points.weights, jnp.asarray(min_points))
         )
@@ -121,20 +106,19 @@ def dbscan(
         log_slots = jnp.where(filled, 0, jnp.asarray(EMPTY, limit.dtype))
         log_reach = jnp.zeros((clusters, len(points.x)), limit.dtype)
         if softness is not None:
-            links = soft_links(squared, points, limit, cores, clusters, min_points, softness)
-            log_reach = iterate(reach_step, links.log_start, links, steps=steps, diff=diff or unroll())
+            log_reach = soft_reach(squared, points, limit, cores, clusters, min_points, softness)
         return Cores(units.outside(points.x), cores, log_reach, log_slots, limit, units.scale)
 
     def assign(params: PyTree, state: Cores, inputs: Float[Array, "N D"]) -> Assignment:
         units = Units(lax.stop_gradient(jnp.mean(state.points, 0)), state.scale)
-        squared = squared_distances(units.inside(as_float(inputs)), units.inside(state.points))
+        squared = squared_differences(units.inside(as_float(inputs)), units.inside(state.points))
         if softness is None:
             to_cores = jnp.where(state.cores >= 0, squared, jnp.inf)
             nearest = jnp.argmin(to_cores, 1)
             close = jnp.min(to_cores, 1) <= state.radius**2
             return hard_assignment(jnp.where(close, state.cores[nearest], -1), state.log_slots)
         log_close = _log_close(squared, state.radius, softness)
-        belongs = jnp.max(log_close[:, None, :] + state.log_reach, 2) + state.log_slots
+        belongs = jnp.max(jnp.minimum(log_close[:, None, :], state.log_reach), 2) + state.log_slots
         belongs = jnp.maximum(belongs, EMPTY)
         return Assignment(jax.nn.log_softmax(belongs), jnp.prod(-jnp.expm1(belongs), 1))
 
@@ -154,7 +138,7 @@ def core_clusters(
     return jnp.where(core, slots, -1), filled
 
 
-def soft_links(
+def soft_reach(
     squared: Float[Array, "N N"],
     points: Points,
     limit: Float[Array, ""],
@@ -162,8 +146,8 @@ def soft_links(
     clusters: int,
     min_points: float,
     softness: float,
-) -> Links:
-    """How sound all links are; paths start at the densest core point of each hard cluster."""
+) -> Float[Array, "K N"]:
+    """How soundly each hard cluster reaches all points, in logarithms, from its densest core point."""
     log_close = _log_close(squared, limit, softness)
     mass = jnp.exp(log_close) @ points.weights
     # Halfway to the count below: points of weight one that have just enough neighbours are core points.
@@ -171,15 +155,33 @@ def soft_links(
     log_core = jnp.where(points.weights > 0, log_core, EMPTY)
     owned = cores == jnp.arange(clusters)[:, None]
     densest = jnp.argmax(jnp.where(owned, lax.stop_gradient(log_core), -jnp.inf), 1)
-    starts = (jnp.arange(len(mass)) == densest[:, None]) & jnp.any(owned, 1, keepdims=True)
-    links = jnp.maximum(log_core + log_core[:, None] + log_close, EMPTY)
-    return Links(links, jnp.where(starts, log_core, EMPTY))
+    links = jnp.maximum(jnp.minimum(jnp.minimum(log_core, log_core[:, None]), log_close), EMPTY)
+    starts = jnp.where(jnp.any(owned, 1), log_core[densest], EMPTY)
+    return jax.vmap(soundest_paths, in_axes=(None, 0, 0))(links, densest, starts)
 
 
-def reach_step(x: Float[Array, "K N"], theta: Links, i: Int[Array, ""]) -> Float[Array, "K N"]:
-    """One step of the map: paths grow by one link where that makes a sounder one."""
-    longer = jnp.max(x[:, :, None] + theta.log_links, 1)
-    return jnp.maximum(jnp.maximum(x, longer), theta.log_start)
+def soundest_paths(
+    links: Float[Array, "N N"], start: Int[Array, ""], value: Float[Array, ""]
+) -> Float[Array, " N"]:
+    """How sound the best path to each point is, a path being as sound as its weakest link.
+
+    Dijkstra's algorithm: the point reached best of those left can only be reached worse through others.
+
+    >>> links = jnp.array([[0.0, 5, 1], [5, 0, 3], [1, 3, 0]])
+    >>> soundest_paths(links, jnp.asarray(0), jnp.asarray(9.0))
+    Array([9., 5., 3.], dtype=float32)
+    """
+
+    def settle(carry: tuple, _: None) -> tuple[tuple, None]:
+        reach, settled = carry
+        best = jnp.argmax(jnp.where(settled, -jnp.inf, reach))
+        settled = settled.at[best].set(True)
+        through = jnp.minimum(reach[best], links[best])
+        return (jnp.where(settled, reach, jnp.maximum(reach, through)), settled), None
+
+    count = len(links)
+    reach = jnp.where(jnp.arange(count) == start, value, jnp.asarray(EMPTY, links.dtype))
+    return lax.scan(settle, (reach, jnp.zeros(count, bool)), None, length=count)[0][0]
 
 
 def _log_close(squared: Float[Array, "N M"], limit: Float[Array, ""], softness: float) -> Float[Array, "N M"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..records import Assignment, Batch, Clusterer, Model
@@ -35,7 +36,11 @@ def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
         return {"model": model.init(model_key), "clusterer": clusterer.init(clusterer_key)}
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> PyTree:
-        inputs = model.apply(params["model"], batch.inputs, batch.weights)
+        inputs = batch.inputs
+        if batch.weights is not None:  # points of weight zero may hold anything
+            counted = batch.weights.reshape(-1, *[1] * (inputs.ndim - 1)) > 0
+            inputs = jnp.where(counted, inputs, 0)
+        inputs = model.apply(params["model"], inputs, batch.weights)
         return clusterer.fit(params["clusterer"], batch._replace(inputs=inputs), key)
 
     def assign(params: PyTree, state: PyTree, inputs: Float[Array, "N D"]) -> Assignment:

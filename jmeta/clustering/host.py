@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..distances import as_float
 from ..records import Assignment, Batch, Clusterer, InputError
-from .points import EMPTY
+from .partition import Partition, hard_assignment
 from .validation import check_enough, check_points
 
 
@@ -58,20 +58,6 @@ PORTFOLIO = {
     "affinity_propagation": Entry("sklearn.cluster", "AffinityPropagation"),
     "genie": Entry("genieclust", "Genie", "n_clusters"),
 }
-
-
-class Partition(NamedTuple):
-    """A clustering by the points themselves.
-
-    Attributes:
-        points: [M, D] the points that were clustered, those of weight zero left out.
-        labels: [M] cluster of each, from 0; -1 is noise.
-        slots: [K] zeros, one for each cluster.
-    """
-
-    points: Float[Array, "M D"]
-    labels: Int[Array, " M"]
-    slots: Float[Array, " K"]
 
 
 def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
@@ -119,22 +105,19 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
         estimator = make(int(jax.random.bits(key)) >> 1)
         labels = _labels(name, estimator, points[kept], None if whole else weights[kept])
         count = max(int(labels.max(initial=-1)) + 1, clusters or 1)
-        return Partition(as_float(jnp.asarray(points[kept])), jnp.asarray(labels), jnp.zeros(count))
+        x = as_float(jnp.asarray(points[kept]))
+        return Partition(x, jnp.ones(len(x)), jnp.asarray(labels), jnp.zeros(count), jnp.ones(()))
 
     def assign(params: PyTree, state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
         from sklearn.neighbors import KDTree
 
         _refuse_traced(name, inputs, state.points)
         if not len(inputs):
-            return Assignment(jnp.zeros((0, len(state.slots))), jnp.zeros(0))
+            return hard_assignment(jnp.zeros(0, int), state.log_slots)
         x = np.asarray(as_float(inputs), np.float64)
         x = np.where(np.isfinite(x), x, 0)  # points of weight zero may hold anything
         nearest = KDTree(np.asarray(state.points, np.float64)).query(x, return_distance=False)[:, 0]
-        labels = state.labels[jnp.asarray(nearest)]
-        owned = jax.nn.one_hot(labels, len(state.slots), dtype=bool)
-        noise = (labels < 0).astype(state.slots.dtype)
-        uniform = -jnp.log(len(state.slots))
-        return Assignment(jnp.where(noise[:, None] > 0, uniform, jnp.where(owned, 0, EMPTY)), noise)
+        return hard_assignment(state.labels[jnp.asarray(nearest)], state.log_slots)
 
     return Clusterer(lambda key: {}, fit, assign, traceable=False)
 

@@ -41,7 +41,7 @@ def kmeans(
         metric: "euclidean", or "cosine" for points and centres as directions, all of length one.
         diff: differentiation rule; `one_step()` unless given.
         tol: stop once no centre moves by more than this, relative to the largest coordinate of the
-            points, from their mean; under the default rule 1e-6 unless given, less than the least move.
+            points, from their mean; under the default rule zero unless given: once nothing moves.
         seeding: where centres start.
         centers: [K, D] where they start instead.
         restarts: seedings tried; the one that ends with the least inertia is kept.
@@ -70,7 +70,7 @@ def kmeans(
         clusters=clusters,
         steps=steps,
         diff=one_step() if diff is None else diff,
-        tol=1e-6 if diff is None and tol is None else tol,
+        tol=0.0 if diff is None and tol is None else tol,
         seeding=seeding,
         restarts=restarts,
         centers=checked_centers("kmeans", centers, clusters),

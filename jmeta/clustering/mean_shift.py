@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import as_float, squared_distances
+from ..distances import as_float, squared_differences
 from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff
+from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
 from .neighbours import components, largest, typical_reach
 from .points import EMPTY, Points, Units, prepare_points
@@ -100,10 +100,12 @@ def mean_shift(
     """
     check_counts("mean_shift", clusters=clusters, steps=steps)
     check_positive("mean_shift", part=part)
+    if part > 1:
+        raise InputError(f"part of mean_shift is {part}; give at most 1, the whole weight.")
     width = checked_quantity("mean_shift", "bandwidth", bandwidth)
 
     def automatic(points: Points) -> Float[Array, ""]:
-        squared = squared_distances(points.x, points.x)
+        squared = squared_differences(points.x, points.x)
         return typical_reach(squared, points.weights, part * jnp.sum(points.weights))
 
     def climb(x: Float[Array, "M D"], theta: Theta) -> Float[Array, "M D"]:
@@ -115,7 +117,7 @@ def mean_shift(
         theta = Theta(points.x, points.weights, _beta(h))
         tops = climb(points.x, theta)
         counted = points.weights > 0
-        near = squared_distances(*[lax.stop_gradient(tops)] * 2) <= lax.stop_gradient(h * h / 4)
+        near = squared_differences(*[lax.stop_gradient(tops)] * 2) <= lax.stop_gradient(h * h / 4)
         roots = components(near & counted & counted[:, None])
         chosen, filled, _ = largest(roots, points.weights, clusters, points.log_slots > EMPTY / 2)
         filled = filled | (jnp.arange(clusters) == 0)
@@ -133,7 +135,7 @@ def mean_shift(
         units = Units(lax.stop_gradient(jnp.mean(state.points, 0)), state.scale)
         theta = Theta(units.inside(state.points), state.weights, _beta(state.bandwidth))
         tops = climb(units.inside(as_float(inputs)), theta)
-        squared = squared_distances(tops, units.inside(state.modes))
+        squared = squared_differences(tops, units.inside(state.modes))
         log_probs = jax.nn.log_softmax(state.log_slots - 2 * SHARPNESS * theta.beta * squared)
         return Assignment(log_probs, jnp.zeros(len(tops), log_probs.dtype))
 
@@ -143,7 +145,7 @@ def mean_shift(
 def shift_step(x: Float[Array, "M D"], theta: Theta, i: Int[Array, ""]) -> Float[Array, "M D"]:
     """One step of the map: each place moves to the mean of the points around it."""
     log_weights = jnp.where(theta.weights > 0, jnp.log(jnp.where(theta.weights > 0, theta.weights, 1)), EMPTY)
-    shares = jax.nn.softmax(log_weights - theta.beta * squared_distances(x, theta.x))
+    shares = jax.nn.softmax(log_weights - theta.beta * squared_differences(x, theta.x))
     return jnp.matmul(shares, theta.x, precision="highest")
 
 

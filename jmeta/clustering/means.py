@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..distances import as_float, class_means, squared_distances, unit_length
 from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff
+from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
 from .points import EMPTY, Points, Units, prepare_points
 from .seeding import Seeding, best_key
@@ -143,9 +143,14 @@ def means_clusterer(
         given = params.get("centers", centers)
         if given is None:
             seeds = seeding(points.x, points.weights, clusters, key)
+        elif given.shape[1] != points.x.shape[1]:
+            raise InputError(
+                f"centers have {given.shape[1]} features and points {points.x.shape[1]}; give as many."
+            )
         else:
-            seeds = units.inside(unit_length(as_float(given)) if rule.spherical else as_float(given))
+            seeds = units.inside(as_float(given))
         seeds = with_class_means(seeds, points)
+        seeds = unit_length(seeds) if rule.spherical else seeds
         distances = squared_distances(points.x, seeds)
         beta = rule.sharpness(params, distances - points.log_slots, points, units)
         theta = Theta(points, beta, log_share(points))
@@ -177,7 +182,11 @@ def means_clusterer(
         x = unit_length(as_float(inputs)) if rule.spherical else as_float(inputs)
         units = Units(lax.stop_gradient(jnp.mean(state.centers, 0)), state.scale)
         distances = squared_distances(units.inside(state.centers), units.inside(x))
-        logits = state.log_prior[:, None] - state.beta * distances
+        # Relative to the nearest centre in use: a point far from all would have no finite logit.
+        usable = state.log_prior[:, None] > EMPTY / 2
+        nearest = lax.stop_gradient(jnp.min(jnp.where(usable, distances, jnp.inf), 0))
+        away = distances - jnp.where(jnp.isfinite(nearest), nearest, 0)
+        logits = jnp.maximum(state.log_prior[:, None] - state.beta * away, EMPTY)
         log_probs = jnp.where(_nearest(logits), 0, EMPTY) if rule.hard else jax.nn.log_softmax(logits, 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 

@@ -43,7 +43,8 @@ def typical_reach(
 def components(joined: Bool[Array, "N N"]) -> Int[Array, " N"]:
     """The connected components of a symmetric relation: each point's is the least index in it.
 
-    Everyone takes the least label of its neighbours, then that label's own: about log N rounds.
+    Everyone takes the least label of its neighbours and hands it to the point that it had its label from;
+    then all take the label of their label. A path takes about log N rounds, in whatever order.
 
     >>> joined = jnp.array([[0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]], bool)
     >>> components(joined)
@@ -55,6 +56,7 @@ def components(joined: Bool[Array, "N N"]) -> Int[Array, " N"]:
     def settle(carry: tuple) -> tuple:
         _, labels = carry
         least = jnp.min(jnp.where(near, labels, count), 1)
+        least = least.at[labels].min(least)
         return labels, least[least]
 
     everyone = jnp.arange(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..records import InputError
-from .temperature import RANGE
 from .validation import check_positive
+
+LENGTHS = (1e-9, 1e9)
+"""Lengths, in the units of the computation, of which the fourth power is a float32, as derivatives need."""
 
 
 class Quantity(NamedTuple):
@@ -28,15 +31,21 @@ class Quantity(NamedTuple):
 
     def init(self) -> Float[Array, ""]:
         """Its parameter, where it is learned."""
-        return jnp.log(jnp.asarray(self.number, float))
+        return jnp.asarray(math.log(self.number), float)
 
     def value(
-        self, params: PyTree, unit: Float[Array, ""], automatic: Callable[[], Float[Array, ""]]
+        self,
+        params: PyTree,
+        unit: Float[Array, ""],
+        automatic: Callable[[], Float[Array, ""]],
+        bounds: tuple[float, float] = LENGTHS,
     ) -> Float[Array, ""]:
         """The number, in units of the computation: times `unit` if given, times `automatic()` if not."""
-        learned = self.name in params
-        factor = jnp.exp(params[self.name]) if learned else jnp.asarray(self.number, unit.dtype)
-        return jnp.clip(factor * (automatic() if self.automatic else unit), *RANGE)
+        scale = automatic() if self.automatic else unit
+        if self.name not in params:
+            return jnp.clip(self.number * scale, *bounds)
+        logarithm = jnp.asarray(params[self.name], scale.dtype) + jnp.log(scale)
+        return jnp.exp(jnp.clip(logarithm, *map(math.log, bounds)))
 
 
 def checked_quantity(

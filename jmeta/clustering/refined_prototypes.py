@@ -28,13 +28,19 @@ from ..distances import as_float, class_means, squared_distances
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from .means import pin, shared_means
-from .points import Points, Units, prepare_points
+from .points import EMPTY, Points, Units, prepare_points
 from .quantity import checked_quantity
 from .temperature import RANGE
 from .validation import check_counts, check_positive, learned_numbers
 
 Distractors = Literal["none", "cluster", "mask"]
 HIDDEN = 20
+RADII = (1e-3, 1e3)
+"""How wide the distractors' cluster may be, in units of a class."""
+SMALLEST_MEAN = 1e-12
+"""Squared distances that are zero, in the units of the computation, where coordinates have seven digits."""
+FARTHEST = 1e6
+"""Distances relative to the mean that are as good as infinite: their fourth power is still a float32."""
 
 
 class Theta(NamedTuple):
@@ -113,6 +119,8 @@ def refined_prototypes(
     check_positive("refined_prototypes", inverse_temperature=inverse_temperature)
     if distractors not in get_args(Distractors):
         raise InputError(f"distractors is {distractors!r}; choose one of {get_args(Distractors)}.")
+    if learn and distractors != "cluster":
+        raise InputError("only the distractors' cluster has a radius to learn; set distractors='cluster'.")
     width = checked_quantity("refined_prototypes", "radius", radius)
     step = partial(refine_step, distractors)
     init_radius = learned_numbers("refined_prototypes", learn, radius=width.init)
@@ -127,7 +135,8 @@ def refined_prototypes(
         one = jnp.ones((), points.x.dtype)
         origin = units.inside(jnp.zeros_like(units.shift))
         beta = jnp.clip(inverse_temperature * units.scale**2, *RANGE)
-        theta = Theta(points, beta, width.value(params, one, lambda: one), origin, params.get("mask", ()))
+        spread = width.value(params, one, lambda: one, RADII)
+        theta = Theta(points, beta, spread, origin, params.get("mask", ()))
         start, _ = class_means(points.x, points.pinned, points.weights, clusters)
         centers = iterate(step, start, theta, steps=steps, diff=diff or unroll())
         outside = units.outside(centers), units.outside(origin)
@@ -169,7 +178,8 @@ def refine_step(
 
 def _elsewhere(x: Array, origin: Array, beta: Array, radius: Array) -> Float[Array, " N"]:
     """The logit of the distractors' cluster."""
-    return -beta * squared_distances(x, origin[None])[:, 0] / radius**2 - jnp.log(radius)
+    logits = -beta * squared_distances(x, origin[None])[:, 0] / radius**2 - jnp.log(radius)
+    return jnp.maximum(logits, EMPTY)
 
 
 def _mask(network: PyTree, weights: Float[Array, " N"], distances: Float[Array, " N"]) -> Float[Array, " N"]:
@@ -177,19 +187,19 @@ def _mask(network: PyTree, weights: Float[Array, " N"], distances: Float[Array, 
     total = jnp.sum(weights)
     share = weights / jnp.where(total > 0, total, 1)
     mean = share @ distances
-    relative = distances / jnp.where(mean > 0, mean, 1)
-    away = relative - 1
+    relative = distances / jnp.where(mean > SMALLEST_MEAN, mean, 1)
+    counted = weights > 0
+    away = jnp.where(counted, jnp.minimum(relative, FARTHEST) - 1, 0)
     variance = share @ away**2
     deviation = jnp.sqrt(variance + 1e-6)
-    counted = weights > 0
-    least = jnp.min(jnp.where(counted, relative, jnp.inf), where=counted, initial=1e6)
+    least = jnp.min(jnp.where(counted, relative, jnp.inf), where=counted, initial=FARTHEST)
     most = jnp.max(jnp.where(counted, relative, -jnp.inf), where=counted, initial=0.0)
     least = jnp.where(total > 0, least, 0)
     skewness, kurtosis = share @ away**3 / deviation**3, share @ away**4 / deviation**4
     seen = jnp.stack([least, most, variance, skewness, kurtosis])
     hidden = jnp.tanh(seen @ network["in"] + network["bias"])
     threshold, log_slope = hidden @ network["out"]
-    return jax.nn.sigmoid(-jnp.exp(log_slope) * (away - threshold))
+    return jax.nn.sigmoid(-jnp.exp(jnp.clip(log_slope, -30, 30)) * (away - threshold))
 
 
 def _network(key: Key[Array, ""]) -> PyTree:

@@ -20,12 +20,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import as_float, square_root, squared_distances, unit_length
-from ..records import Assignment, Batch, Clusterer
+from ..distances import as_float, square_root, squared_differences, unit_length
+from ..records import Assignment, Batch, Clusterer, InputError
 from .neighbours import typical_reach
 from .points import EMPTY, Units, prepare_points
 from .quantity import checked_quantity
 from .soft_kmeans import soft_kmeans
+from .temperature import RANGE
 from .validation import check_counts, learned_numbers
 
 
@@ -87,6 +88,8 @@ def spectral(
     check_counts("spectral", clusters=clusters)
     sharpness = checked_quantity("spectral", "gamma", gamma)
     inner = soft_kmeans(clusters, restarts=8) if rows is None else rows
+    if not inner.traceable:
+        raise InputError("rows of spectral must run on the device; give one such as soft_kmeans.")
 
     def automatic(squared: Array, weights: Array) -> Float[Array, ""]:
         around = 1 + jnp.log(jnp.maximum(jnp.sum(weights), 1))
@@ -94,8 +97,8 @@ def spectral(
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Spectrum:
         points, units = prepare_points(batch, clusters)
-        squared = squared_distances(points.x, points.x)
-        beta = sharpness.value(params, units.scale**2, lambda: automatic(squared, points.weights))
+        squared = squared_differences(points.x, points.x)
+        beta = sharpness.value(params, units.scale**2, lambda: automatic(squared, points.weights), RANGE)
         affinity = jnp.exp(-beta * squared)
         degrees = jnp.where(points.weights > 0, affinity @ points.weights, 1)
         balance = square_root(points.weights / degrees)
@@ -111,11 +114,17 @@ def spectral(
 
     def assign(params: PyTree, state: Spectrum, inputs: Float[Array, "N D"]) -> Assignment:
         units = Units(lax.stop_gradient(jnp.mean(state.points, 0)), state.scale)
-        squared = squared_distances(units.inside(as_float(inputs)), units.inside(state.points))
+        squared = squared_differences(units.inside(as_float(inputs)), units.inside(state.points))
         # Relative to the nearest point: a point far from all would have no affinity to any.
-        nearest = lax.stop_gradient(jnp.min(squared, 1, keepdims=True))
-        rows = jnp.exp(-state.gamma * (squared - nearest)) @ state.projector
-        return inner.assign(params.get("rows", {}), state.rows, unit_length(rows))
+        counted = state.weights > 0
+        nearest = lax.stop_gradient(jnp.min(squared, 1, keepdims=True, where=counted, initial=jnp.inf))
+        nearest = jnp.where(jnp.any(counted), nearest, 0)
+        away = jnp.where(counted, squared - nearest, 0)
+        rows = jnp.where(counted, jnp.exp(-state.gamma * away), 0) @ state.projector
+        found = inner.assign(params.get("rows", {}), state.rows, unit_length(rows))
+        if found.log_probs.shape[1] != clusters:
+            raise InputError(f"rows of spectral have {found.log_probs.shape[1]} clusters; give {clusters}.")
+        return found
 
     init_own = learned_numbers("spectral", learn, gamma=sharpness.init)
 
@@ -161,7 +170,8 @@ def _projector_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     differ = leading[:, None] & ~leading
     gaps = jnp.where(differ, values[:, None] - values, 1)
     # The gap is kept from zero, where there is no derivative, by a part of the spectrum's width.
-    gaps = jnp.maximum(gaps, 1e3 * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(values)) + EMPTY**-2)
+    gaps = jnp.maximum(gaps, 1e3 * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(values)))
+    gaps = jnp.maximum(gaps, jnp.sqrt(jnp.finfo(matrix.dtype).tiny))
 
     def corner(y: Array) -> Array:
         return projector @ y @ rest

@@ -9,11 +9,16 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..distances import weighted_mean
 from ..records import InputError
 from .points import Points, Units
 
 RANGE = (1e-30, 1e30)
 """Inverse temperatures, in the units of the computation, that are neither zero nor infinite in float32."""
+
+
+LOG_RANGE = (math.log(RANGE[0]), math.log(RANGE[1]))
+"""Where their logarithms are kept before `exp`, whose derivative would be infinite."""
 
 
 class Temperature(NamedTuple):
@@ -42,7 +47,8 @@ class Temperature(NamedTuple):
     ) -> Float[Array, ""]:
         """The inverse temperature, in the units of the computation."""
         learned = "temperature" in params
-        number = jnp.exp(-params["temperature"]) if learned else jnp.asarray(self.start, points.x.dtype)
+        stored = jnp.clip(params["temperature"], *LOG_RANGE) if learned else 0
+        number = jnp.asarray(jnp.exp(-stored) if learned else self.start, points.x.dtype)
         beta = number / spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
         return jnp.clip(beta, *RANGE)
 
@@ -65,6 +71,6 @@ def spread(to_seeds: Float[Array, "N K"], points: Points) -> Float[Array, ""]:
     weights = points.weights
     total = jnp.maximum(jnp.sum(weights), jnp.finfo(weights.dtype).tiny)
     nearest = weights @ jnp.min(to_seeds, 1) / total
-    variance = weights @ jnp.sum(points.x * points.x, 1) / total
+    variance = weights @ jnp.sum(jnp.square(points.x - weighted_mean(points.x, weights)), 1) / total
     spread = nearest + 1e-3 * variance
     return jnp.where(spread > 0, spread, 1)

@@ -47,8 +47,11 @@ def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[Array,
     """Centres to start at, after a look at their shape."""
     if centers is None:
         return None
-    if np.ndim(centers) != 2 or len(centers) != clusters or not is_real(as_array("centers", centers).dtype):
+    centers = as_array("centers", centers)
+    if centers.ndim != 2 or len(centers) != clusters or not is_real(centers.dtype):
         raise InputError(f"centers of {algorithm} must be real numbers [clusters, features].")
+    if not isinstance(centers, jax.core.Tracer) and not np.all(np.isfinite(np.asarray(centers, float))):
+        raise InputError(f"centers of {algorithm} hold NaN or infinity; start at finite points.")
     return as_float(centers)
 
 

@@ -29,6 +29,7 @@ def squared_error(
     >>> float(loss)
     2.0
     """
+    _check_given(targets)
     if outputs.shape != targets.shape:
         raise InputError(f"outputs have shape {outputs.shape} and targets {targets.shape}; make them equal.")
     if not outputs.size:
@@ -56,11 +57,17 @@ def cross_entropy(
     >>> print(loss.round(4), metrics["accuracy"])
     0.6931 1.0
     """
+    _check_given(targets)
     known = weights_or_ones(outputs, weights) * (targets >= 0)
     right = jnp.argmax(outputs, -1) == targets
     log_probs = jax.nn.log_softmax(outputs)
     picked = jnp.take_along_axis(log_probs, jnp.maximum(targets, 0)[:, None], 1)[:, 0]
     return weighted_average(-picked, known), {"accuracy": weighted_average(right, known)}
+
+
+def _check_given(targets: Array | None) -> None:
+    if targets is None:
+        raise InputError("there are no targets; use labelled tasks, or a loss that looks at none.")
 
 
 def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array, ""]:

@@ -55,7 +55,8 @@ def density_validity(
     reached = jnp.maximum(away, jnp.maximum(core, core[:, None]))
     edges = spanning_forest(reached, away, same)
     inner = _inner(edges, member)
-    within = jnp.max(jnp.where((edges & inner & inner[:, None])[None] & _both(member), reached, 0), (1, 2))
+    longest = jnp.max(jnp.where(edges & inner & inner[:, None], reached, 0), 1)
+    within = jnp.max(jnp.where(member > 0, longest[:, None], 0), 0)
     between = jnp.where(inner & inner[:, None], reached, jnp.inf)
     to_others = jnp.min(jnp.where(together | (jnp.sum(member, 1) == 0), jnp.inf, between), 1)
     between = jnp.min(jnp.where(member > 0, to_others[:, None], jnp.inf), 0)
@@ -122,8 +123,3 @@ def _inner(edges: Bool[Array, "N N"], member: Float[Array, "N K"]) -> Bool[Array
     has_edge = (member.T @ kept.astype(member.dtype)) > 0
     covered = member @ has_edge.astype(member.dtype) > 0
     return jnp.where(covered, many, jnp.sum(member, 1) > 0)
-
-
-def _both(member: Float[Array, "N K"]) -> Bool[Array, "K N N"]:
-    """Pairs of points of each cluster."""
-    return (member.T[:, :, None] > 0) & (member.T[:, None, :] > 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import as_float, square_root, weighted_mean
+from ..distances import as_float, square_root, squared_differences, weighted_mean
 from .partitions import members
 
 
@@ -210,8 +210,7 @@ def _to_own_mean(x: Float[Array, "N D"], owners: Array, means: Float[Array, "K D
 
 def distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
     """Distances themselves, by differences, which keep the digits of points that are close."""
-    squared = jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), -1)
-    return square_root(squared)
+    return square_root(squared_differences(x, y))
 
 
 def _pairs(mass: Float[Array, " K"]) -> Bool[Array, "K K"]:

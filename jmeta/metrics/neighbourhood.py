@@ -84,13 +84,15 @@ def near_dunn(
         M or fewer, and infinity where no near neighbour is of another cluster.
 
     Raises:
-        InputError: an average has no such name.
+        InputError: an average has no such name, or a count is less than one.
 
     >>> line = jnp.array([[0.0], [1.0], [2.0], [5.0], [6.0], [7.0]])
     >>> labels = jnp.array([0, 0, 0, 1, 1, 1])
     >>> print(near_dunn(line, labels, neighbours=2, separation="min", compactness="max"))
     inf
     """
+    if width < 1:
+        raise InputError(f"width is {width}; give 1 or more.")
     for name in (separation, compactness):
         if name not in get_args(Average):
             raise InputError(f"there is no average {name!r}; choose one of {get_args(Average)}.")

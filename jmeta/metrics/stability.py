@@ -53,6 +53,11 @@ def stability(
     keys = jax.random.split(key, resamples)
     whole = weights_or_ones(points, weights)
 
+    if not isinstance(whole, jax.core.Tracer):
+        count = int(jnp.sum(whole > 0))
+        if not 0 < round(part * count) < count:
+            raise InputError(f"a part of {part} of {count} points is none or all of them; change part.")
+
     def labels(key: Key[Array, ""]) -> Int[Array, " N"]:
         part_key, fit_key = jax.random.split(key)
         scores = jnp.where(whole > 0, jax.random.uniform(part_key, whole.shape), 2)
@@ -60,8 +65,9 @@ def stability(
         kept = rank < jnp.round(part * jnp.sum(whole > 0))
         state = clusterer.fit(params, Batch(points, weights=jnp.where(kept, whole, 0)), fit_key)
         found = clusterer.assign(params, state, points)
-        # Noise is one more cluster, numbered K, which is at most N.
-        return jnp.where(found.noise > 0.5, found.log_probs.shape[1], found.log_probs.argmax(-1))
+        # Noise is one more cluster; the others are numbered from 0, and are no more than points.
+        noise = min(found.log_probs.shape[1], len(points))
+        return jnp.where(found.noise > 0.5, noise, found.log_probs.argmax(-1))
 
     together = (
         jax.jit(jax.vmap(labels)) if clusterer.traceable else lambda keys: jnp.stack([*map(labels, keys)])

@@ -89,6 +89,12 @@ def test_a_start_is_taken_as_it_is_given():
         np.testing.assert_allclose(state.centers, start, atol=1e-5)
     with pytest.raises(jm.InputError, match=r"real numbers \[clusters, features\]"):
         jm.kmeans(2, centers=start)
+    with pytest.raises(jm.InputError, match="NaN or infinity"):
+        jm.kmeans(3, centers=np.full((3, 2), np.nan))
+    with pytest.raises(jm.InputError, match="rows of unequal length"):
+        jm.kmeans(2, centers=[[1.0], [2.0, 3.0]])
+    with pytest.raises(jm.InputError, match="centers have 1 features and points 2"):
+        jm.cluster(jm.kmeans(2, centers=[[-1.0], [1.0]]), points, key=KEY)
     with pytest.raises(jm.InputError, match="no centers to learn"):
         jm.soft_kmeans(2, learn=("centers",))
 

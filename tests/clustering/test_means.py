@@ -143,6 +143,32 @@ def test_more_restarts_never_end_worse():
     np.testing.assert_allclose(jax.jit(lambda: inertia(KEY, 4))(), alone.min(), rtol=1e-5)
 
 
+def test_hard_kmeans_goes_on_until_nothing_moves():
+    """One point far away makes all other moves small, relative to the largest coordinate."""
+    points = np.append(np.random.default_rng(0).uniform(size=400), 1e3).astype(np.float32)[:, None]
+    start = np.array([[0], [0.02], [0.04], [0.06], [1e3]], np.float32)
+    fitted = jm.kmeans(5, steps=200, centers=start).fit({}, jm.Batch(points), KEY)
+    expected = KMeans(5, init=start, n_init=1, algorithm="lloyd", max_iter=200, tol=0).fit(np.float64(points))
+    np.testing.assert_allclose(fitted.centers, expected.cluster_centers_, atol=2e-3)
+
+
+def test_directions_in_a_narrow_cone_are_told_apart():
+    angles = np.repeat([0, 0.006, 0.012], 8) + 3e-4 * np.random.default_rng(0).normal(size=24)
+    points = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    for make in (jm.soft_kmeans, jm.sinkhorn_kmeans):
+        found = jm.cluster(make(3, metric="cosine", restarts=4), points, key=KEY)
+        assert jm.adjusted_rand_index(found.log_probs.argmax(-1), np.arange(24) // 8) == 1
+
+
+def test_single_precision_points_in_a_double_precision_program():
+    with jax.enable_x64(True):
+        points = jnp.asarray(np.random.default_rng(0).normal(size=(9, 2)), jnp.float32)
+        for make in (jm.soft_kmeans, jm.sinkhorn_kmeans):
+            clusterer = make(2, learn=("temperature",))
+            state = clusterer.fit(clusterer.init(KEY), jm.Batch(points), KEY)
+            assert state.centers.dtype == jnp.float32
+
+
 @pytest.mark.parametrize("make", [jm.soft_kmeans, jm.sinkhorn_kmeans])
 @pytest.mark.parametrize("what", ["points", "weights", "temperature", "centers"])
 def test_the_default_rule_is_unroll_of_every_order(make, what):

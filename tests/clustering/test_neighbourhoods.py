@@ -83,6 +83,10 @@ def test_ward_merges_by_hand():
     points = np.array([[0.0], [2.0], [7.0], [10.0]], np.float32)
     assert same_partition(found(jm.agglomerative(3), points)[0], [0, 0, 1, 2])
     assert same_partition(found(jm.agglomerative(2), points)[0], [0, 0, 1, 1])
+    for scale in (1e-24, 1e20):
+        assert same_partition(
+            found(jm.agglomerative(3), points, weights=scale * jnp.ones(4))[0], [0, 0, 1, 2]
+        )
     heavy = jnp.array([9.0, 9, 1, 1])  # 0 and 2 now cost 18, and 7 and 10 still 4.5
     assert same_partition(found(jm.agglomerative(3), points, weights=heavy)[0], [0, 1, 2, 2])
 
@@ -133,7 +137,7 @@ def test_dbscan_keeps_the_heaviest_clusters():
 def test_soft_dbscan_tends_to_the_hard_one():
     points = np.float32(make_moons(60, noise=0.04, random_state=0)[0])
     hard, _ = found(jm.dbscan(4, radius=0.3, min_points=4), points)
-    soft = jm.dbscan(4, radius=0.3, min_points=4, softness=0.01, steps=40)
+    soft = jm.dbscan(4, radius=0.3, min_points=4, softness=0.01)
     labels, state = found(soft, points)
     np.testing.assert_array_equal(labels, hard)
     assert len(np.unique(hard)) == 2
@@ -202,19 +206,18 @@ def two_blobs():
 
 
 DIFFERENTIABLE = {
-    "mean_shift": lambda diff: jm.mean_shift(
-        2, steps=120, part=0.2, diff=diff, learn=("bandwidth",), tol=None
+    "mean_shift": lambda: jm.mean_shift(2, steps=30, part=0.2, learn=("bandwidth",)),
+    "mean_shift_implicit": lambda: jm.mean_shift(
+        2, steps=120, part=0.2, diff=jm.implicit(jm.gmres(16)), learn=("bandwidth",)
     ),
-    "dbscan": lambda diff: jm.dbscan(2, min_points=3, softness=0.4, diff=diff, learn=("radius",), steps=12),
+    "dbscan": lambda: jm.dbscan(2, min_points=3, softness=0.4, learn=("radius",)),
 }
 
 
 @pytest.mark.parametrize("name", list(DIFFERENTIABLE))
-@pytest.mark.parametrize("rule", ["unroll", "implicit"])
-def test_derivatives_to_points_weights_and_the_learned_number(name, rule):
+def test_derivatives_to_points_weights_and_the_learned_number(name):
     with jax.enable_x64(True):
-        diff = {"unroll": None, "implicit": jm.implicit(jm.gmres(16))}[rule]
-        clusterer = DIFFERENTIABLE[name](diff)
+        clusterer = DIFFERENTIABLE[name]()
         inputs = *two_blobs(), clusterer.init(KEY)
         check_three_ways(lambda inputs: scalar_of(clusterer, *inputs), inputs, rtol=1e-4, atol=1e-6)
 
@@ -226,6 +229,75 @@ def test_derivatives_of_spectral_clustering():
         )
         inputs = *two_blobs(), clusterer.init(KEY)
         check_three_ways(lambda inputs: scalar_of(clusterer, *inputs), inputs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e7])
+def test_one_point_far_away_does_not_blur_the_others(far):
+    points = np.array([[0.0], [0.2], [0.4], [5.0], [5.2], [5.4], [far]], np.float32)
+    near = jm.dbscan(3, radius=0.3, min_points=2)
+    np.testing.assert_array_equal(found(near, points)[0], [0, 0, 0, 1, 1, 1, -1])
+    soft = jm.dbscan(3, radius=0.3, min_points=2, softness=0.05)
+    np.testing.assert_array_equal(found(soft, points)[0], [0, 0, 0, 1, 1, 1, -1])
+    for linkage in ("single", "ward"):
+        assert same_partition(found(jm.agglomerative(3, linkage=linkage), points)[0], [0, 0, 0, 1, 1, 1, 2])
+    assert same_partition(found(jm.mean_shift(3, bandwidth=1.0), points)[0], [0, 0, 0, 1, 1, 1, 2])
+
+
+def test_a_long_chain_is_one_soft_cluster():
+    points = np.arange(60, dtype=np.float32)[:, None]
+    for softness in (0.01, 0.05):
+        labels, _ = found(jm.dbscan(2, radius=1.5, min_points=2, softness=softness), points)
+        np.testing.assert_array_equal(labels, 0)
+
+
+NUMBERS = {
+    "bandwidth": lambda **o: jm.mean_shift(2, steps=3, **o),
+    "radius": lambda **o: jm.dbscan(2, softness=0.1, **o),
+    "gamma": lambda **o: jm.spectral(2, rows=jm.soft_kmeans(2, steps=2), **o),
+}
+
+
+@pytest.mark.parametrize("name", list(NUMBERS))
+def test_numbers_at_the_ends_of_their_range_give_no_nan(name):
+    clusterer = NUMBERS[name](**{name: 1.0, "learn": (name,)})
+
+    @jax.jit
+    def everything(points, logarithm):
+        def total(points, logarithm):
+            params = {name: logarithm}
+            state = clusterer.fit(params, jm.Batch(points), KEY)
+            assignment = clusterer.assign(params, state, points)
+            return jnp.sum(jnp.exp(assignment.log_probs) ** 2) + jnp.sum(assignment.noise)
+
+        return jax.value_and_grad(total, (0, 1))(points, logarithm)
+
+    for scale in (1e-10, 1.0, 1e15):
+        for logarithm in (-200.0, -46.0, 0.0, 46.0, 200.0):
+            leaves = jax.tree.leaves(everything(jnp.asarray(cloud(0, 8) * scale), logarithm))
+            assert all(np.all(np.isfinite(leaf)) for leaf in leaves), (scale, logarithm)
+
+
+def test_padding_does_not_change_where_unseen_points_go():
+    random = np.random.default_rng(0)
+    points = jnp.asarray(
+        random.normal(size=(8, 2)) * 0.05 + 10 * (-1.0) ** np.arange(8)[:, None], jnp.float32
+    )
+    padded = jnp.concatenate([points, jnp.zeros((4, 2))])
+    weights, unseen = jnp.asarray(np.arange(12) < 8, jnp.float32), jnp.array([[2.0, 0], [-3, 1], [40, 40]])
+    rows = jm.soft_kmeans(2, seeding=jm.farthest_first)
+    for clusterer in (
+        jm.spectral(2, rows=rows),
+        jm.mean_shift(2),
+        jm.dbscan(2, radius=1.0, min_points=2),
+        jm.agglomerative(2),
+    ):
+        plain = clusterer.assign({}, clusterer.fit({}, jm.Batch(points), KEY), unseen)
+        state = clusterer.fit({}, jm.Batch(padded, weights=weights), KEY)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
+            clusterer.assign({}, state, unseen),
+            plain,
+        )
 
 
 def test_core_points_are_counted_with_themselves():
@@ -249,6 +321,9 @@ def test_core_points_are_counted_with_themselves():
         (lambda: jm.spectral(2, learn=("radius",)), "cannot learn"),
         (lambda: jm.agglomerative(2, linkage="centroid"), "linkage"),
         (lambda: jm.agglomerative(1.5), "whole number"),
+        (lambda: jm.mean_shift(2, part=50.0), "at most 1"),
+        (lambda: jm.spectral(2, rows=jm.host("kmeans", 2)), "must run on the device"),
+        (lambda: found(jm.spectral(3, rows=jm.kmeans(2)), cloud(0)), "rows of spectral have 2 clusters"),
     ],
 )
 def test_bad_options_are_refused(make, message):

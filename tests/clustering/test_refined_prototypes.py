@@ -86,7 +86,8 @@ def test_weights_count_like_copies_and_zero_like_nothing(distractors):
 @pytest.mark.parametrize("distractors", ["none", "cluster", "mask"])
 @pytest.mark.parametrize("case", [0.0, 1e-15, 1.0, 1e15])
 def test_degenerate_points_never_give_nan(distractors, case):
-    clusterer = jm.refined_prototypes(2, distractors=distractors, learn=("radius",))
+    learn = ("radius",) if distractors == "cluster" else ()
+    clusterer = jm.refined_prototypes(2, distractors=distractors, learn=learn)
     params = clusterer.init(KEY)
 
     def total(points, params):
@@ -104,8 +105,9 @@ def test_degenerate_points_never_give_nan(distractors, case):
 @pytest.mark.parametrize("distractors", ["cluster", "mask"])
 def test_derivatives_to_points_and_to_what_is_learned(distractors):
     with jax.enable_x64(True):
+        learn = ("radius",) if distractors == "cluster" else ()
         clusterer = jm.refined_prototypes(
-            2, distractors=distractors, steps=2, inverse_temperature=0.2, learn=("radius",)
+            2, distractors=distractors, steps=2, inverse_temperature=0.2, learn=learn
         )
         points = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)) + 1)
         labels = jnp.array([0, 1, -1, -1, -1, -1])
@@ -128,7 +130,38 @@ def test_a_learner_of_partly_labelled_tasks():
     assert np.any(gradient.clusterer["mask"]["out"] != 0)
 
 
+def test_a_point_on_a_prototype_is_no_nan_to_the_mask():
+    clusterer = jm.refined_prototypes(3, distractors="mask")
+    params = jax.tree.map(lambda leaf: leaf + 0.1, clusterer.init(KEY))
+    labels = jnp.array([0, 1, 2, -1])
+
+    @jax.jit
+    def total(near):
+        points = jnp.array([[0.0], [1.0], [-1.0], [0.0]]).at[3].set(near)
+        return jnp.sum(clusterer.fit(params, jm.Batch(points, labels), KEY).centers ** 2)
+
+    for near in (0.0, 1e-10, 1e-6, 1e-3):
+        assert np.isfinite(jax.grad(total)(near))
+    np.testing.assert_allclose(total(1e-6), total(1e-3), rtol=1e-2)
+
+
+def test_padding_and_batches_of_tasks_change_nothing():
+    weights = jnp.array([1.0, 1, 1, 1, 0])
+    for distractors in ("none", "cluster", "mask"):
+        clusterer = jm.refined_prototypes(3, distractors=distractors)
+        params = clusterer.init(KEY)
+        alone = clusterer.fit(params, jm.Batch(POINTS[:4], LABELS[:4], None, jnp.array(2)), KEY)
+        batch = jm.Batch(POINTS, LABELS, weights, jnp.array(2))
+        batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), batch)
+        together = jax.vmap(clusterer.fit, in_axes=(None, 0, None))(params, batch, KEY)
+        np.testing.assert_allclose(together.centers[1][:2], alone.centers[:2], atol=1e-5)
+        found = clusterer.assign(params, alone, POINTS)
+        assert np.all(np.exp(found.log_probs[:, 2]) == 0)
+
+
 def test_bad_input_is_refused():
+    with pytest.raises(jm.InputError, match="only the distractors' cluster has a radius"):
+        jm.refined_prototypes(2, learn=("radius",))
     with pytest.raises(jm.InputError, match="no point is labelled"):
         jm.refined_prototypes(2).fit({}, jm.Batch(POINTS), KEY)
     with pytest.raises(jm.InputError, match="distractors"):

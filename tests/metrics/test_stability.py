@@ -35,6 +35,18 @@ def test_noise_is_one_more_cluster():
     assert jm.metrics.stability(nothing, points, key=KEY, resamples=3) == 1
 
 
+def test_slots_that_are_not_used_change_nothing():
+    points = jnp.asarray(np.random.default_rng(2).normal(size=(12, 2)), jnp.float32)
+    values = [
+        jm.metrics.stability(jm.dbscan(k, radius=0.5, min_points=2), points, key=KEY, resamples=4)
+        for k in (12, 13, 50)
+    ]
+    assert values[0] == values[1] == values[2]
+    for part in (0.01, 0.99):
+        with pytest.raises(jm.InputError, match="none or all of them"):
+            jm.metrics.stability(jm.kmeans(2), points, key=KEY, part=part)
+
+
 @pytest.mark.parametrize("options", [{"resamples": 1}, {"part": 0.0}, {"part": 1.0}])
 def test_no_parts_are_refused(options):
     with pytest.raises(jm.InputError, match="two parts or more"):

@@ -1,0 +1,158 @@
+"""Hostile tasks by the million: no clusterer may answer with NaN, or crash.
+
+    python -m experiments.benchmarks.fuzz --out FILE    # a million; a thousand per host algorithm
+    python -m experiments.benchmarks.fuzz --quick
+
+A task is a table of 16 points, of any scale from 1e-15 to 1e15, near the origin or far from it, with some of:
+duplicates, a constant feature, one point far away, points of weight zero that hold anything, unused slots.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import jmeta as jm
+from jmeta.clustering.host import PORTFOLIO
+
+N, D, K = 16, 3, 4
+BATCH = 4096
+
+DEVICE: dict[str, Callable[[], jm.Clusterer]] = {
+    "soft_kmeans": lambda: jm.soft_kmeans(K),
+    "soft_kmeans annealed": lambda: jm.soft_kmeans(K, annealing=20.0, mixture_weights=True),
+    "soft_kmeans cosine": lambda: jm.soft_kmeans(K, metric="cosine"),
+    "soft_kmeans cold": lambda: jm.soft_kmeans(K, inverse_temperature=1e30),
+    "soft_kmeans hot": lambda: jm.soft_kmeans(K, inverse_temperature=1e-30),
+    "sinkhorn_kmeans": lambda: jm.sinkhorn_kmeans(K),
+    "kmeans": lambda: jm.kmeans(K, restarts=2),
+    "gaussian_mixture": lambda: jm.gaussian_mixture(K, steps=20),
+    "gaussian_mixture tied": lambda: jm.gaussian_mixture(K, steps=20, covariance="tied"),
+    "gaussian_mixture diagonal": lambda: jm.gaussian_mixture(K, steps=20, covariance="diagonal"),
+    "mean_shift": lambda: jm.mean_shift(K),
+    "spectral": lambda: jm.spectral(K, rows=jm.soft_kmeans(K)),
+    "dbscan": lambda: jm.dbscan(K, min_points=3),
+    "dbscan soft": lambda: jm.dbscan(K, min_points=3, softness=0.1),
+    "agglomerative ward": lambda: jm.agglomerative(K),
+    "agglomerative single": lambda: jm.agglomerative(K, linkage="single"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the run."""
+
+    out: Path | None = None
+    """Where the rows are written, as a JSON list; nowhere unless given."""
+    quick: bool = False
+    """One batch per device algorithm and ten tasks per host algorithm."""
+    tasks: int = 1_000_000
+    """How many tasks all device algorithms get together."""
+    host_tasks: int = 1000
+    """How many tasks each host algorithm gets."""
+
+
+def task(key: jax.Array) -> jm.Batch:
+    """One hostile task."""
+    keys = jax.random.split(key, 10)
+    points = jax.random.normal(keys[0], (N, D))
+    centers = 5 * jax.random.normal(keys[1], (K, D))
+    points = points * jax.random.uniform(keys[2]) + centers[jax.random.randint(keys[3], (N,), 0, K)]
+    odds = jax.random.uniform(keys[4], (6,))
+    copies = points[jax.random.randint(keys[5], (N,), 0, 1 + jax.random.randint(keys[6], (), 0, N))]
+    points = jnp.where(odds[0] < 0.3, copies, points)
+    points = jnp.where(odds[1] < 0.2, points.at[:, 0].set(1), points)
+    points = jnp.where(odds[2] < 0.2, points.at[0].multiply(1e4), points)
+    points = points + jnp.where(odds[3] < 0.3, 1e3, 0)
+    points = points * 10 ** jax.random.uniform(keys[7], (), minval=-15, maxval=11)
+    weights = jnp.where(odds[4] < 0.3, jax.random.bernoulli(keys[8], 0.7, (N,)), jnp.ones(N, bool))
+    junk = jnp.where(odds[4] < 0.1, jnp.nan, 1e20)
+    points = jnp.where(weights[:, None], points, junk)
+    used = jnp.where(odds[5] < 0.3, jax.random.randint(keys[9], (), 1, K + 1), K)
+    return jm.Batch(points, None, weights.astype(points.dtype), used)
+
+
+def on_device(make: Callable[[], jm.Clusterer], tasks: int) -> int:
+    """How many of so many tasks have a result that is not finite."""
+    clusterer = make()
+
+    def bad(key: jax.Array) -> jax.Array:
+        batch = task(key)
+        state = clusterer.fit(clusterer.init(key), batch, key)
+        found = clusterer.assign(
+            clusterer.init(key), state, jnp.where(batch.weights[:, None] > 0, batch.inputs, 0)
+        )
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state, found))]
+        total = jax.nn.logsumexp(found.log_probs, 1)
+        return ~(jnp.all(jnp.stack(finite)) & jnp.all(jnp.abs(total) < 1e-3))
+
+    run = jm.over_tasks(bad, chunk=64)
+    failures = 0
+    for start in range(0, tasks, BATCH):
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(start + jnp.arange(BATCH))
+        failures += int(jnp.sum(run(keys)[: tasks - start]))
+    return failures
+
+
+def on_host(name: str, tasks: int) -> int:
+    """How many of so many tasks crash, or have a result that is not finite; a refusal is neither."""
+    made = jax.jit(jax.vmap(lambda i: task(jax.random.fold_in(jax.random.key(1), i))))(jnp.arange(tasks))
+    clusterer = jm.host(name, K if PORTFOLIO[name].told else None)
+    failures = 0
+    warnings.simplefilter("ignore")  # scikit-learn has much to say about such points
+    for i in range(tasks):
+        batch = jax.tree.map(lambda leaf, i=i: leaf[i], made)
+        points = jnp.where(batch.weights[:, None] > 0, batch.inputs, 0)
+        try:
+            found = jm.cluster(clusterer, points, weights=batch.weights, key=jax.random.key(i))
+            failures += not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in found)
+        except jm.InputError:
+            pass
+        except Exception:
+            failures += 1
+    return failures
+
+
+def main() -> None:
+    """Run from the command line; exit code 1 where anything failed."""
+    options = tyro.cli(Options, description=__doc__)
+    jm.use_all_cores()
+    each = BATCH if options.quick else -(-options.tasks // len(DEVICE))
+    host_each = 10 if options.quick else options.host_tasks
+    names = [name for name in PORTFOLIO if name != "genie"]
+    runs = [(name, "device", each, lambda make=make: on_device(make, each)) for name, make in DEVICE.items()]
+    runs += [(name, "host", host_each, lambda name=name: on_host(name, host_each)) for name in names]
+    rows: list[dict[str, Any]] = []
+    table = Table(title="hostile tasks")
+    for column in ("algorithm", "place", "tasks", "failures", "seconds"):
+        table.add_column(column)
+    for name, place, tasks, run in runs:
+        began = time.perf_counter()
+        failures = run()
+        took = round(time.perf_counter() - began, 1)
+        rows.append(
+            {"algorithm": name, "place": place, "tasks": tasks, "failures": failures, "seconds": took}
+        )
+        table.add_row(name, place, str(tasks), str(failures), str(took))
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    Console(width=90).print(table)
+    if any(row["failures"] for row in rows):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
