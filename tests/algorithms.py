@@ -4,6 +4,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 import jmeta as jm
 
 
@@ -37,6 +39,10 @@ def _energy(state):
 
 def _unlikelihood(state):
     return -state.log_likelihood
+
+
+def _stretch():
+    return jm.Model(lambda key: jnp.zeros(()), lambda params, inputs, weights=None: inputs * jnp.exp(params))
 
 
 def _nothing(clusters):
@@ -84,9 +90,7 @@ CLUSTERERS = {
     "dbscan": Row(jm.dbscan, dict(min_points=3), _nothing),
     "dbscan_given": Row(jm.dbscan, dict(min_points=3, radius=2.0), _nothing, {"radius": 1}),
     "dbscan_soft": Row(jm.dbscan, dict(min_points=3, softness=0.03), _nothing),
-    "embedded": Row(
-        lambda clusters, **options: jm.embedded(jm.networks.diagonal(2), jm.soft_kmeans(clusters, **options))
-    ),
+    "embedded": Row(lambda clusters, **options: jm.embedded(_stretch(), jm.soft_kmeans(clusters, **options))),
     "ward": Row(jm.agglomerative, dict(linkage="ward"), _nothing),
     "average": Row(jm.agglomerative, dict(linkage="average"), _nothing),
     "complete": Row(jm.agglomerative, dict(linkage="complete"), _nothing),

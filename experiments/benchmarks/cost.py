@@ -33,7 +33,7 @@ TASKS = 16
 BASE = {"steps": 10, "N": 200, "D": 16, "K": 5}
 GROWTH = {
     "steps": (5, 10, 20, 40, 80),
-    "N": (50, 100, 200, 400, 800),
+    "N": (50, 100, 200, 400),
     "D": (4, 16, 64, 256),
     "K": (2, 5, 10, 20, 40),
 }
@@ -73,7 +73,7 @@ ENTRIES = {
     ),
     "dbscan": Entry(lambda clusters, steps: jm.dbscan(clusters), {"steps": 0, "N": 2, "D": 1, "K": 0}),
     "agglomerative": Entry(
-        lambda clusters, steps: jm.agglomerative(clusters), {"steps": 0, "N": 3, "D": 0, "K": 0}
+        lambda clusters, steps: jm.agglomerative(clusters), {"steps": 0, "N": 2, "D": 0, "K": 0}
     ),
 }
 """Name -> how it is made of K and steps, and its cost's exponents in the limit of large numbers."""

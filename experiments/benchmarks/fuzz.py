@@ -91,9 +91,8 @@ def on_device(make: Callable[[], jm.Clusterer], tasks: int) -> int:
     def bad(key: jax.Array) -> jax.Array:
         batch = task(key)
         state = clusterer.fit(clusterer.init(key), batch, key)
-        found = clusterer.assign(
-            clusterer.init(key), state, jnp.where(batch.weights[:, None] > 0, batch.inputs, 0)
-        )
+        known = jnp.asarray(batch.weights)[:, None] > 0
+        found = clusterer.assign(clusterer.init(key), state, jnp.where(known, batch.inputs, 0))
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state, found))]
         total = jax.nn.logsumexp(found.log_probs, 1)
         return ~(jnp.all(jnp.stack(finite)) & jnp.all(jnp.abs(total) < 1e-3))

@@ -7,26 +7,30 @@ weights n_i and n_j, the distance to k becomes
     average   (n_i d_ik + n_j d_jk) / (n_i + n_j)
     ward      ((n_i + n_k) d_ik + (n_j + n_k) d_jk - n_k d_ij) / (n_i + n_j + n_k)
 
-where Ward's are 2 n_i n_j / (n_i + n_j) ||m_i - m_j||^2, twice what a merger adds to the inertia. It takes N
-mergers of N^2 comparisons: for small N, in batches. The partition is constant almost everywhere, so that
-no derivative passes; learn what the points are by a loss of their distances instead.
+where Ward's are 2 n_i n_j / (n_i + n_j) ||m_i - m_j||^2, twice what a merger adds to the inertia. A union
+is never closer to a third cluster than both its parts were, so that the order of mergers may be changed: we
+walk from a cluster to its nearest one until two are each other's nearest, merge these, and go on (the
+nearest-neighbour chain); at the end the mergers of least distance are kept: 3 N steps of N numbers.
+
+The partition is constant almost everywhere, so that no derivative passes; learn what the points are by a
+loss of their distances instead.
 
 References: Lance & Williams 1967, A general theory of classificatory sorting strategies; Ward 1963,
-Hierarchical grouping to optimize an objective function.
+Hierarchical grouping to optimize an objective function; Murtagh 1983, A survey of recent advances in
+hierarchical clustering algorithms.
 """
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..distances import square_root, squared_differences
 from ..records import Assignment, Batch, Clusterer, InputError
-from .neighbours import largest
+from .neighbours import components, largest
 from .partition import Partition, like_nearest, partition
 from .points import EMPTY, prepare_points
 from .validation import check_counts
@@ -48,7 +52,7 @@ def agglomerative(clusters: int, *, linkage: Linkage = "ward") -> Clusterer:
     Raises:
         InputError: a number is out of its range, or the linkage has no such name.
 
-    >>> import jmeta as jm
+    >>> import jax, jmeta as jm
     >>> chain = jnp.array([[0.0], [1.0], [2.0], [3.0], [5.0]])
     >>> found = jm.cluster(agglomerative(2, linkage="single"), chain, key=jax.random.key(0))
     >>> found.log_probs.argmax(-1)
@@ -88,25 +92,36 @@ def merged(
     alive = weights > 0
     distances = jnp.where(alive[:, None] & alive & ~jnp.eye(count, dtype=bool), distances, far)
 
-    def merge(carry: tuple, _: None) -> tuple[tuple, None]:
-        distances, sizes, roots, left = carry
-        i, j = jnp.divmod(jnp.argmin(distances), count)
-        going_on = left > clusters
-        row = _updated(linkage, distances[i], distances[j], distances[i, j], sizes, sizes[i], sizes[j])
-        row = jnp.where(jnp.isfinite(distances[i]) & jnp.isfinite(distances[j]), row, far)
-        gone = jnp.arange(count) == j
-        joined = distances.at[i].set(row).at[:, i].set(row)
-        joined = jnp.where(gone | gone[:, None], far, joined)
-        after = (
-            joined,
-            jnp.where(gone, 0, sizes.at[i].add(sizes[j])),
-            jnp.where(roots == j, i, roots),
-            left - 1,
-        )
-        return jax.tree.map(lambda new, old: jnp.where(going_on, new, old), after, carry), None
+    def walk(carry: tuple, _: None) -> tuple[tuple, tuple]:
+        distances, sizes, alive, chain, length = carry
+        last = jnp.maximum(length - 1, 0)
+        top = jnp.where(length > 0, chain[last], jnp.argmax(alive))
+        chain = chain.at[last].set(top)
+        row = distances[top]
+        nearest = jnp.argmin(row)
+        before = chain[jnp.maximum(last - 1, 0)]
+        found = jnp.isfinite(row[nearest])
+        merging = found & (length > 1) & (row[before] <= row[nearest])
 
-    start = (distances, weights, jnp.arange(count), jnp.sum(alive))
-    return lax.scan(merge, start, None, length=count - 1)[0][2]
+        union = _updated(linkage, distances[before], row, row[before], sizes, sizes[before], sizes[top])
+        union = jnp.where(jnp.isfinite(distances[before]) & jnp.isfinite(row), union, far)
+        kept, gone = jnp.where(merging, union, distances[before]), jnp.where(merging, far, row)
+        distances = distances.at[before].set(kept).at[:, before].set(kept)
+        distances = distances.at[top].set(gone).at[:, top].set(gone)
+        distances = distances.at[before, before].set(far)
+        sizes = sizes.at[before].add(jnp.where(merging, sizes[top], 0))
+        alive = alive.at[top].set(alive[top] & ~merging)
+        pushed = jnp.where(merging | ~found, chain[last + 1], nearest)
+        chain = chain.at[last + 1].set(pushed)
+        length = jnp.where(merging, length - 2, last + 1 + found)
+        return (distances, sizes, alive, chain, length), (before, top, jnp.where(merging, row[before], far))
+
+    start = (distances, weights, alive, jnp.zeros(count + 2, int), jnp.asarray(0))
+    _, (kept, gone, heights) = lax.scan(walk, start, None, length=3 * count)
+    rank = jnp.argsort(jnp.argsort(heights))
+    taken = jnp.isfinite(heights) & (rank < jnp.sum(alive) - clusters)
+    joined = jnp.zeros((count, count), bool).at[kept, gone].max(taken)
+    return components(joined | joined.T)
 
 
 def _updated(

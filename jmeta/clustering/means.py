@@ -260,7 +260,9 @@ def _with_x(theta: Theta, x: Any) -> Theta:
 
 def _nearest(logits: Float[Array, "K N"]) -> Bool[Array, "K N"]:
     """Which cluster has the largest logit of each point."""
-    return jax.nn.one_hot(jnp.argmax(logits, 0), len(logits), dtype=bool, axis=0)
+    rows = jnp.arange(len(logits))[:, None]
+    largest = logits == jnp.max(logits, 0)
+    return rows == jnp.min(jnp.where(largest, rows, len(logits)), 0)
 
 
 def _energy(rule: Rule, means: Means, theta: Theta) -> Float[Array, ""]:

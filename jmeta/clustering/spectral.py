@@ -170,8 +170,8 @@ def _projector_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     differ = leading[:, None] & ~leading
     gaps = jnp.where(differ, values[:, None] - values, 1)
     # The gap is kept from zero, where there is no derivative, by a part of the spectrum's width.
-    gaps = jnp.maximum(gaps, 1e3 * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(values)))
-    gaps = jnp.maximum(gaps, jnp.sqrt(jnp.finfo(matrix.dtype).tiny))
+    width = jnp.max(jnp.abs(values))
+    gaps = jnp.maximum(gaps, 1e3 * jnp.finfo(matrix.dtype).eps * jnp.where(width > 0, width, 1))
 
     def corner(y: Array) -> Array:
         return projector @ y @ rest

@@ -69,7 +69,8 @@ def spread(to_seeds: Float[Array, "N K"], points: Points) -> Float[Array, ""]:
     The variance speaks where every point is a seed, and 1 where all points are equal.
     """
     weights = points.weights
-    total = jnp.maximum(jnp.sum(weights), jnp.finfo(weights.dtype).tiny)
+    total = jnp.sum(weights)
+    total = jnp.where(total > 0, total, 1)
     nearest = weights @ jnp.min(to_seeds, 1) / total
     variance = weights @ jnp.sum(jnp.square(points.x - weighted_mean(points.x, weights)), 1) / total
     spread = nearest + 1e-3 * variance
