@@ -32,8 +32,10 @@ from .iteration import trajectory as trajectory
 from .iteration import truncate as truncate
 from .iteration import unroll as unroll
 from .learners.centroid import centroids as centroids
+from .learners.features import on_features as on_features
 from .learners.gradient import maml as maml
 from .learners.metric import prototypes as prototypes
+from .learners.ridge import ridge as ridge
 from .losses import cross_entropy as cross_entropy
 from .losses import matched_cross_entropy as matched_cross_entropy
 from .losses import pairwise_cross_entropy as pairwise_cross_entropy

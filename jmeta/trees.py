@@ -37,6 +37,16 @@ def replace_inexact(tree: PyTree, leaves: list[Array]) -> PyTree:
     return jax.tree.map(lambda leaf: next(rest) if is_inexact(leaf) else leaf, tree)
 
 
+def path_name(path: tuple) -> str:
+    """The place of a leaf in a tree, its keys joined by slashes.
+
+    >>> tree = {"layers": [{"kernel": 1.0}]}
+    >>> [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    ['layers/0/kernel']
+    """
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def largest_change(x: PyTree, y: PyTree) -> Float[Array, ""]:
     """The maximum of |x - y| over all real numbers of two trees of one structure; never differentiated.
 

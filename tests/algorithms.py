@@ -107,6 +107,16 @@ LEARNERS = {
     "maml": lambda: jm.maml(_net(), jm.cross_entropy, steps=2),
     "fomaml": lambda: jm.maml(_net(), jm.cross_entropy, steps=2, diff=jm.straight_through()),
     "maml_learned_rate": lambda: jm.maml(_net(), jm.cross_entropy, learn=("learning_rate",)),
+    "boil": lambda: jm.maml(
+        _net(), jm.cross_entropy, steps=2, adapts=lambda path: not path.startswith("layers/1")
+    ),
+    "imaml": lambda: jm.maml(
+        _net(), jm.cross_entropy, steps=10, proximal=1.0, diff=jm.implicit(jm.conjugate_gradient(5))
+    ),
+    "anil": lambda: jm.on_features(
+        jm.networks.mlp([2, 8]), jm.maml(jm.networks.mlp([8, 3]), jm.cross_entropy, steps=2)
+    ),
+    "ridge": lambda: jm.on_features(jm.networks.mlp([2, 8]), jm.ridge(ways=3)),
     "prototypes": lambda: jm.prototypes(_net(), ways=3),
     "centroids": lambda: jm.centroids(_net(), jm.soft_kmeans(3, steps=5)),
     "centroids_hard": lambda: jm.centroids(_net(), jm.kmeans(3, steps=5)),

@@ -11,6 +11,7 @@ from derivatives import numerical
 from jax.flatten_util import ravel_pytree
 
 import jmeta as jm
+from jmeta.trees import path_name
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -131,7 +132,7 @@ def test_what_cannot_be_adapted_is_refused():
     with pytest.raises(jm.InputError, match="learns positive numbers only"):
         maml(numbers={"learning_rate": 0.0}, learn=("learning_rate",))
     learner = maml()
-    with pytest.raises(jm.InputError, match="the support has none"):
+    with pytest.raises(jm.InputError, match="there are no targets"):
         learner.adapt(meta_of(learner), task().support._replace(targets=None), None)
 
 
@@ -139,3 +140,105 @@ def test_an_optimiser_without_numbers_is_given_none():
     learner = maml(optimizer=lambda: optax.sgd(0.1), numbers={})
     fast = learner.adapt(meta_of(learner), task().support, None)
     np.testing.assert_allclose(flat(fast), flat(descend(start(), task().support, 0.1, 1)), rtol=1e-12)
+
+
+def linear():
+    return jm.Model(lambda key: jnp.zeros(3), lambda w, x, weights=None: x @ w)
+
+
+@pytest.mark.parametrize("solve", [jm.conjugate_gradient(3), jm.neumann(400)], ids=["cg", "neumann"])
+def test_imaml_on_a_linear_model_is_its_closed_form(solve):
+    """L(w) = mean (x w - y)^2 has H = 2 X^T X / n, so w* = (H + lambda)^-1 (2 X^T y / n + lambda w0)."""
+    random = np.random.default_rng(0)
+    x, y, w0 = (jnp.asarray(random.normal(size=shape)) for shape in ((5, 3), (5,), (3,)))
+    strength, hessian = 0.7, 2 * x.T @ x / 5
+    system = hessian + strength * jnp.eye(3)
+    learner = jm.maml(
+        linear(),
+        jm.squared_error,
+        steps=400,
+        numbers={"learning_rate": 0.1},
+        proximal=strength,
+        diff=jm.implicit(solve),
+    )
+    meta = learner.init(jax.random.key(0))._replace(start=w0)
+    support = jm.Batch(x, y)
+    expected = jnp.linalg.solve(system, 2 * x.T @ y / 5 + strength * w0)
+    np.testing.assert_allclose(learner.adapt(meta, support, None), expected, atol=1e-9)
+    jacobian = jax.jacrev(lambda m: learner.adapt(m, support, None))(meta).start
+    np.testing.assert_allclose(jacobian, strength * jnp.linalg.inv(system), atol=1e-6)
+
+
+def test_the_proximal_term_unrolled_is_a_penalty_written_out():
+    learner = maml(steps=3, numbers={"learning_rate": 0.2}, proximal=0.5)
+
+    def expected(weights0):
+        weights = weights0
+        for _ in range(3):
+            slope = jax.grad(partial(loss_on, task().support))(weights)
+            weights = jax.tree.map(lambda w, g, s: w - 0.2 * (g + 0.5 * (w - s)), weights, slope, weights0)
+        return loss_on(task().query, weights)
+
+    found = gradient(learner).start
+    np.testing.assert_allclose(flat(found), flat(jax.grad(expected)(start())), rtol=1e-9)
+
+
+def test_a_predicate_says_what_the_descent_may_touch():
+    body = maml(steps=2, numbers={"learning_rate": 0.3}, adapts=lambda path: path.startswith("layers/0"))
+    fast = body.adapt(meta_of(body), task().support, None)
+    moved = jax.tree_util.tree_map_with_path(
+        lambda path, a, b: (path_name(path), bool(jnp.any(a != b))), fast, start()
+    )
+    found = dict(jax.tree.leaves(moved, is_leaf=lambda leaf: isinstance(leaf, tuple)))
+    assert found
+    assert all(changed == path.startswith("layers/0") for path, changed in found.items())
+
+
+def test_anil_on_features_is_maml_of_the_last_layer_alone():
+    def head_apply(weights, inputs, ones=None):
+        return inputs @ weights["kernel"] + weights["bias"]
+
+    def body_apply(weights, inputs, ones=None):
+        return jnp.tanh(inputs @ weights["kernel"] + weights["bias"])
+
+    def whole_apply(weights, inputs, ones=None):
+        return head_apply(weights["head"], body_apply(weights["body"], inputs))
+
+    random = np.random.default_rng(1)
+    layers = [
+        {"kernel": jnp.asarray(random.normal(size=shape)), "bias": jnp.asarray(random.normal(size=shape[1]))}
+        for shape in ((1, 4), (4, 1))
+    ]
+    options = dict(steps=3, numbers={"learning_rate": 0.1})
+    head = jm.maml(jm.Model(lambda key: layers[1], head_apply), jm.squared_error, **options)
+    anil = jm.on_features(jm.Model(lambda key: layers[0], body_apply), head)
+    whole = jm.maml(
+        jm.Model(lambda key: {"body": layers[0], "head": layers[1]}, whole_apply),
+        jm.squared_error,
+        adapts=lambda path: path.startswith("head"),
+        **options,
+    )
+    by_features = gradient(anil, anil.init(jax.random.key(0)))
+    by_predicate = gradient(whole, whole.init(jax.random.key(0))).start
+    np.testing.assert_allclose(flat(by_features.body), flat(by_predicate["body"]), rtol=1e-9)
+    np.testing.assert_allclose(flat(by_features.head.start), flat(by_predicate["head"]), rtol=1e-9)
+
+
+def test_a_ridge_head_is_scikit_learns():
+    from sklearn.linear_model import Ridge
+
+    random = np.random.default_rng(2)
+    x, labels, weights = random.normal(size=(7, 9)), np.arange(7) % 3, random.uniform(0.2, 1, 7)
+    weights[6] = 0
+    learner = jm.ridge(ways=3, penalty=0.3)
+    support = jm.Batch(jnp.asarray(x).at[6].set(jnp.nan), jnp.asarray(labels), jnp.asarray(weights))
+    fast = learner.adapt(learner.init(jax.random.key(0)), support, None)
+    ones = np.concatenate([x, np.ones((7, 1))], 1)
+    model = Ridge(alpha=0.3, fit_intercept=False).fit(ones, np.eye(3)[labels], sample_weight=weights)
+    np.testing.assert_allclose(learner.predict(fast, jnp.asarray(x)), model.predict(ones), atol=1e-9)
+    with pytest.raises(jm.InputError, match="ridge needs labels"):
+        learner.adapt(learner.init(jax.random.key(0)), jm.Batch(jnp.ones((2, 2))), None)
+    with pytest.raises(jm.InputError, match="positive numbers"):
+        jm.ridge(ways=3, penalty=0)
+    with pytest.raises(jm.InputError, match="proximal"):
+        maml(proximal=-1.0)
