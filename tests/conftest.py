@@ -1,12 +1,26 @@
 """Shared by all tests: small shapes, and float64 where derivatives are compared."""
 
+import gc
+import itertools
 import os
+import pathlib
 
 # Tests compile far more than they run: a quarter of their time goes into making tiny programs faster.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 import jax
 import pytest
+
+TESTS, MAPS = itertools.count(), pathlib.Path("/proc/self/maps")
+
+
+@pytest.fixture(autouse=True)
+def room_for_programs():
+    """Each compiled program takes some of the 65,530 places in memory that Linux gives a process."""
+    yield
+    if next(TESTS) % 20 == 0 and MAPS.exists() and len(MAPS.read_bytes().splitlines()) > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
