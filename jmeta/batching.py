@@ -67,7 +67,7 @@ def over_tasks(function: Callable[..., PyTree], *, chunk: int | None = None) -> 
     def many(*args: PyTree) -> PyTree:
         count = count_tasks(args)
         devices = jax.local_devices()[:count]
-        if devices[0].platform == "cpu" and _uses_lapack(function, args):
+        if len(devices) > 1 and devices[0].platform == "cpu" and _uses_lapack(function, args):
             devices = devices[:1]
         each = -(-count // len(devices))
         size = min(each, chunk or _chunk(args, count, devices[0].platform))

@@ -46,18 +46,20 @@ class Entry(NamedTuple):
     powers: dict[str, int]
 
 
+LINEAR = {"steps": 1, "N": 1, "D": 1, "K": 1}
+
 ENTRIES = {
     "kmeans": Entry(
         lambda clusters, steps: jm.kmeans(clusters, steps=steps, diff=jm.one_step()),
-        {"steps": 1, "N": 1, "D": 1, "K": 1},
+        LINEAR,
     ),
     "soft_kmeans": Entry(
         lambda clusters, steps: jm.soft_kmeans(clusters, steps=steps),
-        {"steps": 1, "N": 1, "D": 1, "K": 1},
+        LINEAR,
     ),
     "sinkhorn_kmeans": Entry(
         lambda clusters, steps: jm.sinkhorn_kmeans(clusters, steps=steps),
-        {"steps": 1, "N": 1, "D": 1, "K": 1},
+        LINEAR,
     ),
     "gaussian_mixture": Entry(
         lambda clusters, steps: jm.gaussian_mixture(clusters, steps=steps),

@@ -29,7 +29,7 @@ from ..distances import as_float, squared_differences
 from ..records import Assignment, Batch, Clusterer, InputError
 from .neighbours import components, largest, typical_reach
 from .partition import hard_assignment
-from .points import EMPTY, Points, Units, prepare_points
+from .points import EMPTY, Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .validation import check_counts, check_positive, learned_numbers
 
@@ -110,7 +110,7 @@ def dbscan(
         return Cores(units.outside(points.x), cores, log_reach, log_slots, limit, units.scale)
 
     def assign(params: PyTree, state: Cores, inputs: Float[Array, "N D"]) -> Assignment:
-        units = Units(lax.stop_gradient(jnp.mean(state.points, 0)), state.scale)
+        units = units_around(state.points, state.scale)
         squared = squared_differences(units.inside(as_float(inputs)), units.inside(state.points))
         if softness is None:
             to_cores = jnp.where(state.cores >= 0, squared, jnp.inf)

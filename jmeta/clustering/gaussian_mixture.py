@@ -30,7 +30,7 @@ from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
 from .means import pin, shared_means, with_class_means
-from .points import EMPTY, Points, Units, prepare_points
+from .points import EMPTY, Points, prepare_points, units_around
 from .seeding import Seeding, best_key, kmeans_plus_plus
 from .temperature import spread
 from .validation import check_counts, check_positive
@@ -170,7 +170,7 @@ def gaussian_mixture(
 
     def assign(params: PyTree, state: Mixture, inputs: Float[Array, "N D"]) -> Assignment:
         x = as_float(inputs)
-        units = Units(lax.stop_gradient(jnp.mean(state.means, 0)), state.scale)
+        units = units_around(state.means, state.scale)
         components = Components(state.log_share, units.inside(state.means), state.covariances)
         log_probs = jax.nn.log_softmax(log_densities(components, units.inside(x)), 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))

@@ -22,7 +22,7 @@ from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
 from .neighbours import components, largest, typical_reach
-from .points import EMPTY, Points, Units, prepare_points
+from .points import EMPTY, Points, log_weights, prepare_points, units_around
 from .quantity import checked_quantity
 from .temperature import RANGE
 from .validation import check_counts, check_positive, learned_numbers
@@ -132,7 +132,7 @@ def mean_shift(
         )
 
     def assign(params: PyTree, state: Modes, inputs: Float[Array, "N D"]) -> Assignment:
-        units = Units(lax.stop_gradient(jnp.mean(state.points, 0)), state.scale)
+        units = units_around(state.points, state.scale)
         theta = Theta(units.inside(state.points), state.weights, _beta(state.bandwidth))
         tops = climb(units.inside(as_float(inputs)), theta)
         squared = squared_differences(tops, units.inside(state.modes))
@@ -144,8 +144,7 @@ def mean_shift(
 
 def shift_step(x: Float[Array, "M D"], theta: Theta, i: Int[Array, ""]) -> Float[Array, "M D"]:
     """One step of the map: each place moves to the mean of the points around it."""
-    log_weights = jnp.where(theta.weights > 0, jnp.log(jnp.where(theta.weights > 0, theta.weights, 1)), EMPTY)
-    shares = jax.nn.softmax(log_weights - theta.beta * squared_differences(x, theta.x))
+    shares = jax.nn.softmax(log_weights(theta.weights) - theta.beta * squared_differences(x, theta.x))
     return jnp.matmul(shares, theta.x, precision="highest")
 
 

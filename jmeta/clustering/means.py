@@ -23,7 +23,7 @@ from ..distances import as_float, class_means, squared_distances, unit_length
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
-from .points import EMPTY, Points, Units, prepare_points
+from .points import EMPTY, Points, Units, log_weights, prepare_points, units_around
 from .seeding import Seeding, best_key
 from .unrolled import Factors, Nudge, unrolled
 
@@ -180,7 +180,7 @@ def means_clusterer(
 
     def assign(params: PyTree, state: Centers, inputs: Float[Array, "N D"]) -> Assignment:
         x = unit_length(as_float(inputs)) if rule.spherical else as_float(inputs)
-        units = Units(lax.stop_gradient(jnp.mean(state.centers, 0)), state.scale)
+        units = units_around(state.centers, state.scale)
         distances = squared_distances(units.inside(state.centers), units.inside(x))
         # Relative to the nearest centre in use: a point far from all would have no finite logit.
         usable = state.log_prior[:, None] > EMPTY / 2
@@ -242,8 +242,8 @@ def log_mass(log_shares: Float[Array, "K N"], weights: Float[Array, " N"]) -> Fl
 
     In logarithms throughout: a cluster far from all points has a mass that is tiny, and a gradient.
     """
-    log_weights = jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)
-    return jax.nn.logsumexp(log_shares + log_weights, 1) - jax.nn.logsumexp(log_weights)
+    logarithms = log_weights(weights)
+    return jax.nn.logsumexp(log_shares + logarithms, 1) - jax.nn.logsumexp(logarithms)
 
 
 def with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "K D"]:

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..distances import as_float, squared_differences
 from ..records import Assignment
-from .points import EMPTY, Points, Units
+from .points import EMPTY, Points, Units, units_around
 
 
 class Partition(NamedTuple):
@@ -39,7 +38,7 @@ def partition(points: Points, units: Units, labels: Int[Array, " N"]) -> Partiti
 
 def like_nearest(state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
     """Each point in the cluster of the nearest point that was clustered."""
-    units = Units(lax.stop_gradient(jnp.mean(state.points, 0)), state.scale)
+    units = units_around(state.points, state.scale)
     squared = squared_differences(units.inside(as_float(inputs)), units.inside(state.points))
     nearest = jnp.argmin(jnp.where(state.weights > 0, squared, jnp.inf), 1)
     return hard_assignment(state.labels[nearest], state.log_slots)

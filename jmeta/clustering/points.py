@@ -45,6 +45,16 @@ class Units(NamedTuple):
         return x * self.scale + self.shift
 
 
+def units_around(points: Float[Array, "M D"], scale: Float[Array, ""]) -> Units:
+    """The units in which new points are compared with those of a state."""
+    return Units(lax.stop_gradient(jnp.mean(points, 0)), scale)
+
+
+def log_weights(weights: Float[Array, " N"]) -> Float[Array, " N"]:
+    """Logarithms of weights, `EMPTY` where they are zero."""
+    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)
+
+
 class Points(NamedTuple):
     """Everything a map depends on.
 

@@ -28,7 +28,7 @@ from ..distances import as_float, class_means, squared_distances
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from .means import pin, shared_means
-from .points import EMPTY, Points, Units, prepare_points
+from .points import EMPTY, Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .temperature import RANGE
 from .validation import check_counts, check_positive, learned_numbers
@@ -143,7 +143,7 @@ def refined_prototypes(
         return Prototypes(*outside, points.log_slots, theta.beta, theta.radius, units.scale)
 
     def assign(params: PyTree, state: Prototypes, inputs: Float[Array, "N D"]) -> Assignment:
-        units = Units(lax.stop_gradient(jnp.mean(state.centers, 0)), state.scale)
+        units = units_around(state.centers, state.scale)
         x, origin = units.inside(as_float(inputs)), units.inside(state.origin)
         distances = squared_distances(units.inside(state.centers), x)
         logits = state.log_slots[:, None] - state.beta * distances

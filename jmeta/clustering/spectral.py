@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from ..distances import as_float, square_root, squared_differences, unit_length
 from ..records import Assignment, Batch, Clusterer, InputError
 from .neighbours import typical_reach
-from .points import EMPTY, Units, prepare_points
+from .points import EMPTY, prepare_points, units_around
 from .quantity import checked_quantity
 from .soft_kmeans import soft_kmeans
 from .temperature import RANGE
@@ -113,7 +113,7 @@ def spectral(
         return Spectrum(units.outside(points.x), points.weights, projector, beta, units.scale, gap, fitted)
 
     def assign(params: PyTree, state: Spectrum, inputs: Float[Array, "N D"]) -> Assignment:
-        units = Units(lax.stop_gradient(jnp.mean(state.points, 0)), state.scale)
+        units = units_around(state.points, state.scale)
         squared = squared_differences(units.inside(as_float(inputs)), units.inside(state.points))
         # Relative to the nearest point: a point far from all would have no affinity to any.
         counted = state.weights > 0

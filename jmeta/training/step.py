@@ -8,6 +8,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..batching import count_tasks
 from ..records import Estimator, InputError, MetaState, MetaStep, Metrics, Task, TaskLoss
 from ..trees import all_finite
 from .estimators import backpropagation
@@ -54,7 +55,7 @@ def meta_step(
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
     def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
-        count = _count(tasks)
+        count = count_tasks(tasks)
         size = count if chunk is None else chunk
         if size < 1 or count % size:
             raise InputError(f"a chunk of {size} does not divide {count} tasks; choose a divisor.")
@@ -108,16 +109,8 @@ def _kept_gradient(
         kept = carry[1][1]
         return kept, attempt(kept)
 
-    everyone = jnp.ones(_count(tasks), bool)
+    everyone = jnp.ones(count_tasks(tasks), bool)
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, everyone))
     first = (~everyone, (blank[0], everyone, blank[2]))
     _, (gradient, kept, report) = lax.while_loop(unsettled, again, first)
     return gradient, kept, report
-
-
-def _count(tasks: Task) -> int:
-    leaves = jax.tree.leaves(tasks)
-    count = leaves[0].shape[0] if leaves and leaves[0].ndim else 0
-    if not count:
-        raise InputError("the batch holds no task; give at least one.")
-    return count
