@@ -24,6 +24,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+import jmeta as jm
 from jmeta.metrics import Interval
 from jmeta.records import InputError
 
@@ -61,8 +62,8 @@ Metrics = Mapping[str, Interval]
 def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) -> None:
     """Run an experiment from the command line, and write OUT/summary.json.
 
-    `--preset NAME` starts from `presets[NAME]`, or from `presets["NAME-DATASET"]` where there is one;
-    further options change it.
+    `--preset NAME` starts from `presets[NAME]`, or from `presets["NAME-VARIANT"]` where there is one for the
+    `--dataset` or the `--method` given; further options change it.
 
     Bad input ends with one sentence and exit code 2; an interrupt with exit code 130.
     """
@@ -71,6 +72,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
     chosen = _chosen(presets, sys.argv)
     config = tyro.cli(type(chosen), default=chosen, description=module.__doc__)
     config = dataclasses.replace(config, out=config.out or Path("runs") / name)
+    jm.use_all_cores()
     try:
         _check_counts(config)
         config.folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ def _check_counts(config: Options) -> None:
         least = 0 if name == "seed" or isinstance(value, tuple) else 1
         numbers = value if isinstance(value, tuple) else (value,)
         for number in numbers:
-            if isinstance(number, int) and not least <= number < 2**31:
+            if isinstance(number, int) and not isinstance(number, bool) and not least <= number < 2**31:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} is {number}; give a whole number from {least} to 2147483647.")
             if isinstance(number, float) and not 0 < number < math.inf:
@@ -122,7 +124,7 @@ def _check_counts(config: Options) -> None:
 
 
 def _chosen(presets: Mapping[str, Config], arguments: list[str]) -> Config:
-    """The preset that the command line names, in the variant of its data set where there is one.
+    """The preset that the command line names, in the variant of its data set or method where there is one.
 
     Words that name no preset are left to the parser, which refuses them.
     """
@@ -135,7 +137,7 @@ def _chosen(presets: Mapping[str, Config], arguments: list[str]) -> Config:
         return found[-1] if found else ""
 
     preset = value("--preset") or "cpu"
-    names = (f"{preset}-{value('--dataset')}", preset, "cpu")
+    names = (f"{preset}-{value('--dataset')}", f"{preset}-{value('--method')}", preset, "cpu")
     return next(presets[name] for name in names if name in presets)
 
 

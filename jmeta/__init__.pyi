@@ -4,6 +4,8 @@ from . import networks as networks
 from . import report as report
 from . import tasks as tasks
 from .batching import over_tasks as over_tasks
+from .batching import shard_tasks as shard_tasks
+from .batching import task_mesh as task_mesh
 from .batching import use_all_cores as use_all_cores
 from .clustering.agglomerative import agglomerative as agglomerative
 from .clustering.density import dbscan as dbscan
@@ -20,7 +22,10 @@ from .clustering.seeding import random_points as random_points
 from .clustering.sinkhorn_kmeans import sinkhorn_kmeans as sinkhorn_kmeans
 from .clustering.soft_kmeans import soft_kmeans as soft_kmeans
 from .clustering.spectral import spectral as spectral
+from .inner_gradients import first_order as first_order
+from .inner_gradients import mixed_mode as mixed_mode
 from .iteration import conjugate_gradient as conjugate_gradient
+from .iteration import every_step as every_step
 from .iteration import gmres as gmres
 from .iteration import implicit as implicit
 from .iteration import iterate as iterate
@@ -28,13 +33,24 @@ from .iteration import neumann as neumann
 from .iteration import one_step as one_step
 from .iteration import residual as residual
 from .iteration import straight_through as straight_through
-from .iteration import trajectory as trajectory
 from .iteration import truncate as truncate
 from .iteration import unroll as unroll
 from .learners.centroid import centroids as centroids
+from .learners.context import cavia as cavia
 from .learners.features import on_features as on_features
 from .learners.gradient import maml as maml
+from .learners.inductive import inductive as inductive
+from .learners.metric import matching as matching
 from .learners.metric import prototypes as prototypes
+from .learners.numbers import Number as Number
+from .learners.numbers import factors as factors
+from .learners.numbers import per_leaf as per_leaf
+from .learners.numbers import per_step as per_step
+from .learners.numbers import per_weight as per_weight
+from .learners.numbers import positive as positive
+from .learners.numbers import signed as signed
+from .learners.optimizers import curvature as curvature
+from .learners.optimizers import descent as descent
 from .learners.ridge import ridge as ridge
 from .losses import cross_entropy as cross_entropy
 from .losses import matched_cross_entropy as matched_cross_entropy
@@ -61,6 +77,7 @@ from .tasks import load as load
 from .tasks import mixtures as mixtures
 from .tasks import sinusoid as sinusoid
 from .training.estimators import backpropagation as backpropagation
+from .training.estimators import evolution as evolution
 from .training.evaluate import Evaluation as Evaluation
 from .training.evaluate import clustering_score as clustering_score
 from .training.evaluate import evaluate as evaluate
@@ -70,9 +87,14 @@ from .training.loop import loop as loop
 from .training.loop import train as train
 from .training.objectives import clustering_loss as clustering_loss
 from .training.objectives import displacement as displacement
+from .training.memory import memory_needed as memory_needed
+from .training.objectives import multi_step_loss as multi_step_loss
 from .training.objectives import prototype_loss as prototype_loss
 from .training.objectives import query_loss as query_loss
 from .training.objectives import total as total
+from .training.persistent import InnerProblem as InnerProblem
+from .training.persistent import persistent_evolution as persistent_evolution
 from .training.step import meta_step as meta_step
+from .training.step import scheduled as scheduled
 
 __version__: str

@@ -7,29 +7,33 @@ another on one device per core, give the same numbers several times sooner.
 
 from __future__ import annotations
 
+import math
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.sharding import AxisType, PartitionSpec
+from jax.extend.core import JaxprEqn, jaxprs_in_params
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from .records import InputError
 
-CACHE, LEAST = 2**18, 4
-"""Bytes of inputs that a chunk may have on a CPU, where what is computed from them is several times as
-much; and how many tasks it has at least, since a product of few small matrices is slow."""
+AXIS = "tasks"
+CACHE, LEAST, LARGE = 2**18, 4, 2**21
+"""On a CPU: bytes that the largest array of a chunk may have; how many tasks it has at least, since a
+product of few small matrices is slow; and the bytes beyond which a task is better alone."""
 
 
 def use_all_cores() -> None:
-    """Give jax one CPU device per core, which `over_tasks` shares tasks out to.
+    """Give jax one CPU device per core, which `over_tasks` and `meta_step` share tasks out to.
 
     Call it before any array is made: later, and where the number of CPU devices was chosen already, nothing
-    changes. The benchmarks do so.
+    changes. The experiments and the benchmarks do so.
     """
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if jax.config.values["jax_num_cpu_devices"] > 0 or chosen:
@@ -41,18 +45,56 @@ def use_all_cores() -> None:
         return
 
 
-def over_tasks(function: Callable[..., PyTree], *, chunk: int | None = None) -> Callable[..., PyTree]:
+def task_mesh(devices: int | None = None) -> Mesh:
+    """A mesh of devices, of all hosts together, that tasks are shared out to.
+
+    Args:
+        devices: how many, the first ones; all unless given.
+
+    Raises:
+        InputError: there are not so many.
+
+    >>> task_mesh(1).shape
+    OrderedDict({'tasks': 1})
+    """
+    found = jax.devices()
+    count = len(found) if devices is None else devices
+    if not 1 <= count <= len(found):
+        raise InputError(f"a mesh of {count} devices was asked for, but there are {len(found)}.")
+    return _mesh(found[:count])
+
+
+def shard_tasks(tasks: PyTree, mesh: Mesh) -> PyTree:
+    """Put a batch of tasks on the devices of a mesh, each its own part.
+
+    Raises:
+        InputError: the devices do not divide the tasks.
+
+    >>> shard_tasks(jnp.arange(4.0), task_mesh(1)).sharding.spec
+    P('tasks',)
+    """
+    count = count_tasks(tasks)
+    if count % mesh.size:
+        raise InputError(f"{mesh.size} devices do not divide {count} tasks; choose a multiple.")
+    return jax.device_put(tasks, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def over_tasks(
+    function: Callable[..., PyTree], *, chunk: int | None = None, shared: int = 0
+) -> Callable[..., PyTree]:
     """`jax.vmap(function)`, sooner: chunks of tasks, shared out to all local devices; compiled once.
 
     Take gradients inside: `over_tasks(jax.grad(loss))` keeps only what one chunk needs, while the gradient
     of `over_tasks(loss)` keeps what all need. Call it outermost, inside `jit` or not.
 
     Args:
-        function: of one task; all its arguments are pytrees of arrays, each with a leading axis T added.
-        chunk: how many tasks a device takes at once; by the size of a task unless given.
+        function: of one task; its arguments are pytrees of arrays.
+        chunk: how many tasks a device takes at once; by the size of what it computes unless given.
+        shared: how many of the first arguments are the same for all tasks.
 
     Returns:
-        The function of T tasks, whose results have a leading axis T.
+        The function of T tasks: all its arguments but the shared ones have a leading axis T, and so have its
+        results.
 
     Raises:
         InputError: there is no task, arguments disagree about how many there are, or `chunk` is no count.
@@ -60,40 +102,83 @@ def over_tasks(function: Callable[..., PyTree], *, chunk: int | None = None) -> 
     >>> over_tasks(lambda x, y: x + jnp.sum(y))(jnp.arange(3.0), jnp.ones((3, 2)))
     Array([2., 3., 4.], dtype=float32)
     """
+
+    def each(same: tuple, args: tuple, real: Any) -> tuple[tuple, PyTree]:
+        return (), jax.vmap(lambda *args: function(*same, *args))(*args)
+
+    folded = fold_over_tasks(each, chunk=chunk)
+    return lambda *args: folded(args[:shared], args[shared:])[1]
+
+
+def fold_over_tasks(
+    function: Callable[[PyTree, PyTree, Any], tuple[PyTree, PyTree]],
+    *,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+) -> Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]:
+    """Sum over tasks, in chunks and over devices; one all-reduce adds the devices' sums up.
+
+    Args:
+        function: (shared, chunk of tasks, real) -> (totals, each). `totals` are added over chunks, `each` has
+            the chunk's leading axis. Where the tasks do not fill the last chunk, its last task is repeated,
+            and `real` [chunk] is False.
+        chunk: how many tasks a device takes at once; by the size of what it computes unless given.
+        mesh: the devices; all local ones, at most one per task, unless given.
+
+    Returns:
+        The function (shared, tasks) -> (totals, each of all T tasks).
+
+    Raises:
+        InputError: there is no task, arguments disagree about how many there are, or `chunk` is no count.
+
+    >>> double = fold_over_tasks(lambda w, x, real: (jnp.sum(jnp.where(real, w * x, 0)), x), chunk=2)
+    >>> double(2.0, jnp.arange(3.0))
+    (Array(6., dtype=float32), Array([0., 1., 2.], dtype=float32))
+    """
     if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
         raise InputError(f"chunk is {chunk!r}; give a whole number >= 1.")
 
     @jax.jit
-    def many(*args: PyTree) -> PyTree:
-        count = count_tasks(args)
-        devices = jax.local_devices()[:count]
-        if len(devices) > 1 and devices[0].platform == "cpu" and _uses_lapack(function, args):
-            devices = devices[:1]
-        each = -(-count // len(devices))
-        size = min(each, chunk or _chunk(args, count, devices[0].platform))
-        if chunk is None:  # some size near it may leave no task over
-            size = min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
-        rounds = -(-each // size)
-        whole = jax.tree.map(lambda leaf: _padded(leaf, len(devices) * rounds * size), args)
+    def folded(shared: PyTree, tasks: PyTree) -> tuple[PyTree, PyTree]:
+        count = count_tasks(tasks)
+        devices, size = _plan(function, shared, tasks, count, chunk, mesh)
+        rounds = -(-count // (len(devices) * size))
+        real = jnp.arange(len(devices) * rounds * size) < count
+        whole = jax.tree.map(lambda leaf: _padded(leaf, len(real)), tasks)
 
-        def one_device(*args: PyTree) -> PyTree:
+        def one_device(shared: PyTree, tasks: PyTree, real: Any) -> tuple[PyTree, PyTree]:
             if rounds == 1:
-                return jax.vmap(function)(*args)
-            split = jax.tree.map(lambda leaf: leaf.reshape(rounds, size, *leaf.shape[1:]), args)
-            found = lax.map(lambda some: jax.vmap(function)(*some), split)
-            return jax.tree.map(lambda leaf: leaf.reshape(rounds * size, *leaf.shape[2:]), found)
+                totals, each = function(shared, tasks, real)
+            else:
+                totals, each = _scan(function, shared, (tasks, real), rounds)
+            return (_all_reduce(totals) if len(devices) > 1 else totals), each
 
         if len(devices) > 1:
-            mesh = jax.make_mesh((len(devices),), ("tasks",), (AxisType.Auto,), devices=devices)
-            # Tasks share nothing, so there is nothing for the check to insert: with it, a gradient inside
-            # would be summed over devices.
-            spread = PartitionSpec("tasks")
+            # Nothing is for the check to insert: with it, a gradient inside would be summed over devices.
             one_device = jax.shard_map(
-                one_device, mesh=mesh, in_specs=spread, out_specs=spread, check_vma=False
+                one_device,
+                mesh=mesh or _mesh(devices),
+                in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(AXIS)),
+                out_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+                check_vma=False,
             )
-        return jax.tree.map(lambda leaf: leaf[:count], one_device(*whole))
+        totals, each = one_device(shared, whole, real)
+        return totals, jax.tree.map(lambda leaf: leaf[:count], each)
 
-    return many
+    return folded
+
+
+def replicated(program: Any, args: PyTree) -> PyTree:
+    """The arguments of a traced program, copied to all devices that it shares tasks out to.
+
+    What such a program returns lies there too: fed back to it, it would otherwise be compiled again.
+
+    Args:
+        program: a jaxpr.
+        args: its arguments.
+    """
+    meshes = [e.params["mesh"] for e in _equations(program) if e.primitive.name == "shard_map"]
+    return jax.device_put(args, NamedSharding(meshes[0], PartitionSpec())) if meshes else args
 
 
 def count_tasks(tasks: PyTree) -> int:
@@ -110,19 +195,65 @@ LAPACK = ("cholesky", "eigh", "eig", "lu", "qr", "schur", "svd", "triangular_sol
 """Primitives that wait, inside a thread of a pool, for work in the same pool: two devices wait forever."""
 
 
-def _uses_lapack(function: Callable[..., PyTree], args: PyTree) -> bool:
-    """Whether a function of one task has a matrix factorised, as a mixture of Gaussians does."""
-    one = jax.tree.map(lambda leaf: leaf[0], args)
-    text = str(jax.make_jaxpr(function)(*one))
-    return any(re.search(rf"= {name}\[", text) for name in LAPACK)
+def _plan(
+    function: Callable, shared: PyTree, tasks: PyTree, count: int, chunk: int | None, mesh: Mesh | None
+) -> tuple[list[jax.Device], int]:
+    """Which devices, and how many tasks each takes at once; an accelerator takes all its tasks."""
+    devices = list(mesh.devices.flat) if mesh else jax.local_devices()[:count]
+    if devices[0].platform != "cpu":
+        return devices, chunk or -(-count // len(devices))
+    if chunk is None or (len(devices) > 1 and mesh is None):
+        one = jax.tree.map(lambda leaf: leaf[:1], tasks)
+        jaxpr = jax.make_jaxpr(function)(shared, one, jnp.ones(1, bool))
+        equations = list(_equations(jaxpr.jaxpr))
+        if mesh is None and any(equation.primitive.name in LAPACK for equation in equations):
+            devices = devices[:1]
+    each = -(-count // len(devices))
+    if chunk is not None:
+        return devices, min(each, chunk)
+    made = [variable.aval for equation in equations for variable in equation.outvars]
+    largest = max((_bytes(aval) for aval in [*map(jax.typeof, jax.tree.leaves(one)), *made]), default=1)
+    size = min(each, max(LEAST, CACHE // largest) if LEAST * largest <= LARGE else 1)
+    # Some size near it may leave no task over.
+    return devices, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
 
 
-def _chunk(args: PyTree, count: int, platform: str) -> int:
-    """How many tasks at once: on an accelerator all of them."""
-    if platform != "cpu":
-        return count
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(args) if hasattr(leaf, "size"))
-    return max(LEAST, CACHE * count // max(size, 1))
+def _equations(jaxpr: Any) -> Iterator[JaxprEqn]:
+    """Every equation of a program, those of its loops and branches once."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from _equations(inner)
+
+
+def _bytes(aval: Any) -> int:
+    return math.prod(getattr(aval, "shape", ())) * getattr(getattr(aval, "dtype", None), "itemsize", 0) or 1
+
+
+def _scan(function: Callable, shared: PyTree, parts: tuple, rounds: int) -> tuple[PyTree, PyTree]:
+    """One chunk after another; totals are added up as they come."""
+    split = jax.tree.map(lambda leaf: leaf.reshape(rounds, -1, *leaf.shape[1:]), parts)
+    first = jax.tree.map(lambda leaf: leaf[0], split)
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, shared, *first)[0]
+    )
+
+    def add(totals: PyTree, part: tuple) -> tuple[PyTree, PyTree]:
+        found, each = function(shared, *part)
+        return jax.tree.map(jnp.add, totals, found), each
+
+    totals, each = lax.scan(add, zeros, split)
+    return totals, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), each)
+
+
+def _all_reduce(totals: PyTree) -> PyTree:
+    """The sum over devices, of all numbers at once."""
+    vector, restored = ravel_pytree(totals)
+    return restored(lax.psum(vector, AXIS)) if vector.size else totals
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def _padded(leaf: Any, count: int) -> Any:

@@ -8,6 +8,7 @@ The map is `step`; how it is differentiated is `diff`, one of the rules below or
 rule                  what it is                                memory in steps  d/dx0  d/dtheta
 ====================  ========================================  ===============  =====  ========
 `unroll(remat)`       back through every step                   O(steps)         yes    yes
+`every_step(remat)`   the same, and every iterate is kept       O(steps)         yes    yes
 `truncate(last)`      back through the last steps only          O(last)          no     yes
 `one_step()`          one step at the solution (Jacobian-free)  O(1)             no     yes
 `straight_through()`  identity Jacobian: first-order MAML       O(1)             yes    no
@@ -29,13 +30,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .records import Diff, InputError, LinearSolve, Step
-from .trees import inexact_leaves, is_inexact, largest_change, replace_inexact
+from .trees import inexact_leaves, largest_change, replace_inexact, tangent_like
 
 
 def iterate(
@@ -65,25 +65,7 @@ def iterate(
     4.0000 1.0000
     """
     _check("steps", steps, least=0)
-    return diff(step, x0, theta, steps, tol) if steps else x0
-
-
-def trajectory(step: Step, x0: PyTree, theta: PyTree, *, steps: int) -> PyTree:
-    """Every iterate x_0 ... x_steps, stacked on a leading axis of length steps + 1, unrolled.
-
-    For losses over all steps, such as MAML++'s.
-
-    >>> trajectory(lambda x, theta, i: x * theta, jnp.ones(1), 2.0, steps=3).ravel()
-    Array([1., 2., 4., 8.], dtype=float32)
-    """
-    _check("steps", steps, least=0)
-
-    def body(x: PyTree, i: Array) -> tuple[PyTree, PyTree]:
-        following = step(x, theta, i)
-        return following, following
-
-    _, rest = lax.scan(body, x0, jnp.arange(steps))
-    return jax.tree.map(lambda first, more: jnp.concatenate([jnp.asarray(first)[None], more]), x0, rest)
+    return diff(step, x0, theta, steps, tol)
 
 
 def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[Array, ""]:
@@ -109,9 +91,35 @@ def unroll(remat: bool = False) -> Diff:
     """
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
-        if tol is not None:
-            raise InputError("unroll needs every step; leave tol out, or choose another rule.")
+        _check_whole(tol, "unroll")
         return _run(jax.checkpoint(step) if remat else step, x0, theta, steps)
+
+    return rule
+
+
+def every_step(remat: bool = False) -> Diff:
+    """Keep every iterate x_0 ... x_steps, stacked on a leading axis, and differentiate through all of them.
+
+    For losses over all steps, such as MAML++'s.
+
+    Args:
+        remat: recompute each step while going back, as `unroll` does.
+
+    >>> doubled = iterate(lambda x, theta, i: x * theta, jnp.ones(1), 2.0, steps=3, diff=every_step())
+    >>> doubled.ravel()
+    Array([1., 2., 4., 8.], dtype=float32)
+    """
+
+    def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
+        _check_whole(tol, "every_step")
+        advance = jax.checkpoint(step) if remat else step
+
+        def body(x: PyTree, i: Array) -> tuple[PyTree, PyTree]:
+            following = advance(x, theta, i)
+            return following, following
+
+        _, rest = lax.scan(body, x0, jnp.arange(steps))
+        return jax.tree.map(lambda first, more: jnp.concatenate([jnp.asarray(first)[None], more]), x0, rest)
 
     return rule
 
@@ -237,6 +245,11 @@ def _check(name: str, value: int, least: int = 1) -> None:
         raise InputError(f"{name} is {value}; give a whole number of {least} or more.")
 
 
+def _check_whole(tol: float | None, rule: str) -> None:
+    if tol is not None:
+        raise InputError(f"{rule} needs every step; leave tol out, or choose another rule.")
+
+
 def _run(
     step: Step, x: PyTree, theta: PyTree, steps: int, tol: float | None = None, start: int = 0
 ) -> PyTree:
@@ -266,6 +279,9 @@ def _at_solution(solve: LinearSolve) -> Diff:
     """The rule dx = solve(I - J, (d step / d theta) dtheta), with all derivatives at the solution."""
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
+        if not steps:
+            return x0
+
         @jax.custom_jvp
         def solution(x0: PyTree, theta: PyTree) -> PyTree:
             return _run(step, x0, theta, steps, tol)
@@ -284,13 +300,8 @@ def _at_solution(solve: LinearSolve) -> Diff:
                 lambda v: jax.tree.map(jnp.subtract, v, jacobian(v)),
                 inexact_leaves(moved),
             )
-            return x, jax.tree.map(_tangent, x, replace_inexact(x, solved))
+            return x, jax.tree.map(tangent_like, x, replace_inexact(x, solved))
 
         return solution(x0, theta)
 
     return rule
-
-
-def _tangent(primal: Array, dot: Array) -> Array | np.ndarray:
-    """`dot` where the primal has a derivative, else the empty tangent that jax expects."""
-    return dot if is_inexact(primal) else np.zeros(jnp.shape(primal), jax.dtypes.float0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 
@@ -35,6 +36,15 @@ def replace_inexact(tree: PyTree, leaves: list[Array]) -> PyTree:
     """
     rest = iter(leaves)
     return jax.tree.map(lambda leaf: next(rest) if is_inexact(leaf) else leaf, tree)
+
+
+def tangent_like(primal: Array, dot: Array) -> Array | np.ndarray:
+    """`dot` where the primal has a derivative, else the empty tangent that jax expects.
+
+    >>> tangent_like(jnp.array(1.5), jnp.array(2.0)), tangent_like(jnp.array(3), jnp.array(3)).dtype
+    (Array(2., dtype=float32, weak_type=True), dtype([('float0', 'V')]))
+    """
+    return dot if is_inexact(primal) else np.zeros(jnp.shape(primal), jax.dtypes.float0)
 
 
 def path_name(path: tuple) -> str:

@@ -116,6 +116,30 @@ LEARNERS = {
     "anil": lambda: jm.on_features(
         jm.networks.mlp([2, 8]), jm.maml(jm.networks.mlp([8, 3]), jm.cross_entropy, steps=2)
     ),
+    "meta_sgd": lambda: jm.maml(
+        _net(),
+        jm.cross_entropy,
+        numbers={"learning_rate": jm.per_weight(jm.signed(0.1))},
+        learn=("learning_rate",),
+    ),
+    "maml_plus_plus": lambda: jm.maml(
+        _net(),
+        jm.cross_entropy,
+        steps=2,
+        numbers={"learning_rate": jm.per_step(jm.per_leaf(0.1), 2)},
+        learn=("learning_rate",),
+        diff=jm.unroll(remat=True),
+    ),
+    "meta_curvature": lambda: jm.maml(
+        _net(),
+        jm.cross_entropy,
+        optimizer=jm.curvature,
+        numbers={"learning_rate": 0.1, "factors": jm.factors()},
+        learn=("factors",),
+    ),
+    "truncated": lambda: jm.maml(_net(), jm.cross_entropy, steps=3, diff=jm.truncate(1)),
+    "cavia": lambda: jm.cavia(jm.networks.mlp([2 + 2, 8, 3]), jm.cross_entropy, size=2, steps=2),
+    "matching": lambda: jm.matching(_net(), ways=3, inverse_temperature=5.0),
     "ridge": lambda: jm.on_features(jm.networks.mlp([2, 8]), jm.ridge(ways=3)),
     "prototypes": lambda: jm.prototypes(_net(), ways=3),
     "centroids": lambda: jm.centroids(_net(), jm.soft_kmeans(3, steps=5)),

@@ -162,14 +162,16 @@ def test_step_number_is_passed_in_order():
     assert jm.iterate(append, jnp.array(0), None, steps=4, diff=jm.truncate(2)) == 123
 
 
-def test_trajectory_holds_every_iterate_and_its_derivative():
+def test_every_step_holds_every_iterate_and_its_derivative():
     theta = inputs()
-    path, counts = jm.trajectory(contraction, start(), theta, steps=4)
+    path, counts = jm.iterate(contraction, start(), theta, steps=4, diff=jm.every_step())
     np.testing.assert_array_equal(counts, np.arange(5))
     for steps in range(5):
         end, _ = jm.iterate(contraction, start(), theta, steps=steps, diff=jm.unroll())
         np.testing.assert_allclose(path[steps], end, atol=1e-15)
-    last = jax.grad(lambda theta: jm.trajectory(contraction, start(), theta, steps=4)[0][-1].sum())(theta)
+    last = jax.grad(
+        lambda theta: jm.iterate(contraction, start(), theta, steps=4, diff=jm.every_step())[0][-1].sum()
+    )(theta)
     whole = jax.grad(
         lambda theta: jm.iterate(contraction, start(), theta, steps=4, diff=jm.unroll())[0].sum()
     )
@@ -190,7 +192,7 @@ def test_tolerance_stops_early_and_only_where_no_trace_is_needed():
 
 REFUSED = {
     "steps": lambda: jm.iterate(contraction, start(), inputs(), steps=-1, diff=jm.unroll()),
-    "trajectory": lambda: jm.trajectory(contraction, start(), inputs(), steps=-1),
+    "every_step": lambda: jm.iterate(contraction, start(), inputs(), steps=-1, diff=jm.every_step()),
     "truncate": lambda: jm.truncate(0),
     "conjugate_gradient": lambda: jm.conjugate_gradient(0),
     "gmres": lambda: jm.gmres(0),

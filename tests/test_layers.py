@@ -14,7 +14,9 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     **dict.fromkeys(["records", "trees", "distances", "agreement"], 0),
-    **dict.fromkeys(["iteration", "batching", "losses", "metrics", "networks", "tasks"], 1),
+    **dict.fromkeys(
+        ["iteration", "inner_gradients", "batching", "losses", "metrics", "networks", "tasks"], 1
+    ),
     **dict.fromkeys(["clustering", "training"], 2),
     "learners": 3,
     "selection": 4,

@@ -1,12 +1,27 @@
-"""Learners that adapt by descending the support loss: MAML and its first-order relatives.
+"""Learners that adapt by descending the support loss: MAML and its relatives.
 
-The inner loop is the iterated map  (w, o) <- optimiser(w, o, grad_w L(f_w, support)), and the named
-methods are its differentiation rules: `unroll()` is MAML, `straight_through()` is FOMAML, a proximal term
-with `implicit(conjugate_gradient())` is iMAML, and Reptile is `training.displacement` of any.
+The inner loop is the iterated map  (w, o) <- optimiser(w, o, grad_w L(f_w, support)), and the named methods
+are its parts:
+
+==================  =================================================================================
+method              how it is said
+==================  =================================================================================
+MAML                `maml(model, loss)`
+FOMAML              `diff=straight_through()`, or `gradient=first_order` where rates are learned
+iMAML               `proximal=2.0, diff=implicit(conjugate_gradient(5))`
+BOIL                `adapts=lambda path: not path.startswith("head")`
+ANIL                `on_features(body, maml(head, loss))`
+Meta-SGD            `numbers={"learning_rate": per_weight(signed(0.01))}, learn=("learning_rate",)`
+MAML++              `numbers={"learning_rate": per_step(per_leaf(0.1), 5)}, learn=("learning_rate",)`, with
+                    `diff=every_step()` under `multi_step_loss`
+Meta-Curvature      `optimizer=curvature, numbers={"learning_rate": 0.1, "factors": factors()}`,
+                    `learn=("factors",)`
+Reptile             `displacement` of any
+==================  =================================================================================
 
 References: Finn et al. 2017, Model-agnostic meta-learning for fast adaptation of deep networks; Rajeswaran
 et al. 2019, Meta-learning with implicit gradients; Oh et al. 2021, BOIL: towards representation change for
-few-shot learning.
+few-shot learning; Antoniou et al. 2019, How to train your MAML.
 """
 
 from __future__ import annotations
@@ -20,9 +35,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, PyTree
 
+from ..inner_gradients import Gradient, Scalar, mixed_mode
 from ..iteration import iterate, unroll
 from ..records import Batch, Diff, InputError, Learner, Loss, Model
 from ..trees import path_name
+from .numbers import Number, as_number
+from .optimizers import descent
 
 
 class Descent(NamedTuple):
@@ -30,11 +48,12 @@ class Descent(NamedTuple):
 
     Attributes:
         start: the weights from which every task starts.
-        numbers: logarithms of the inner optimiser's numbers that are learned; empty for none.
+        numbers: of the inner optimiser, those that are learned, as their `Number` stores them; empty for
+            none.
     """
 
     start: PyTree
-    numbers: dict[str, Array]
+    numbers: dict[str, PyTree]
 
 
 def maml(
@@ -42,23 +61,27 @@ def maml(
     loss: Loss,
     *,
     steps: int = 1,
-    optimizer: Callable[..., optax.GradientTransformation] = optax.sgd,
-    numbers: Mapping[str, float] | None = None,
+    optimizer: Callable[..., optax.GradientTransformation] = descent,
+    numbers: Mapping[str, float | Number] | None = None,
     learn: Sequence[str] = (),
     adapts: Callable[[str], bool] | None = None,
     proximal: float = 0.0,
+    minibatch: int | None = None,
+    gradient: Callable[[Scalar], Gradient] | None = None,
     diff: Diff | None = None,
 ) -> Learner:
     """Learn weights from which a few steps of gradient descent solve a new task.
 
     Args:
         model: the network; its weights are adapted.
-        loss: of its outputs on the labelled support.
+        loss: of its outputs on the support.
         steps: inner steps; zero leaves the weights as they are.
-        optimizer: the inner optimiser, built inside the step from its numbers.
-        numbers: its arguments; {"learning_rate": 0.01} unless given.
-        learn: which of them, all positive, are meta-learned; a rule that passes no derivative to theta,
-            as `straight_through` does not, leaves them as they are.
+        optimizer: the inner optimiser, built inside the step from its numbers: `descent`, `curvature`, or any
+            of optax.
+        numbers: its arguments; {"learning_rate": 0.01} unless given. A plain number is one for all weights
+            and steps; for others see `Number`.
+        learn: which of them are meta-learned; a rule that passes no derivative to theta, as
+            `straight_through` does not, leaves them as they are.
         adapts: path of a weight, such as "layers/0/kernel" -> whether the descent may touch it; all unless
             given. The others are learned in the outer loop alone: with the last layer excluded this is
             BOIL, with all but the last it is ANIL, run through the body at every step.
@@ -66,14 +89,18 @@ def maml(
             `diff=implicit(conjugate_gradient())` this is iMAML. For plain descent at rate alpha its linear
             system is  alpha (H + lambda I) v = b, H the Hessian of the loss at the adapted weights, so that
             dw / dstart = lambda (H + lambda I)^-1; take enough steps for the descent to converge.
+        minibatch: how many points of the support a step looks at, the next ones of a random order, round
+            and round; all unless given.
+        gradient: how the inner gradient is taken: `jax.grad`, `mixed_mode`, `first_order`. Unless given it is
+            `mixed_mode`, the quickest and smallest, where `diff` is left to be `unroll()`, else `jax.grad`.
         diff: how adaptation is differentiated; `unroll()` unless given.
 
     Returns:
         A learner whose meta-parameters are a `Descent` and whose `fast` are weights.
 
     Raises:
-        InputError: `steps` or `proximal` is negative, or `learn` names a number that is not there or not
-            positive.
+        InputError: `steps` or `proximal` is negative, `minibatch` is no count, or `learn` names a number that
+            is not there or, as a plain one, not positive.
 
     >>> import jmeta as jm
     >>> learner = maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=5)
@@ -85,29 +112,41 @@ def maml(
     """
     if steps < 0:
         raise InputError(f"maml takes {steps} inner steps; give zero or more.")
+    if not 0 <= proximal < math.inf:
+        raise InputError(f"proximal is {proximal}; give zero or a positive number.")
+    if minibatch is not None and minibatch < 1:
+        raise InputError(f"a minibatch of {minibatch} points is none; give one or more.")
     given = {"learning_rate": 0.01} if numbers is None else dict(numbers)
     if unknown := set(learn) - set(given):
         raise InputError(f"maml cannot learn {sorted(unknown)}; its numbers are {sorted(given)}.")
-    if unlearnable := {name: given[name] for name in learn if given[name] <= 0}:
-        raise InputError(f"maml learns positive numbers only, but was given {unlearnable}.")
-    if not 0 <= proximal < math.inf:
-        raise InputError(f"proximal is {proximal}; give zero or a positive number.")
-    fixed = {name: value for name, value in given.items() if name not in learn}
+    learned = {name: as_number(given[name]) for name in learn}
+
+    def rule_at(stored: dict[str, PyTree], weights: PyTree, i: Array) -> optax.GradientTransformation:
+        read = {name: learned[name].read(value, i) for name, value in stored.items()}
+        fixed = {name: value for name, value in given.items() if name not in learned}
+        laid_out = {name: n.read(n.init(weights), i) for name, n in fixed.items() if isinstance(n, Number)}
+        return optimizer(**(fixed | laid_out | read))
+
+    def support_loss(weights: PyTree, theta: PyTree) -> Array:
+        support, start = theta
+        outputs = model.apply(weights, support.inputs, support.weights)
+        value = loss(outputs, support.targets, support.weights)[0]
+        if start is None:
+            return value
+        away = jax.tree.map(lambda w, s: jnp.sum(jnp.square(w - s)), weights, start)
+        return value + proximal / 2 * sum(jax.tree.leaves(away))
+
+    slope = (gradient or (mixed_mode if diff is None else jax.grad))(support_loss)
 
     def descend(x: PyTree, theta: PyTree, i: Int[Array, ""]) -> PyTree:
         weights, memory = x
-        support, learned, start = theta
-
-        def support_loss(weights: PyTree) -> Array:
-            outputs = model.apply(weights, support.inputs, support.weights)
-            value = loss(outputs, support.targets, support.weights)[0]
-            if not proximal:
-                return value
-            away = jax.tree.map(lambda w, s: jnp.sum(jnp.square(w - s)), weights, start)
-            return value + proximal / 2 * sum(jax.tree.leaves(away))
-
-        rule = optimizer(**fixed, **jax.tree.map(jnp.exp, learned))
-        updates, memory = rule.update(jax.grad(support_loss)(weights), memory, weights)
+        support, start, stored, order = theta
+        if minibatch is not None:
+            rows = order[(i * minibatch + jnp.arange(minibatch)) % len(order)]
+            taken = jax.tree.map(lambda part: part[rows], support._replace(clusters=None))
+            support = taken._replace(clusters=support.clusters)
+        rule = rule_at(stored, weights, i)
+        updates, memory = rule.update(slope(weights, (support, start)), memory, weights)
         if adapts is not None:
             updates = jax.tree_util.tree_map_with_path(
                 lambda path, update: update if adapts(path_name(path)) else jnp.zeros_like(update), updates
@@ -115,12 +154,14 @@ def maml(
         return optax.apply_updates(weights, updates), memory
 
     def init(key: Key[Array, ""]) -> Descent:
-        return Descent(model.init(key), {name: jnp.log(jnp.asarray(given[name], float)) for name in learn})
+        start = model.init(key)
+        return Descent(start, {name: number.init(start) for name, number in learned.items()})
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
-        memory = optimizer(**given).init(meta.start)
+        memory = rule_at(meta.numbers, meta.start, jnp.asarray(0)).init(meta.start)
+        order = None if minibatch is None else jax.random.permutation(key, len(support.inputs))
+        theta = (support, meta.start if proximal else None, meta.numbers, order)
         rule = unroll() if diff is None else diff
-        theta = (support, meta.numbers, meta.start if proximal else None)
         return iterate(descend, (meta.start, memory), theta, steps=steps, diff=rule)[0]
 
     return Learner(init, adapt, model.apply)

@@ -1,15 +1,17 @@
 """Learners that compare embeddings with those of the labelled support.
 
-Reference: Snell et al. 2017, Prototypical networks for few-shot learning.
+References: Snell et al. 2017, Prototypical networks for few-shot learning; Vinyals et al. 2016, Matching
+networks for one shot learning.
 """
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..clustering.points import EMPTY
-from ..distances import class_means, squared_distances
+from ..clustering.points import EMPTY, log_weights
+from ..distances import class_means, squared_distances, unit_length
 from ..records import Batch, InputError, Learner, Model
 from ..trees import weights_or_ones
 
@@ -36,11 +38,8 @@ def prototypes(model: Model, *, ways: int) -> Learner:
     """
 
     def adapt(body: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, Array, Array]:
-        if support.targets is None:
-            raise InputError("prototypes need labels, but the support has none; use labelled tasks.")
-        embedded = model.apply(body, support.inputs, support.weights)
-        weights = weights_or_ones(embedded, support.weights)
-        return body, *class_means(embedded, support.targets, weights, ways)
+        embedded, weights, labels = _embedded(model, body, support)
+        return body, *class_means(embedded, labels, weights, ways)
 
     def predict(
         fast: tuple[PyTree, Array, Array], inputs: Array, weights: Array | None = None
@@ -50,3 +49,54 @@ def prototypes(model: Model, *, ways: int) -> Learner:
         return jnp.where(mass > 0, -distances, EMPTY)
 
     return Learner(model.init, adapt, predict)
+
+
+def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Learner:
+    """Learn an embedding in which attention to the support gives the labels: matching networks.
+
+    p(y = w | x) = sum_{n: y_n = w} a_n with a = softmax_n(beta cos(f(x), f(x_n))). Labels of W or more, and
+    points of weight zero, get no attention.
+
+    Args:
+        model: the network that embeds points.
+        ways: W, the number of classes.
+        inverse_temperature: beta; the paper's is one.
+
+    Returns:
+        A learner that predicts [N, W] log-probabilities.
+
+    Raises:
+        InputError: the support has no labels, or beta is not positive.
+
+    >>> import jax, jmeta as jm
+    >>> learner = matching(jm.networks.mlp([2, 8, 4]), ways=3)
+    >>> support = jm.Batch(jnp.ones((6, 2)), jnp.array([0, 0, 1, 1, 2, 2]))
+    >>> fast = learner.adapt(learner.init(jax.random.key(0)), support, jax.random.key(1))
+    >>> learner.predict(fast, jnp.ones((1, 2))).round(4)
+    Array([[-1.0986, -1.0986, -1.0986]], dtype=float32)
+    """
+    if not inverse_temperature > 0:
+        raise InputError(f"matching at inverse temperature {inverse_temperature}; give a positive one.")
+
+    def adapt(body: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, Array, Array]:
+        embedded, weights, labels = _embedded(model, body, support)
+        owners = jax.nn.one_hot(labels, ways, dtype=embedded.dtype) * weights[:, None]
+        return body, unit_length(embedded), log_weights(owners)
+
+    def predict(
+        fast: tuple[PyTree, Array, Array], inputs: Array, weights: Array | None = None
+    ) -> Float[Array, "N W"]:
+        body, points, log_owners = fast
+        cosine = unit_length(model.apply(body, inputs, weights)) @ points.T
+        scores = jax.nn.logsumexp(inverse_temperature * cosine[:, :, None] + log_owners, 1)
+        return jax.nn.log_softmax(scores)
+
+    return Learner(model.init, adapt, predict)
+
+
+def _embedded(model: Model, body: PyTree, support: Batch) -> tuple[Array, Array, Array]:
+    """The support's embeddings, weights and labels."""
+    if support.targets is None:
+        raise InputError("prototypes and matching need labels, but the support has none; use labelled tasks.")
+    embedded = model.apply(body, support.inputs, support.weights)
+    return embedded, weights_or_ones(embedded, support.weights), support.targets

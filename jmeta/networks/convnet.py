@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +27,17 @@ def conv4(
     shape: Shape = (28, 28, 1),
     outputs: int | None = None,
     norm: Norm = "batch",
+    strided: bool = False,
 ) -> Model:
-    """The network of the few-shot literature: four pooled blocks of equal width.
+    """The network of the few-shot literature: four blocks of equal width, each of which halves the image.
 
     Args:
         width: filters per block.
         shape: height, width and channels of an image.
         outputs: size of a dense last layer; none unless given, and the features are the output.
         norm: see `convnet`.
+        strided: halve by a stride of 2, and average each filter over the image at the end, as MAML does on
+            Omniglot; unless given, halve by max-pooling.
 
     Returns:
         A `Model` from [N, H, W, C] to [N, features].
@@ -43,7 +46,9 @@ def conv4(
     >>> model.apply(model.init(jax.random.key(0)), jnp.zeros((5, 28, 28, 1))).shape
     (5, 8)
     """
-    return convnet([width] * 4, shape=shape, pools=4, outputs=outputs, norm=norm)
+    return convnet(
+        [width] * 4, shape=shape, pools=4, outputs=outputs, norm=norm, strided=strided, average=strided
+    )
 
 
 def convnet(
@@ -54,6 +59,8 @@ def convnet(
     outputs: int | None = None,
     norm: Norm = "none",
     linear: bool = False,
+    strided: bool = False,
+    average: bool = False,
 ) -> Model:
     """Blocks of 3 x 3 convolution, normalisation, 2 x 2 max-pooling and ReLU.
 
@@ -69,6 +76,9 @@ def convnet(
             transductive; "layer" by each example's own; "none" not at all.
         linear: whether the last block does without normalisation and ReLU, so that features may be
             negative.
+        strided: whether the blocks that would pool take every second pixel instead, for a quarter of the
+            work.
+        average: whether each filter is averaged over the image at the end.
 
     Returns:
         A `Model` from [N, H, W, C] to [N, features].
@@ -89,45 +99,51 @@ def convnet(
         raise InputError(f"{pools} of {len(widths)} blocks cannot pool; give 0 to {len(widths)}.")
     if norm not in get_args(Norm):
         raise InputError(f"norm is {norm!r}; choose one of {get_args(Norm)}.")
-    return functional(lambda rngs: _Convnet(widths, shape, pools, outputs, norm, linear, rngs))
+    plan = _Plan(widths, shape, pools, outputs, norm, linear, strided, average)
+    return functional(lambda rngs: _Convnet(plan, rngs))
+
+
+class _Plan(NamedTuple):
+    """The arguments of `convnet`."""
+
+    widths: Sequence[int]
+    shape: Shape
+    pools: int
+    outputs: int | None
+    norm: Norm
+    linear: bool
+    strided: bool
+    average: bool
 
 
 class _Convnet(nnx.Module):
-    def __init__(
-        self,
-        widths: Sequence[int],
-        shape: Shape,
-        pools: int,
-        outputs: int | None,
-        norm: Norm,
-        linear: bool,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.shape = height, breadth, channels = shape
-        self.norm, self.linear = norm, linear
+    def __init__(self, plan: _Plan, rngs: nnx.Rngs) -> None:
+        self.plan = plan
+        height, breadth, channels = plan.shape
         self.blocks: nnx.List[_Block] = nnx.List([])
-        self.pooled: list[bool] = []
-        for place, width in enumerate(widths):
+        self.halved: list[bool] = []
+        for place, width in enumerate(plan.widths):
             self.blocks.append(_Block(channels, width, rngs))
-            self.pooled.append(place < pools and min(height, breadth) > 1)
-            if self.pooled[-1]:
-                height, breadth = height // 2, breadth // 2
+            self.halved.append(place < plan.pools and min(height, breadth) > 1)
+            if self.halved[-1]:  # a stride keeps an odd last row or column, a pool leaves it out
+                height, breadth = (height + plan.strided) // 2, (breadth + plan.strided) // 2
             channels = width
-        features = height * breadth * channels
-        self.head = None if outputs is None else nnx.Linear(features, outputs, rngs=rngs)
+        features = channels if plan.average else height * breadth * channels
+        self.head = None if plan.outputs is None else nnx.Linear(features, plan.outputs, rngs=rngs)
 
     def __call__(
         self, inputs: Float[Array, "N H W C"], weights: Float[Array, " N"] | None
     ) -> Float[Array, "N O"]:
-        if inputs.shape[1:] != self.shape:
-            raise InputError(f"the network takes images [N, *{self.shape}], not {inputs.shape}.")
+        plan = self.plan
+        if inputs.shape[1:] != plan.shape:
+            raise InputError(f"the network takes images [N, *{plan.shape}], not {inputs.shape}.")
         x, last = inputs, len(self.blocks) - 1
-        for place, (block, pooled) in enumerate(zip(self.blocks, self.pooled, strict=True)):
-            plain = self.linear and place == last
-            x = block(x, weights, "none" if plain else self.norm)
-            x = max_pool(x) if pooled else x
+        for place, (block, halved) in enumerate(zip(self.blocks, self.halved, strict=True)):
+            plain = plan.linear and place == last
+            x = block(x, weights, "none" if plain else plan.norm, 1 + (halved and plan.strided))
+            x = max_pool(x) if halved and not plan.strided else x
             x = x if plain else jax.nn.relu(x)
-        x = x.reshape(len(x), -1)
+        x = jnp.mean(x, (1, 2)) if plan.average else x.reshape(len(x), -1)
         return x if self.head is None else self.head(x)
 
 
@@ -140,6 +156,6 @@ class _Block(nnx.Module):
         self.scale = nnx.Param(jnp.ones(width))
         self.shift = nnx.Param(jnp.zeros(width))
 
-    def __call__(self, x: Array, weights: Array | None, norm: Norm) -> Array:
-        convolved = convolve(x, self.kernel[...])
+    def __call__(self, x: Array, weights: Array | None, norm: Norm, stride: int) -> Array:
+        convolved = convolve(x, self.kernel[...], stride)
         return self.scale[...] * normalize(convolved, weights, norm) + self.shift[...]

@@ -13,8 +13,10 @@ EPSILON = 1e-5
 """Added to variances."""
 
 
-def convolve(x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C F"]) -> Float[Array, "N H W F"]:
-    """A 3 x 3 convolution with zero padding, as patches times a matrix.
+def convolve(
+    x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C F"], stride: int = 1
+) -> Float[Array, "N h w F"]:
+    """A 3 x 3 convolution with zero padding, at every `stride`-th pixel, as patches times a matrix.
 
     Under vmap over tasks with weights of their own it becomes a batched matrix product, where an
     XLA convolution would become a grouped one: on CPU the difference is a factor of 18 to 30. In
@@ -25,11 +27,12 @@ def convolve(x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C F"]) -> Flo
            [6., 9., 6.],
            [4., 6., 4.]], dtype=float32)
     """
-    n, height, width, channels = x.shape
+    _, height, width, channels = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    patches = jnp.concatenate(shifts, -1).reshape(-1, 9 * channels)
-    return (patches @ kernel.reshape(9 * channels, -1)).reshape(n, height, width, -1)
+    shifts = [padded[:, i : i + height : stride, j : j + width : stride] for i in range(3) for j in range(3)]
+    patches = jnp.concatenate(shifts, -1)
+    product = patches.reshape(-1, 9 * channels) @ kernel.reshape(9 * channels, -1)
+    return product.reshape(*patches.shape[:3], -1)
 
 
 def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
@@ -49,7 +52,7 @@ def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
 def normalize(
     x: Float[Array, "N H W C"], weights: Float[Array, " N"] | None, norm: Norm
 ) -> Float[Array, "N H W C"]:
-    """Zero mean and unit variance.
+    """Zero mean and unit variance, computed in float32 or wider.
 
     Args:
         x: [N, H, W, C].
@@ -63,6 +66,7 @@ def normalize(
     """
     if norm == "none":
         return x
+    given, x = x.dtype, x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if norm == "layer":
         centered = x - jnp.mean(x, (1, 2, 3), keepdims=True)
         variance = jnp.mean(jnp.square(centered), (1, 2, 3), keepdims=True)
@@ -75,7 +79,7 @@ def normalize(
         share = weights / jnp.where(total > 0, total, 1)
         centered = x - jnp.einsum("n,nhwc->c", share, x)
         variance = jnp.einsum("n,nhwc->c", share, jnp.square(centered))
-    return centered * lax.rsqrt(variance + EPSILON)
+    return (centered * lax.rsqrt(variance + EPSILON)).astype(given)
 
 
 def _larger(a: Array, b: Array) -> Array:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..agreement import best_matching, contingency
+from ..batching import over_tasks
 from ..losses import cross_entropy, squared_error
 from ..metrics import (
     Interval,
@@ -55,7 +55,7 @@ def evaluate(
     *,
     tasks: int,
     score: Score | None = None,
-    chunk: int = 1,
+    chunk: int | None = None,
 ) -> Evaluation:
     """Adapt to each of many tasks and score the results.
 
@@ -67,10 +67,10 @@ def evaluate(
         tasks: how many.
         score: (learner, meta, task) -> metrics; unless given, `clustering_score` where the
             support hides its labels, else `query_score`.
-        chunk: how many tasks at once.
+        chunk: how many tasks a device takes at once; by the size of what a task computes unless given.
 
     Raises:
-        InputError: there is no task, or no chunk.
+        InputError: there is no task, or `chunk` is no count.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -80,13 +80,11 @@ def evaluate(
     """
     if tasks < 1:
         raise InputError(f"{tasks} tasks cannot be averaged; evaluate at least one.")
-    if chunk < 1:
-        raise InputError(f"{chunk} tasks at once make no progress; give a chunk of one or more.")
     sampler = traceable(sampler)
     if score is None:
         hidden = jax.eval_shape(sampler, key).truth is not None
         score = _clustering_score(1 + int(_largest_label(tasks, sampler, key))) if hidden else query_score
-    values = _scores(learner, score, tasks, min(chunk, tasks), sampler, meta, key)
+    values = _scores(learner, score, tasks, chunk, sampler, meta, key)
     return Evaluation({name: np.asarray(value) for name, value in values.items()})
 
 
@@ -152,12 +150,12 @@ def _scores(
     learner: Learner,
     score: Score,
     tasks: int,
-    chunk: int,
+    chunk: int | None,
     sampler: Sampler,
     meta: PyTree,
     key: Key[Array, ""],
 ) -> Metrics:
-    def one(index: Array) -> Metrics:
+    def one(sampler: Sampler, meta: PyTree, key: Key[Array, ""], index: Array) -> Metrics:
         return score(learner, meta, sampler(jax.random.fold_in(key, index)))
 
-    return lax.map(one, jnp.arange(tasks), batch_size=chunk)
+    return over_tasks(one, chunk=chunk, shared=3)(sampler, meta, key, jnp.arange(tasks))

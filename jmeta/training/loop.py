@@ -17,7 +17,9 @@ from jaxtyping import Array, Int, Key, PyTree
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..batching import over_tasks, replicated
 from ..records import InputError, MetaState, MetaStep, Metrics, Sampler, Task
+from .checkpoint import restore, save
 
 Row = dict[str, float]
 
@@ -33,7 +35,7 @@ def draw_tasks(sampler: Sampler, key: Key[Array, ""], step: Int[Array, ""] | int
     (3, 10, 1)
     """
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(jnp.arange(tasks))
-    return jax.vmap(sampler)(keys)
+    return over_tasks(lambda sampler, key: sampler(key), shared=1)(traceable(sampler), keys)
 
 
 def train(
@@ -82,6 +84,7 @@ def loop(
     every: int = 100,
     evaluate: Callable[[PyTree], Row] | None = None,
     log: Path | None = None,
+    checkpoints: Path | None = None,
     title: str = "training",
 ) -> tuple[MetaState, list[Row]]:
     """`train` on the host's clock: `every` steps a dispatch, with a progress bar and a log.
@@ -96,6 +99,9 @@ def loop(
         every: steps between two rows of the log.
         evaluate: meta-parameters -> numbers to log beside the training metrics.
         log: a JSON-lines file; a state of step 0 starts it anew, a later one goes on writing.
+        checkpoints: a folder where the state is saved with every row of the log. A run that stopped goes on
+            from the last state that is there, and ends as an uninterrupted one would; its rows are those
+            since.
         title: of the progress bar.
 
     Returns:
@@ -110,18 +116,27 @@ def loop(
     _check_counts(steps, tasks)
     sampler = traceable(sampler)
     state = jax.tree.map(jnp.array, state)
+    if steps:
+        program = _advance.trace(step, tasks, min(every, steps), sampler, state, key).jaxpr.jaxpr
+        sampler, state, key = replicated(program, (sampler, state, key))
+    last = int(state.step) + steps
+    if checkpoints and (saved := restore(checkpoints, state)):
+        state = saved
     rows: list[Row] = []
     if log and not int(state.step):
         log.unlink(missing_ok=True)
     began = time.perf_counter()
     with _progress() as bar:
-        shown = bar.add_task(title, total=steps)
-        for length in [every] * (steps // every) + [steps % every] * bool(steps % every):
+        shown = bar.add_task(title, total=steps, completed=steps - (last - int(state.step)))
+        while (left := last - int(state.step)) > 0:
+            length = min(every, left)
             state, metrics = _advance(step, tasks, length, sampler, state, key)
             row = _means(jax.device_get(metrics), tasks)
             row |= evaluate(jax.tree.map(jnp.array, state.meta)) if evaluate else {}
             rows.append({"step": int(state.step), "seconds": time.perf_counter() - began} | row)
             _append(log, rows[-1])
+            if checkpoints:
+                save(checkpoints, state)
             bar.update(shown, advance=length, description=f"{title} loss {row['loss']:.3f}")
     return state, rows
 

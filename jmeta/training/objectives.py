@@ -31,6 +31,45 @@ def query_loss(learner: Learner, loss: Loss) -> TaskLoss:
     return task_loss
 
 
+def multi_step_loss(learner: Learner, loss: Loss, weights: Sequence[float] | Array) -> TaskLoss:
+    """The weighted sum of the query's losses after every inner step: MAML++.
+
+    Args:
+        learner: one that keeps every iterate, as `maml(..., diff=every_step())` does.
+        loss: of its outputs on the query.
+        weights: [steps + 1], first that of the start; under `scheduled` they may change from early steps to
+            the last.
+
+    Returns:
+        A task loss, whose metrics are those after the last step.
+
+    Raises:
+        InputError: there is not one weight for every iterate.
+
+    Reference: Antoniou et al. 2019, How to train your MAML.
+
+    >>> import jmeta as jm
+    >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=2, diff=jm.every_step())
+    >>> task = jm.sinusoid()(jax.random.key(0))
+    >>> task_loss = multi_step_loss(learner, jm.squared_error, [0, 0.5, 0.5])
+    >>> value, metrics = task_loss(learner.init(jax.random.key(1)), task)
+    >>> sorted(metrics)
+    ['mse']
+    """
+
+    def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        fast, factors = learner.adapt(meta, task.support, task.key), jnp.asarray(weights)
+        count = jax.tree.leaves(fast)[0].shape[0]
+        if factors.shape != (count,):
+            raise InputError(f"{count} iterates have weights of shape {factors.shape}; give one for each.")
+        values, metrics = jax.vmap(lambda one: _asked(learner, loss, one, task.query, query_targets(task)))(
+            fast
+        )
+        return factors @ values, jax.tree.map(lambda leaf: leaf[-1], metrics)
+
+    return task_loss
+
+
 def displacement(learner: Learner) -> TaskLoss:
     """Half the squared distance from the start to the stopped adapted weights: Reptile.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ..batching import count_tasks
-from ..records import Estimator, InputError, MetaState, MetaStep, Metrics, Task, TaskLoss
+from ..batching import count_tasks, fold_over_tasks
+from ..records import Estimator, MetaState, MetaStep, Metrics, Task, TaskLoss
 from ..trees import all_finite
 from .estimators import backpropagation
 
@@ -20,26 +23,30 @@ def meta_step(
     *,
     estimator: Estimator | None = None,
     chunk: int | None = None,
+    mesh: Mesh | None = None,
 ) -> MetaStep:
     """The update  meta <- optimiser(meta, mean_t grad L_t(meta))  over a batch of tasks.
 
-    A task whose loss is not finite is left out: it counts in the metric "skipped", and another
-    task stands in its place with weight zero, so that it never reaches the gradient that tasks
-    share. If the gradient itself is not finite, nothing is updated and every task counts as skipped.
+    Gradients are taken chunk by chunk and added up, so that memory does not grow with the tasks, and one
+    all-reduce adds up those of all devices. A task whose loss is not finite is left out: it counts in the
+    metric "skipped", and another task stands in its place with weight zero, so that it never reaches the
+    gradient that tasks share. If the gradient of a chunk is not finite, all its tasks are left out; if no
+    task is left, nothing is updated.
 
     Args:
         loss: of one task.
         optimizer: the outer optimiser.
         estimator: how the gradient is obtained; `backpropagation()` unless given.
-        chunk: how many tasks are differentiated at once; all unless given. Small chunks save
-            memory, and with convolutions on CPU also time.
+        chunk: how many tasks a device differentiates at once; by the size of what a task computes unless
+            given.
+        mesh: the devices that share the tasks out, from `task_mesh`; all local ones unless given.
 
     Returns:
         A `MetaStep`. Its metrics are the loss's own, averaged over the tasks that were kept, and
         "loss", "gradient_norm" and "skipped", how many tasks were not; where none was kept, all others are 0.
 
     Raises:
-        InputError: the batch is empty, or `chunk` does not divide it.
+        InputError: the batch is empty, or `chunk` is no count.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -51,44 +58,59 @@ def meta_step(
     """
     estimate = backpropagation() if estimator is None else estimator
 
+    def summed(meta: PyTree, tasks: Task, real: Bool[Array, " T"]) -> tuple[tuple, tuple]:
+        gradient, kept, (losses, metrics) = _kept_gradient(estimate, loss, meta, tasks, real)
+        sums = {
+            name: jnp.sum(jnp.where(kept, values, 0)) for name, values in ({"loss": losses} | metrics).items()
+        }
+        return (gradient, jnp.sum(kept, dtype=losses.dtype), sums), ()
+
+    folded = fold_over_tasks(summed, chunk=chunk, mesh=mesh)
+
     def init(meta: PyTree) -> MetaState:
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
     def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
-        count = count_tasks(tasks)
-        size = count if chunk is None else chunk
-        if size < 1 or count % size:
-            raise InputError(f"a chunk of {size} does not divide {count} tasks; choose a divisor.")
-        split = jax.tree.map(lambda leaf: leaf.reshape(count // size, size, *leaf.shape[1:]), tasks)
-
-        def add(sum_so_far: PyTree, chunk_of_tasks: Task) -> tuple[PyTree, tuple]:
-            gradient, kept, report = _kept_gradient(estimate, loss, state.meta, chunk_of_tasks)
-            return jax.tree.map(jnp.add, sum_so_far, gradient), (kept, report)
-
-        zeros = jax.tree.map(jnp.zeros_like, state.meta)
-        gradient, (kept, (losses, metrics)) = lax.scan(add, zeros, split)
-        total = jnp.maximum(jnp.sum(kept), 1)
+        (gradient, kept, sums), _ = folded(state.meta, tasks)
+        total = jnp.maximum(kept, 1)
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
-        usable = all_finite(gradient) & jnp.any(kept)
+        usable = all_finite(gradient) & (kept > 0)
 
         updates, opt = optimizer.update(gradient, state.opt, state.meta)
         meta = optax.apply_updates(state.meta, updates)
         meta, opt = optax.tree.where(usable, (meta, opt), (state.meta, state.opt))
-        report = {
-            name: jnp.sum(jnp.where(kept, values, 0)) / total
-            for name, values in ({"loss": losses} | metrics).items()
-        }
+        report = {name: value / total for name, value in sums.items()}
         report["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
-        report["skipped"] = jnp.where(usable, count - jnp.sum(kept), count)
+        report["skipped"] = count_tasks(tasks) - jnp.where(usable, kept, 0)
         return MetaState(state.step + 1, meta, opt, state.carry), report
 
     return MetaStep(init, update)
 
 
+def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
+    """A meta-step that depends on how many were taken: weights of losses that change as training goes on.
+
+    Args:
+        make: the number of the step, traced -> the meta-step; all must keep the same state.
+
+    >>> import jmeta as jm
+    >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
+    >>> loss = jm.query_loss(learner, jm.squared_error)
+    >>> faded = lambda i: jm.meta_step(jm.total(loss, loss, weights=[1, jnp.exp(-i / 100)]), optax.sgd(0.1))
+    >>> state = scheduled(faded).init(learner.init(jax.random.key(0)))
+    >>> int(jm.train(scheduled(faded), jm.sinusoid(), state, jax.random.key(1), steps=2, tasks=3).step)
+    2
+    """
+    return MetaStep(
+        lambda meta: make(jnp.asarray(0)).init(meta),
+        lambda state, tasks: make(state.step).update(state, tasks),
+    )
+
+
 def _kept_gradient(
-    estimate: Estimator, loss: TaskLoss, meta: PyTree, tasks: Task
+    estimate: Estimator, loss: TaskLoss, meta: PyTree, tasks: Task, real: Bool[Array, " T"]
 ) -> tuple[PyTree, Bool[Array, " T"], tuple[Float[Array, " T"], Metrics]]:
-    """The summed gradient of the finite tasks, which they are, and all losses and metrics.
+    """The summed gradient of the finite ones of the real tasks, which they are, and all losses and metrics.
 
     One pass where all are finite, as nearly always; else a second one without the others.
     """
@@ -109,8 +131,8 @@ def _kept_gradient(
         kept = carry[1][1]
         return kept, attempt(kept)
 
-    everyone = jnp.ones(count_tasks(tasks), bool)
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, everyone))
-    first = (~everyone, (blank[0], everyone, blank[2]))
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, real))
+    first = (~real, (blank[0], real, blank[2]))
     _, (gradient, kept, report) = lax.while_loop(unsettled, again, first)
-    return gradient, kept, report
+    kept &= all_finite(gradient)
+    return optax.tree.where(jnp.any(kept), gradient, blank[0]), kept, report

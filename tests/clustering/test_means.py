@@ -77,7 +77,9 @@ def test_every_step_lowers_the_free_energy():
     theta = Theta(Points(points, jnp.ones(30), None, jnp.zeros(4)), jnp.asarray(2.0), jnp.zeros(4))
     rule = Rule(None)
     start = Means(points[:4], jnp.zeros(4))
-    path = jm.trajectory(lambda x, t, i: mean_step(rule, x, t, i), start, theta, steps=15).centers
+    path = jm.iterate(
+        lambda x, t, i: mean_step(rule, x, t, i), start, theta, steps=15, diff=jm.every_step()
+    ).centers
     distances = jnp.sum((points[None, :, None] - path[:, None]) ** 2, -1)
     energy = -jnp.sum(jax.nn.logsumexp(-theta.beta * distances, -1), -1) / theta.beta
     assert np.all(np.diff(energy) <= 1e-4)

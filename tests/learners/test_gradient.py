@@ -129,7 +129,7 @@ def test_what_cannot_be_adapted_is_refused():
         maml(steps=-1)
     with pytest.raises(jm.InputError, match="its numbers are"):
         maml(learn=("momentum",))
-    with pytest.raises(jm.InputError, match="learns positive numbers only"):
+    with pytest.raises(jm.InputError, match="a positive number starts at"):
         maml(numbers={"learning_rate": 0.0}, learn=("learning_rate",))
     learner = maml()
     with pytest.raises(jm.InputError, match="there are no targets"):

@@ -28,7 +28,7 @@ def update(batch, **options):
     return jax.jit(step.update)(step.init(META), batch)
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 2, 4])
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3, 4, 9])
 def test_an_update_is_the_mean_over_tasks(chunk):
     state, metrics = update(tasks(), chunk=chunk)
     x = np.arange(8.0).reshape(4, 2)
@@ -42,7 +42,7 @@ def test_an_update_is_the_mean_over_tasks(chunk):
     assert state.step == 1
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 2])
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3])
 def test_a_task_that_is_not_finite_is_left_out_and_counted(chunk):
     state, metrics = update(tasks(good=(1, -1, 1, 0)), chunk=chunk)
     kept = np.arange(8.0).reshape(4, 2)[[0, 2]]
@@ -69,6 +69,42 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     assert metrics["skipped"] == 4
 
 
+def test_a_chunk_whose_gradient_is_not_finite_is_left_out():
+    def steep(meta, task):
+        return jnp.sum(jnp.sqrt(task["good"] * meta["w"] ** 2)), {}
+
+    step = jm.meta_step(steep, optax.sgd(0.5), chunk=1)
+    state, metrics = step.update(step.init(META), tasks(good=(1, 0, 1, 1)))
+    np.testing.assert_allclose(state.meta["w"], META["w"] - 0.5 * np.sign(META["w"]), rtol=1e-6)
+    assert metrics["skipped"] == 1
+
+
+def test_an_inner_loop_that_diverges_is_skipped_and_counted():
+    """The first task's curvature turns a rate of one into a factor of -1e8 a step."""
+    model = jm.Model(lambda key: jnp.ones(2), lambda w, x, weights=None: x @ w)
+    learner = jm.maml(model, jm.squared_error, steps=40, numbers={"learning_rate": 1.0})
+    scale = jnp.array([1e4, 0.1, 0.1])[:, None, None]
+    batch = jm.Batch(scale * jnp.ones((3, 4, 2)), jnp.zeros((3, 4)))
+    step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.sgd(0.1))
+    state, metrics = step.update(
+        step.init(learner.init(jax.random.key(0))),
+        jm.Task(batch, batch, None, jax.random.split(jax.random.key(0), 3)),
+    )
+    assert metrics["skipped"] == 1
+    assert jnp.all(jnp.isfinite(state.meta.start))
+    assert jnp.all(state.meta.start < 1)
+
+
+def test_a_schedule_of_meta_steps_sees_how_many_were_taken():
+    faded = jm.scheduled(
+        lambda i: jm.meta_step(jm.total(loss, weights=[jnp.where(i < 1, 1.0, 0.0)]), optax.sgd(0.5))
+    )
+    state, _ = jax.jit(faded.update)(faded.init(META), tasks())
+    np.testing.assert_allclose(state.meta["w"], update(tasks())[0].meta["w"])
+    again, _ = jax.jit(faded.update)(state, tasks())
+    np.testing.assert_array_equal(again.meta["w"], state.meta["w"])
+
+
 def test_a_bad_task_never_reaches_the_shared_backward_pass():
     """A NaN in one task's forward pass makes NaN gradients of weights even at weight zero."""
 
@@ -90,9 +126,9 @@ def test_an_estimator_of_ones_own_is_used():
     np.testing.assert_allclose(state.meta["w"], META["w"] - 0.5)
 
 
-@pytest.mark.parametrize("chunk", [0, 3, -1])
-def test_a_chunk_that_does_not_divide_is_refused(chunk):
-    with pytest.raises(jm.InputError, match="choose a divisor"):
+@pytest.mark.parametrize("chunk", [0, -1, 1.5])
+def test_a_chunk_that_is_no_count_is_refused(chunk):
+    with pytest.raises(jm.InputError, match="chunk is"):
         update(tasks(), chunk=chunk)
 
 

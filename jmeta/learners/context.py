@@ -1,0 +1,59 @@
+"""Adaptation of a few context numbers beside the inputs, of nothing else.
+
+Reference: Zintgraf et al. 2019, Fast context adaptation via meta-learning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
+
+from ..records import Batch, InputError, Learner, Loss, Model
+from .gradient import Descent, maml
+
+
+def cavia(model: Model, loss: Loss, *, size: int, **options: Any) -> Learner:
+    """Learn a network that takes a context beside its inputs; a task is a context, descended from zero.
+
+    The network sees [x, c] for every point x (for images c is a constant channel each); the inner loop
+    descends the support loss in c, the outer one in the network.
+
+    Args:
+        model: the network, of inputs with `size` more features than the points have.
+        loss: of its outputs on the support.
+        size: how many context numbers.
+        options: of `maml`, all but `adapts`.
+
+    Returns:
+        A learner whose meta-parameters are a `Descent`; its start's "context" is always zero.
+
+    Raises:
+        InputError: there is no context number.
+
+    >>> import jax, jmeta as jm
+    >>> network = jm.networks.mlp([1 + 4, 8, 1])
+    >>> learner = cavia(network, jm.squared_error, size=4, numbers={"learning_rate": 1.0})
+    >>> support = jm.Batch(jnp.ones((3, 1)), jnp.ones((3, 1)))
+    >>> fast = learner.adapt(learner.init(jax.random.key(0)), support, jax.random.key(1))
+    >>> fast["context"].shape, learner.predict(fast, support.inputs).shape
+    ((4,), (3, 1))
+    """
+    if size < 1:
+        raise InputError(f"a context of {size} numbers is none; give one or more.")
+
+    def init(key: Key[Array, ""]) -> dict[str, PyTree]:
+        return {"context": jnp.zeros(size), "network": model.init(key)}
+
+    def apply(params: dict[str, PyTree], inputs: Array, weights: Array | None = None) -> Array:
+        beside = jnp.broadcast_to(params["context"], (*inputs.shape[:-1], size))
+        return model.apply(params["network"], jnp.concatenate([inputs, beside], -1), weights)
+
+    learner = maml(Model(init, apply), loss, adapts=lambda path: path.startswith("context"), **options)
+
+    def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
+        zero = jnp.zeros_like(meta.start["context"])
+        return learner.adapt(meta._replace(start=meta.start | {"context": zero}), support, key)
+
+    return learner._replace(adapt=adapt)

@@ -1,0 +1,125 @@
+"""The numbers of an inner optimiser: one for all weights or one each, the same at every step or not.
+
+A `Number` says what is stored for given weights, and how it is read at step i. Its functions compose:
+`per_step(per_leaf(0.1), 5)` is MAML++'s rate of every layer and step, `per_weight(signed(0.01))` is
+Meta-SGD's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree
+
+from ..records import InputError
+
+
+class Number(NamedTuple):
+    """A number that an inner optimiser is built from.
+
+    Attributes:
+        init: weights -> what is stored, unconstrained.
+        read: (stored, i) -> the number at step i.
+    """
+
+    init: Callable[[PyTree], PyTree]
+    read: Callable[[PyTree, Int[Array, ""]], PyTree]
+
+
+def positive(value: float) -> Number:
+    """One positive number, stored as its logarithm.
+
+    >>> number = positive(0.5)
+    >>> print(number.read(number.init(None), 0))
+    0.5
+    """
+    if not 0 < value < math.inf:
+        raise InputError(f"a positive number starts at {value}; give one above zero, or make it signed.")
+    return Number(lambda weights: jnp.log(jnp.asarray(value, float)), lambda stored, i: jnp.exp(stored))
+
+
+def signed(value: float) -> Number:
+    """One number of any sign, stored as it is: a rate may then turn a direction round, as in Meta-SGD."""
+    if not math.isfinite(value):
+        raise InputError(f"a number starts at {value}; give a finite one.")
+    return Number(lambda weights: jnp.asarray(value, float), lambda stored, i: stored)
+
+
+def per_leaf(number: float | Number) -> Number:
+    """One for every array of weights: every kernel and every bias its own.
+
+    >>> stored = per_leaf(0.1).init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
+    >>> jax.tree.map(jnp.shape, stored)
+    {'bias': (), 'kernel': ()}
+    """
+    one = as_number(number)
+    return Number(
+        lambda weights: jax.tree.map(one.init, weights),
+        lambda stored, i: jax.tree.map(lambda leaf: one.read(leaf, i), stored),
+    )
+
+
+def per_weight(number: float | Number) -> Number:
+    """One for every single weight: Meta-SGD.
+
+    >>> stored = per_weight(0.1).init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
+    >>> jax.tree.map(jnp.shape, stored)
+    {'bias': (3,), 'kernel': (2, 3)}
+
+    Reference: Li et al. 2017, Meta-SGD: learning to learn quickly for few-shot learning.
+    """
+    one = as_number(number)
+    return per_leaf(
+        Number(lambda leaf: jnp.broadcast_to(one.init(leaf), jnp.shape(leaf)).astype(leaf.dtype), one.read)
+    )
+
+
+def per_step(number: float | Number, steps: int) -> Number:
+    """Its own for each of the first `steps` steps; further steps use the last.
+
+    >>> number = per_step(0.1, steps=2)
+    >>> number.init(None).shape, float(number.read(jnp.log(jnp.array([1.0, 2.0])), 5))
+    ((2,), 2.0)
+
+    Reference: Antoniou et al. 2019, How to train your MAML.
+    """
+    if steps < 1:
+        raise InputError(f"a number of {steps} steps is none; give one step or more.")
+    one = as_number(number)
+    return Number(
+        lambda weights: jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (steps, *jnp.shape(leaf))), one.init(weights)
+        ),
+        lambda stored, i: one.read(jax.tree.map(lambda leaf: leaf[jnp.minimum(i, steps - 1)], stored), i),
+    )
+
+
+def factors() -> Number:
+    """For every array of weights one square matrix per axis, at first the identity: Meta-Curvature.
+
+    The axes before the last two, those of a convolution's window, count as one.
+
+    >>> stored = factors().init({"kernel": jnp.ones((3, 3, 2, 4)), "bias": jnp.ones(4)})
+    >>> jax.tree.map(jnp.shape, stored)
+    {'bias': [(4, 4)], 'kernel': [(9, 9), (2, 2), (4, 4)]}
+    """
+    return Number(
+        lambda weights: jax.tree.map(
+            lambda leaf: [jnp.eye(size, dtype=leaf.dtype) for size in _sides(leaf.shape)], weights
+        ),
+        lambda stored, i: stored,
+    )
+
+
+def as_number(number: float | Number) -> Number:
+    """A plain number is a positive one."""
+    return number if isinstance(number, Number) else positive(number)
+
+
+def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Lengths of the axes, with those before the last two counted as one."""
+    return shape if len(shape) < 3 else (math.prod(shape[:-2]), *shape[-2:])

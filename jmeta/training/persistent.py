@@ -1,0 +1,158 @@
+"""Persistent evolution strategies: meta-gradients of long inner problems, a window at a time.
+
+An inner problem of many steps, such as training a network with learned rates, is too long to go through
+between two meta-updates, and a gradient of short windows alone is blind to what early steps do to late ones.
+PES goes on with every perturbed copy from window to window and weighs each window's loss by the sum of all
+perturbations that its copy has had since the problem began:  g = mean (sum_{j <= now} e_j) (L+ - L-) / (2 s),
+with e_j from N(0, I), unbiased for the whole problem.
+
+Reference: Vicol et al. 2021, Unbiased gradient estimation in unrolled computation graphs with persistent
+evolution strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..batching import count_tasks
+from ..records import InputError, MetaState, MetaStep, Metrics, Task
+from ..trees import all_finite
+from .estimators import check_perturbations, moved, perturbations
+
+
+class InnerProblem(NamedTuple):
+    """A problem that is solved step by step.
+
+    Attributes:
+        init: (meta, task) -> x, where it begins.
+        advance: (meta, task, x, i) -> (x, loss), one step and what it costs.
+    """
+
+    init: Callable[[PyTree, Task], PyTree]
+    advance: Callable[[PyTree, Task, PyTree, Int[Array, ""]], tuple[PyTree, Float[Array, ""]]]
+
+
+class Unfinished(NamedTuple):
+    """What is kept between meta-steps: problems half solved.
+
+    Attributes:
+        tasks: [T] the problems, until all their steps are done.
+        position: how many steps of them are done.
+        states: [T, P] for both signs, where every perturbed copy is.
+        sums: [T, P] the perturbations that each has had so far.
+    """
+
+    tasks: Task
+    position: Int[Array, ""]
+    states: tuple[PyTree, PyTree]
+    sums: PyTree
+
+
+def persistent_evolution(
+    problem: InnerProblem,
+    optimizer: optax.GradientTransformation,
+    tasks: Task,
+    *,
+    steps: int,
+    window: int,
+    pairs: int = 8,
+    deviation: float = 0.01,
+) -> MetaStep:
+    """Meta-steps that go on with inner problems where the last one left them.
+
+    Args:
+        problem: what is solved, of one task.
+        optimizer: the outer optimiser.
+        tasks: a batch of tasks like those to come, for its shapes; new ones are taken up whenever the
+            problems are done.
+        steps: of a whole problem.
+        window: steps between two meta-updates; it divides `steps`. With all of them this is `evolution` of
+            the whole problem.
+        pairs: P, antithetic pairs per task.
+        deviation: s, of the perturbations.
+
+    Returns:
+        A `MetaStep`, whose metrics are "loss", the mean per step of the window, "gradient_norm" and
+        "skipped", how many tasks had a copy that is not finite.
+
+    Raises:
+        InputError: the window does not divide the steps, or nothing is perturbed.
+
+    >>> import jmeta as jm
+    >>> fall = InnerProblem(
+    ...     lambda rate, task: task.query.targets, lambda rate, task, x, i: (x - rate * x, x @ x)
+    ... )
+    >>> target = jm.Batch(jnp.ones((3, 1)), jnp.ones((3, 1)))
+    >>> tasks = jm.Task(target, target, None, jax.random.split(jax.random.key(0), 3))
+    >>> step = persistent_evolution(fall, optax.sgd(0.01), tasks, steps=6, window=2)
+    >>> state, metrics = step.update(step.init(jnp.asarray(0.1)), tasks)
+    >>> bool(state.meta > 0.1), int(state.carry.position)
+    (True, 2)
+    """
+    check_perturbations(pairs, deviation)
+    if window < 1 or steps % window:
+        raise InputError(f"windows of {window} steps do not divide {steps}; choose a divisor.")
+
+    def begun(meta: PyTree, tasks: Task) -> Unfinished:
+        def copies(task: Task) -> PyTree:
+            x = problem.init(meta, task)
+            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (pairs, *jnp.shape(leaf))), x)
+
+        x = jax.vmap(copies)(tasks)
+        blank = jax.tree.map(lambda m: jnp.zeros((count_tasks(tasks), pairs, *jnp.shape(m)), m.dtype), meta)
+        return Unfinished(tasks, jnp.asarray(0), (x, x), blank)
+
+    def solve_window(meta: PyTree, task: Task, x: PyTree, start: Array) -> tuple[PyTree, Array]:
+        def body(x: PyTree, i: Array) -> tuple[PyTree, Array]:
+            return problem.advance(meta, task, x, i)
+
+        x, losses = lax.scan(body, x, start + jnp.arange(window))
+        return x, jnp.sum(losses)
+
+    def init(meta: PyTree) -> MetaState:
+        return MetaState(jnp.asarray(0), meta, optimizer.init(meta), begun(meta, tasks))
+
+    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
+        meta = state.meta
+        carry = lax.cond(
+            state.carry.position == 0, lambda: begun(meta, tasks), lambda: state.carry._replace()
+        )
+
+        def one(task: Task, up: PyTree, down: PyTree, sums: PyTree) -> tuple:
+            noise = perturbations(jax.random.fold_in(task.key, carry.position), meta, pairs)
+            sums = jax.tree.map(jnp.add, sums, noise)
+
+            def at(sign: int, x: PyTree) -> tuple[PyTree, Array]:
+                def copy(e: PyTree, x: PyTree) -> tuple[PyTree, Array]:
+                    return solve_window(moved(meta, e, sign * deviation), task, x, carry.position)
+
+                return jax.vmap(copy)(noise, x)
+
+            (up, high), (down, low) = at(1, up), at(-1, down)
+            slope = (high - low) / (2 * deviation * pairs)
+            gradient = jax.tree.map(lambda s: jnp.tensordot(slope.astype(s.dtype), s, 1), sums)
+            return (up, down), sums, gradient, jnp.mean(high + low) / (2 * window)
+
+        up, down = carry.states
+        states, sums, gradients, losses = jax.vmap(one)(carry.tasks, up, down, carry.sums)
+        kept = jnp.isfinite(losses) & jax.vmap(all_finite)(gradients)
+        total = jnp.maximum(jnp.sum(kept), 1)
+        gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
+        updates, opt = optimizer.update(gradient, state.opt, meta)
+        position = (carry.position + window) % steps
+        report = {
+            "loss": jnp.sum(jnp.where(kept, losses, 0)) / total,
+            "gradient_norm": optax.tree.norm(gradient),
+            "skipped": len(kept) - jnp.sum(kept),
+        }
+        unfinished = Unfinished(carry.tasks, position, states, sums)
+        return MetaState(state.step + 1, optax.apply_updates(meta, updates), opt, unfinished), report
+
+    return MetaStep(init, update)
