@@ -1,15 +1,24 @@
-"""Meta-learn weights from which a few gradient steps fit a new sine wave: MAML, FOMAML, Reptile.
+"""Meta-learn weights from which a few gradient steps fit a new sine wave: MAML and its relatives.
 
 Protocol of Finn et al. 2017: y = a sin(x - p), a from U[0.1, 5], p from U[0, pi], x from U[-5, 5]; a
 network 1-40-40-1 with ReLU; 25 tasks of 10 shots per meta-step, one inner step of rate 0.01, Adam
 1e-3, 70,000 meta-steps. Test: mean squared error on 10 query points of 600 tasks after 0, 1, 5 and
 10 inner steps on 10 shots. The same tasks for all rows.
 
-Reptile (Nichol et al. 2018) has no query: it descends 50 points of every training task, for 10 inner
-steps of rate 0.02, and its outer rate falls linearly from 1 to 0. It is tested at rate 0.02.
+- maml, fomaml: second and first order
+- reptile (Nichol et al. 2018): no query; it descends 50 points of every training task, for 10 inner steps of
+  rate 0.02, and its outer rate falls linearly from 1 to 0; tested at rate 0.02
+- imaml (Rajeswaran et al. 2019): 16 inner steps with a proximal term of strength 2, five of conjugate
+  gradients
+- anil, boil: only the last layer adapts, or all but the last
+- metasgd (Li et al. 2017): a rate for every weight
+- mamlpp (Antoniou et al. 2019): 5 inner steps, each layer and step its own rate, losses after every step that
+  fade into the last within a seventh of the meta-steps, first order for the first third, a cosine schedule
+- metacurvature (Park & Oliva 2019): matrices for every layer's gradient
+- cavia (Zintgraf et al. 2019): five context numbers beside the input, inner rate 1
 
     python -m experiments.sinusoid --preset cpu
-        3 minutes on two cores; mse/maml/1 0.35, mse/maml/5 0.20
+        14 minutes on two cores; mse/maml/1 0.35, mse/maml/5 0.20
 
 The cpu preset is the full protocol, and so is the gpu one.
 """
@@ -18,9 +27,10 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import jmeta as jm
@@ -28,14 +38,27 @@ from experiments import harness
 from jmeta.metrics import Interval
 from jmeta.records import Learner, MetaStep, Sampler
 
-Method = Literal["maml", "fomaml", "reptile"]
+Method = Literal[
+    "maml", "fomaml", "reptile", "imaml", "anil", "boil", "metasgd", "mamlpp", "metacurvature", "cavia"
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(harness.Options):
     """Options of this experiment."""
 
-    methods: tuple[Method, ...] = ("maml", "fomaml", "reptile")
+    methods: tuple[Method, ...] = (
+        "maml",
+        "fomaml",
+        "reptile",
+        "imaml",
+        "anil",
+        "boil",
+        "metasgd",
+        "mamlpp",
+        "metacurvature",
+        "cavia",
+    )
     """Which rows to train."""
     steps: int = 70_000
     """Meta-steps."""
@@ -60,6 +83,15 @@ PRESETS = {
     "cpu": Config(),
     "gpu": Config(preset="gpu"),
 }
+INNER_STEPS = {"imaml": 16, "mamlpp": 5, "reptile": 10}
+"""While training; one for all others."""
+
+
+class Training(NamedTuple):
+    """How a method is trained: meta-steps until one of the phases ends, and tasks."""
+
+    phases: list[tuple[int, MetaStep]]
+    tasks: Sampler
 
 
 def experiment(config: Config) -> harness.Metrics:
@@ -69,40 +101,83 @@ def experiment(config: Config) -> harness.Metrics:
     metrics: dict[str, Interval] = {}
     curves: dict[str, list[dict[str, float]]] = {}
     for method in config.methods:
-        learner, step, sampler = _method(config, method)
-        state, curves[method] = jm.loop(
-            step,
-            sampler,
-            step.init(learner(steps=1).init(start_key)),
-            train_key,
-            steps=config.steps,
-            tasks=config.tasks,
-            every=config.every,
-            log=config.folder / f"training_{method}.jsonl",
-            title=method,
-        )
-        for steps in config.test_steps:
-            found = jm.evaluate(
-                learner(steps=steps), test, state.meta, test_key, tasks=config.test_tasks, chunk=50
+        learner = _learner(config, method)
+        training = _training(config, method, learner)
+        state = training.phases[0][1].init(learner(steps=1).init(start_key))
+        curves[method] = []
+        for last, step in training.phases:
+            state, rows = jm.loop(
+                step,
+                training.tasks,
+                state,
+                train_key,
+                steps=last - int(state.step),
+                tasks=config.tasks,
+                every=config.every,
+                log=config.folder / f"training_{method}.jsonl",
+                title=method,
             )
+            curves[method] += rows
+        for steps in config.test_steps:
+            found = jm.evaluate(learner(steps=steps), test, state.meta, test_key, tasks=config.test_tasks)
             metrics[f"mse/{method}/{steps}"] = found.intervals()["mse"]
     jm.report.learning_curves(curves, "loss").savefig(config.folder / "learning_curves.png")
     return metrics
 
 
-def _method(config: Config, method: Method) -> tuple[partial[Learner], MetaStep, Sampler]:
-    """A learner that lacks its number of inner steps, how it is trained, and on what."""
+def _learner(config: Config, method: Method) -> partial[Learner]:
+    """A learner that lacks its number of inner steps."""
     net = jm.networks.mlp([1, config.hidden, config.hidden, 1])
-    descend = partial(jm.maml, net, jm.squared_error)
-    if method == "reptile":
-        learner = partial(descend, numbers={"learning_rate": 0.02}, diff=jm.straight_through())
-        outer = optax.sgd(optax.linear_schedule(1.0, 0.0, config.steps))
-        return learner, jm.meta_step(jm.displacement(learner(steps=10)), outer), jm.sinusoid(shots=50)
-    rule = jm.unroll() if method == "maml" else jm.straight_through()
-    learner = partial(descend, numbers={"learning_rate": 0.01}, diff=rule)
-    loss = jm.query_loss(learner(steps=1), jm.squared_error)
+    rate: dict[str, Any] = {"numbers": {"learning_rate": 0.01}}
+    last = "layers/2"
+    parts: dict[str, dict[str, Any]] = {
+        "fomaml": rate | {"diff": jm.straight_through()},
+        "reptile": {"numbers": {"learning_rate": 0.02}, "diff": jm.straight_through()},
+        "imaml": rate | {"proximal": 2.0, "diff": jm.implicit(jm.conjugate_gradient(5))},
+        "anil": rate | {"adapts": lambda path: path.startswith(last)},
+        "boil": rate | {"adapts": lambda path: not path.startswith(last)},
+        "metasgd": _learned("learning_rate", jm.per_weight(jm.signed(0.01))),
+        "mamlpp": _learned("learning_rate", jm.per_step(jm.per_leaf(0.01), INNER_STEPS["mamlpp"])),
+        "metacurvature": _learned("factors", jm.factors(), learning_rate=0.01) | {"optimizer": jm.curvature},
+    }
+    if method == "cavia":
+        wide = jm.networks.mlp([1 + 5, config.hidden, config.hidden, 1])
+        return partial(jm.cavia, wide, jm.squared_error, size=5, numbers={"learning_rate": 1.0})
+    return partial(jm.maml, net, jm.squared_error, **parts.get(method, rate))
+
+
+def _learned(name: str, number: jm.Number, **fixed: float) -> dict[str, Any]:
+    return {"numbers": {name: number} | fixed, "learn": (name,)}
+
+
+def _training(config: Config, method: Method, learner: partial[Learner]) -> Training:
+    """What a method minimises, on what tasks."""
     tasks = jm.sinusoid(shots=config.shots, queries=config.queries)
-    return learner, jm.meta_step(loss, optax.adam(1e-3)), tasks
+    inner = learner(steps=INNER_STEPS.get(method, 1))
+    if method == "reptile":
+        outer = optax.sgd(optax.linear_schedule(1.0, 0.0, config.steps))
+        return Training([(config.steps, jm.meta_step(jm.displacement(inner), outer))], jm.sinusoid(shots=50))
+    if method == "mamlpp":
+        orders = (config.steps // 3, jm.first_order), (config.steps, jm.mixed_mode)
+        return Training([(last, _every_step(config, learner, order)) for last, order in orders], tasks)
+    step = jm.meta_step(jm.query_loss(inner, jm.squared_error), optax.adam(1e-3))
+    return Training([(config.steps, step)], tasks)
+
+
+def _every_step(config: Config, learner: partial[Learner], order: Any) -> MetaStep:
+    """The loss after every inner step, equal at first, that of the last alone after a seventh of training."""
+    steps = INNER_STEPS["mamlpp"]
+    inner = learner(steps=steps, gradient=order, diff=jm.every_step())
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, config.steps))
+    first = jnp.arange(steps + 1) > 0
+    last = jnp.arange(steps + 1) == steps
+
+    def faded(i: jax.Array) -> MetaStep:
+        share = jnp.clip(7 * i / config.steps, 0, 1)
+        weights = (1 - share) * first / steps + share * last
+        return jm.meta_step(jm.multi_step_loss(inner, jm.squared_error, weights), optimizer)
+
+    return jm.scheduled(faded)
 
 
 if __name__ == "__main__":

@@ -85,9 +85,9 @@ from .training.evaluate import query_score as query_score
 from .training.loop import learning_curve as learning_curve
 from .training.loop import loop as loop
 from .training.loop import train as train
+from .training.memory import memory_needed as memory_needed
 from .training.objectives import clustering_loss as clustering_loss
 from .training.objectives import displacement as displacement
-from .training.memory import memory_needed as memory_needed
 from .training.objectives import multi_step_loss as multi_step_loss
 from .training.objectives import prototype_loss as prototype_loss
 from .training.objectives import query_loss as query_loss

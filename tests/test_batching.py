@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jmeta as jm
+from jmeta.batching import fold_over_tasks
 
 POINTS = np.random.default_rng(0).normal(size=(7, 9, 2)).astype(np.float32)
 
@@ -47,6 +48,41 @@ def test_it_is_compiled_once():
     first = len(traces)
     run(jnp.zeros(4))
     assert len(traces) == first
+
+
+def test_large_tasks_are_taken_alone_and_small_ones_together():
+    """By the largest array that a task computes, not by its inputs."""
+    sizes = []
+
+    def wide(x, columns):
+        sizes.append(x.shape)
+        return jnp.sum(x[:, None] * jnp.ones((1, columns)))
+
+    def chunk(columns):
+        seen = []
+
+        def function(shared, x, real):
+            seen.append(len(x))
+            return (), jax.vmap(lambda x: wide(x, columns))(x)
+
+        fold_over_tasks(function)((), jnp.ones((64, 1000)))
+        return seen[-1]
+
+    assert chunk(1000) == 1
+    assert chunk(100) == 4
+    assert chunk(1) == 64
+
+
+def test_totals_are_summed_over_the_real_tasks_alone():
+    fold = fold_over_tasks(lambda w, x, real: (jnp.sum(jnp.where(real, w * x, 0)), 2 * x), chunk=4)
+    total, each = fold(3.0, jnp.arange(7.0))
+    assert total == 63
+    np.testing.assert_array_equal(each, 2 * np.arange(7))
+
+
+def test_what_tasks_share_is_not_split():
+    run = jm.over_tasks(lambda table, x: table @ x, shared=1, chunk=2)
+    np.testing.assert_allclose(run(jnp.eye(2), jnp.ones((5, 2))), np.ones((5, 2)))
 
 
 @pytest.mark.parametrize("chunk", [0, -2, 2.5])

@@ -33,7 +33,7 @@ METHODS = {
         optimizer=jm.curvature, numbers={"learning_rate": 0.05, "factors": jm.factors()}, learn=("factors",)
     ),
     "adam": dict(
-        optimizer=optax.adam, numbers={"learning_rate": 0.05, "eps": 1e-2}, learn=("learning_rate", "eps")
+        optimizer=optax.adam, numbers={"learning_rate": 0.02, "eps": 1e-2}, learn=("learning_rate", "eps")
     ),
     "proximal": dict(numbers={"learning_rate": 0.1}, proximal=0.5),
 }
@@ -207,6 +207,55 @@ def test_cavia_descends_the_context_alone_from_zero():
     np.testing.assert_array_equal(flat(fast["network"]), flat(meta.start["network"]))
     with pytest.raises(jm.InputError, match="a context of 0"):
         jm.cavia(net, jm.squared_error, size=0)
+
+
+def test_inductive_predictions_of_a_query_do_not_depend_on_the_others():
+    net = jm.networks.conv4(2, shape=(8, 8, 1), outputs=2)
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(9, 8, 8, 1)))
+    support, queries = jm.Batch(images[:4], jnp.array([0, 0, 1, 1])), images[4:]
+    plain = jm.maml(net, jm.cross_entropy, numbers={"learning_rate": 0.1})
+    meta = doubles(plain.init(jax.random.key(0)))
+    for learner, same in ((jm.inductive(plain), True), (plain, False)):
+        fast = learner.adapt(meta, support, None)
+        alone, among = learner.predict(fast, queries[:1])[0], learner.predict(fast, queries)[0]
+        assert np.allclose(alone, among, rtol=1e-9) == same
+    fast = jm.inductive(plain).adapt(meta, support, None)
+    np.testing.assert_allclose(
+        jm.inductive(plain).predict(fast, support.inputs), net.apply(fast[0], support.inputs), rtol=1e-9
+    )
+
+
+def test_memory_is_known_before_the_run_and_falls_with_the_mode():
+    """Ten inner steps of a wide network: plain keeps every activation, the others the weights alone."""
+    net = jm.networks.mlp([1, 8, 1])
+    batch = jax.ShapeDtypeStruct((2, 500, 1), float)
+    both = jm.Batch(batch, batch)
+    tasks = jm.Task(both, both, None, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2)))
+
+    def needed(**options):
+        learner = jm.maml(net, jm.squared_error, steps=10, **options)
+        step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.sgd(0.1))
+        state = jax.eval_shape(lambda: step.init(learner.init(jax.random.key(0))))
+        return jm.memory_needed(step.update, state, tasks)
+
+    found = {name: needed(**options) for name, options in MEMORY.items()}
+    assert found["none"].arguments == found["best"].arguments > 2 * 4 * 500 * 8
+    assert found["none"].temporaries > 3 * found["mixed"].temporaries
+    assert found["none"].temporaries > 2 * found["remat"].temporaries
+    assert found["best"] == found["mixed"]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (lambda: jm.positive(0.0), "make it signed"),
+        (lambda: jm.signed(float("nan")), "give a finite one"),
+        (lambda: jm.per_step(0.1, 0), "give one step or more"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(number, message):
+    with pytest.raises(jm.InputError, match=message):
+        number()
 
 
 def test_matching_is_attention_by_the_cosine():

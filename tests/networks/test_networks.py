@@ -18,6 +18,47 @@ def test_convolution_is_the_usual_one():
         IMAGES, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     np.testing.assert_allclose(convolve(IMAGES, kernel), expected, atol=1e-5)
+    window = ((1, 1), (1, 1))
+    expected = lax.conv_general_dilated(
+        IMAGES, kernel, (2, 2), window, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(convolve(IMAGES, kernel, 2), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [5, 8])
+def test_strided_blocks_halve_and_average(size):
+    net = jm.networks.conv4(4, shape=(size, size, 1), strided=True, outputs=3)
+    params = net.init(jax.random.key(0))
+    assert params["head"]["kernel"].shape == (4, 3)
+    images = jax.random.normal(jax.random.key(1), (2, size, size, 1))
+    assert net.apply(params, images).shape == (2, 3)
+    flat = jm.networks.convnet([4, 2], shape=(size, size, 1), pools=2, strided=True)
+    side = -(-size // 4)
+    assert flat.apply(flat.init(jax.random.key(0)), images).shape == (2, side * side * 2)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_fewer_bits_keep_weights_outputs_and_statistics_wide(norm):
+    net = jm.networks.conv4(8, shape=(8, 8, 1), norm=norm, outputs=3)
+    low = jm.networks.in_precision(net)
+    params = low.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (6, 8, 8, 1))
+    text = str(jax.make_jaxpr(low.apply)(params, images))
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products
+    assert all("bf16" in line.split("=")[0] for line in products)
+    assert all("f32" in line for line in text.splitlines() if "rsqrt" in line)
+    found = low.apply(params, images)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, net.apply(params, images), atol=0.1)
+
+    def loss(params, model):
+        return jnp.mean(model.apply(params, images) ** 2)
+
+    slopes = [jax.grad(loss)(params, model) for model in (low, net)]
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(slopes[0]))
+    for a, b in zip(*map(jax.tree.leaves, slopes), strict=True):
+        np.testing.assert_allclose(a, b, atol=0.1 * float(jnp.abs(b).max()) + 1e-2)
 
 
 def test_pooling_takes_the_largest_and_drops_an_odd_row():

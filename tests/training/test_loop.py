@@ -148,3 +148,32 @@ def test_counts_that_mean_nothing_are_refused():
         jm.train(parts()[1], SAMPLE, start(), KEY, steps=1, tasks=0)
     with pytest.raises(jm.InputError, match="log every 1 step or more"):
         jm.loop(parts()[1], SAMPLE, start(), KEY, steps=1, tasks=1, every=0)
+
+
+def test_a_run_that_was_cut_goes_on_from_its_last_state_bit_for_bit(tmp_path):
+    whole, _ = loop()
+    folder, log = tmp_path / "states", tmp_path / "log.jsonl"
+    loop(steps=4, checkpoints=folder, log=log)
+    resumed, rows = loop(checkpoints=folder, log=log)
+    equal(resumed, whole)
+    assert [row["step"] for row in rows] == [6]
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4, 6]
+    again, rows = loop(checkpoints=folder)
+    equal(again, whole)
+    assert rows == []
+
+
+@pytest.mark.faults
+def test_states_of_another_run_and_damaged_ones_are_refused(tmp_path):
+    folder = tmp_path / "states"
+    loop(steps=2, checkpoints=folder)
+    learner = jm.maml(jm.networks.mlp([1, 5, 1]), jm.squared_error)
+    step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-2))
+    other = step.init(learner.init(KEY))
+    with pytest.raises(jm.InputError, match="cannot be taken up"):
+        jm.loop(step, SAMPLE, other, KEY, steps=4, tasks=2, checkpoints=folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(jm.InputError, match="cannot be taken up"):
+        loop(checkpoints=folder)

@@ -1,0 +1,248 @@
+"""The meta-gradient of MAML beside PyTorch's: tasks per second and memory, by inner steps and tasks.
+
+    python -m experiments.benchmarks.maml --out FILE       # about fifteen minutes on two cores
+    python -m experiments.benchmarks.maml --quick          # seconds; small shapes
+
+The sinusoid MLP (1-40-40-1, 10 shots, 10 queries, rate 0.01) and Conv4 with 64 filters (pooled, batch
+statistics, 5-way 1-shot of 28 x 28 images, as many queries, rate 0.4); second order. The same weights and
+tasks in the same process; meta-gradients are compared before anything is timed, and calls take turns. Memory
+is what the compiled program keeps while it runs, on one device. Peers that are not installed are recorded as
+such; install them with `pip install '.[bench]'`.
+
+`memory` says how the inner loop is gone back through: none, remat, mixed; best is what the library does
+unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import jmeta as jm
+from jmeta.learners.gradient import Descent
+from jmeta.trees import path_name
+
+from . import maml_peers
+from .maml_peers import PEERS, Problem
+from .timing import Compiled, compiled, matmul_rate, race, seconds
+
+MEMORY: dict[str, dict[str, Any]] = {
+    "none": {"gradient": jax.grad, "diff": jm.unroll()},
+    "remat": {"gradient": jax.grad, "diff": jm.unroll(remat=True)},
+    "mixed": {"gradient": jm.mixed_mode, "diff": jm.unroll()},
+    "best": {},
+}
+FARTHEST_APART = 1e-3
+"""Meta-gradients that differ by more, relative to the largest number, are not timed."""
+ALL = ("torch_func", "loop", "higher", "torchopt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the benchmark."""
+
+    out: Path | None = None
+    """Where the rows are written, as a JSON list; nowhere unless given."""
+    quick: bool = False
+    """Small shapes and few repeats."""
+    repeats: int = 5
+    """Times each pair of calls is timed."""
+
+
+class Case(NamedTuple):
+    """One line of the table, or several where there are several peers."""
+
+    network: str
+    memory: str
+    tasks: int
+    steps: int
+    peers: tuple[str, ...]
+
+
+def cases(quick: bool) -> Iterator[Case]:
+    """Every number of steps and tasks, each way to go back, and peers where they are compared."""
+    if quick:
+        for network in ("mlp", "conv4"):
+            yield Case(network, "best", 4, 1, ALL[:2])
+            yield Case(network, "none", 4, 2, ())
+        return
+    for network in ("mlp", "conv4"):
+        for steps in (1, 5, 10):
+            for tasks in (4, 32, 256):
+                largest = tasks == 256 and network == "conv4"
+                yield Case(network, "best", tasks, steps, ALL if tasks == 32 else () if largest else ALL[:2])
+            for memory in ("none", "remat", "mixed"):
+                yield Case(network, memory, 32, steps, ())
+
+
+def problem(case: Case, width: int) -> tuple[Problem, Any, jm.Task]:
+    """The numbers, for PyTorch and for jax."""
+    random = np.random.default_rng(0)
+    if case.network == "mlp":
+        tasks = jax.device_get(jax.vmap(jm.sinusoid())(jax.random.split(jax.random.key(0), case.tasks)))
+        support, query = (np.asarray(part.inputs) for part in (tasks.support, tasks.query))
+        targets = [np.asarray(part.targets) for part in (tasks.support, tasks.query)]
+        rate = 0.01
+    else:
+        support, query = random.normal(size=(2, case.tasks, 5, 28, 28, 1)).astype(np.float32)
+        targets = [np.tile(np.arange(5), (case.tasks, 1))] * 2
+        rate = 0.4
+    start = network(case, width).init(jax.random.key(1))
+    paths = jax.tree_util.tree_leaves_with_path(start)
+    weights = {path_name(path): np.asarray(leaf) for path, leaf in paths}
+    shown, asked = (
+        jm.Batch(jnp.asarray(x), jnp.asarray(y)) for x, y in zip((support, query), targets, strict=True)
+    )
+    task = jm.Task(shown, asked, None, jax.random.split(jax.random.key(2), case.tasks))
+    plain = Problem(case.network, weights, (support, targets[0]), (query, targets[1]), rate, case.steps)
+    return plain, start, task
+
+
+def network(case: Case, width: int) -> jm.Model:
+    """The network of a case."""
+    return jm.networks.mlp([1, 40, 40, 1]) if case.network == "mlp" else jm.networks.conv4(width, outputs=5)
+
+
+def products(case: Case, width: int) -> float:
+    """Operations of all matrix products for one task: a gradient is 3 forward passes, that of one 6 more."""
+    if case.network == "mlp":
+        forward, images = 2.0 * (40 + 40 * 40 + 40), 10
+    else:
+        pixels = (28, 14, 7, 3)
+        channels = (1, width, width, width)
+        forward = sum(2.0 * size**2 * 9 * c * width for size, c in zip(pixels, channels, strict=True))
+        images = 5
+    return forward * images * (9 * case.steps + 3)
+
+
+def ours(case: Case, width: int, plain: Problem, start: Any, tasks: jm.Task) -> Compiled:
+    """A meta-update by plain descent at rate one, so that what it takes away is the meta-gradient."""
+    loss = jm.squared_error if case.network == "mlp" else jm.cross_entropy
+    learner = jm.maml(
+        network(case, width),
+        loss,
+        steps=case.steps,
+        numbers={"learning_rate": plain.rate},
+        **MEMORY[case.memory],
+    )
+    step = jm.meta_step(jm.query_loss(learner, loss), optax.sgd(1.0))
+    state = step.init(Descent(start, {}))
+    program = compiled(step.update, state, tasks)
+    return program._replace(call=lambda: program.call(state, tasks)[0].meta.start)
+
+
+def measured(case: Case, rate: float, repeats: int, width: int) -> Iterator[dict[str, Any]]:
+    """A row for each peer, or one without."""
+    plain, start, tasks = problem(case, width)
+    program = ours(case, width, plain, start, tasks)
+    base = {
+        "network": case.network,
+        "method": "maml",
+        "memory": case.memory,
+        "T": case.tasks,
+        "steps": case.steps,
+        "jmeta_bytes": program.bytes,
+        "compile_s": round(program.seconds, 2),
+    }
+
+    def row(peer: str | None, ours_s: float, theirs_s: float | None, ratio: float | None, note: str) -> dict:
+        speed = case.tasks / ours_s
+        return base | {
+            "peer": peer,
+            "jmeta_tasks_per_s": speed,
+            "peer_tasks_per_s": theirs_s and case.tasks / theirs_s,
+            "ratio": ratio,
+            "fraction_of_matmul": speed * products(case, width) / rate,
+            "note": note,
+        }
+
+    if not case.peers:
+        program.call()
+        times = sorted(seconds(program.call) for _ in range(repeats))
+        yield row(None, times[len(times) // 2], None, None, "")
+    for peer in case.peers:
+        note = "not installed" if maml_peers.version(peer) is None else ""
+        if not note:
+            theirs = PEERS[peer](plain)
+            note = apart(start, program.call(), theirs())
+        if note:
+            yield row(peer, seconds(program.call), None, None, note)
+        else:
+            found = race(program.call, theirs, repeats)
+            yield row(peer, found.ours, found.theirs, found.ratio, "")
+
+
+def apart(start: Any, meta: Any, theirs: list[np.ndarray]) -> str:
+    """What is wrong with two meta-gradients that should be equal; nothing if they are."""
+    gradient = jax.tree.leaves(jax.tree.map(lambda a, b: np.asarray(a - b), start, meta))
+    largest = max(np.abs(g).max() for g in theirs)
+    worst = max(np.abs(a - b).max() for a, b in zip(gradient, theirs, strict=True)) / largest
+    return "" if worst <= FARTHEST_APART else f"meta-gradients differ by {worst:.0e}"
+
+
+def show(rows: list[dict[str, Any]], rate: float) -> None:
+    """The table on the terminal; where we lose, in red."""
+    table = Table(title=f"MAML ({rate / 1e9:.0f} GFLOP/s in large matrix products)")
+    for column in ("network", "memory", "T", "steps", "tasks/s", "peer", "ratio", "matmul", "MiB", "compile"):
+        table.add_column(column)
+    for row in rows:
+        ratio = row["note"] or (f"{row['ratio']:.2f}" if row["ratio"] else "")
+        table.add_row(
+            row["network"],
+            row["memory"],
+            str(row["T"]),
+            str(row["steps"]),
+            f"{row['jmeta_tasks_per_s']:.1f}",
+            row["peer"] or "",
+            ratio,
+            f"{row['fraction_of_matmul']:.0%}",
+            f"{row['jmeta_bytes'] / 2**20:.1f}",
+            f"{row['compile_s']:.1f} s",
+            style="bold red" if row["ratio"] and row["ratio"] < 1 else None,
+        )
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    options = tyro.cli(Options, description=__doc__)
+    if options.repeats < 1:
+        print(f"error: --repeats is {options.repeats}; give 1 or more.", file=sys.stderr)
+        raise SystemExit(2)
+    jm.use_all_cores()
+    rate = matmul_rate(256 if options.quick else 1024)
+    machine = {
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "versions": {peer: maml_peers.version(peer) for peer in maml_peers.PACKAGES},
+        "matmul_per_s": rate,
+    }
+    rows = []
+    for case in cases(options.quick):
+        repeats, width = (1, 4) if options.quick else (options.repeats, 64)
+        rows += [row | {"machine": machine} for row in measured(case, rate, repeats, width)]
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    show(rows, rate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""MAML in PyTorch, as its users write it: each peer takes the same steps from the same weights.
+
+- torch_func: `torch.func`, tasks by `vmap`, both gradients by `grad`
+- loop: one task after another with `create_graph=True`, as learn2learn does
+- higher: `innerloop_ctx` with a differentiable SGD
+- torchopt: `MetaSGD`, its state put back after every task
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Call = Callable[[], list[np.ndarray]]
+"""Does a meta-gradient once; returns it in the order of jax's leaves."""
+
+PACKAGES = {"torch_func": "torch", "loop": "torch", "higher": "higher", "torchopt": "torchopt"}
+
+
+class Problem(NamedTuple):
+    """What every peer is given.
+
+    Attributes:
+        network: "mlp" or "conv4".
+        weights: path -> array, as jmeta lays them out.
+        support: inputs and targets, [T, N, ...] each.
+        query: the same.
+        rate: of the inner descent.
+        steps: of it.
+    """
+
+    network: str
+    weights: dict[str, np.ndarray]
+    support: tuple[np.ndarray, np.ndarray]
+    query: tuple[np.ndarray, np.ndarray]
+    rate: float
+    steps: int
+
+
+def version(peer: str) -> str | None:
+    """The peer's version; None where it is not installed."""
+    try:
+        return importlib.metadata.version(PACKAGES[peer])
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def torch_func(problem: Problem) -> Call:
+    """All tasks at once."""
+    from torch.func import grad, vmap
+
+    weights, data = _tensors(problem)
+
+    def task_loss(w: dict, xs: Any, ys: Any, xq: Any, yq: Any) -> Any:
+        fast = w
+        for _ in range(problem.steps):
+            slope = grad(lambda v: _loss(problem, v, xs, ys, by_hand=True))(fast)
+            fast = {name: fast[name] - problem.rate * slope[name] for name in fast}
+        return _loss(problem, fast, xq, yq, by_hand=True)
+
+    def total(w: dict) -> Any:
+        return vmap(task_loss, in_dims=(None, 0, 0, 0, 0))(w, *data).mean()
+
+    meta_gradient = grad(total)
+    return lambda: _arrays(problem, meta_gradient(weights))
+
+
+def loop(problem: Problem) -> Call:
+    """One task after another."""
+    import torch
+
+    weights, data = _tensors(problem)
+
+    def call() -> list[np.ndarray]:
+        leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}
+        for xs, ys, xq, yq in zip(*data, strict=True):
+            fast = leaves
+            for _ in range(problem.steps):
+                inner = _loss(problem, fast, xs, ys)
+                slope = torch.autograd.grad(inner, list(fast.values()), create_graph=True)
+                fast = {n: w - problem.rate * g for (n, w), g in zip(fast.items(), slope, strict=True)}
+            (_loss(problem, fast, xq, yq) / len(data[0])).backward()
+        return _arrays(problem, {name: leaf.grad for name, leaf in leaves.items()})
+
+    return call
+
+
+def higher(problem: Problem) -> Call:
+    """The `higher` library, one task after another."""
+    import higher
+    import torch
+
+    module, data = _module(problem), _tensors(problem)[1]
+    sgd = torch.optim.SGD(module.parameters(), lr=problem.rate)
+
+    def call() -> list[np.ndarray]:
+        module.zero_grad()
+        for xs, ys, xq, yq in zip(*data, strict=True):
+            with higher.innerloop_ctx(module, sgd, copy_initial_weights=False) as (fast, optimizer):
+                for _ in range(problem.steps):
+                    optimizer.step(_criterion(problem, fast(xs), ys))
+                (_criterion(problem, fast(xq), yq) / len(data[0])).backward()
+        return _arrays(
+            problem, {n: p.grad for n, p in zip(problem.weights, module.parameters(), strict=True)}
+        )
+
+    return call
+
+
+def torchopt(problem: Problem) -> Call:
+    """The `torchopt` library, one task after another."""
+    import torchopt
+
+    module, data = _module(problem), _tensors(problem)[1]
+
+    def call() -> list[np.ndarray]:
+        module.zero_grad()
+        leaves = list(module.parameters())
+        start = torchopt.extract_state_dict(module, by="reference")
+        for xs, ys, xq, yq in zip(*data, strict=True):
+            optimizer = torchopt.MetaSGD(module, lr=problem.rate)
+            for _ in range(problem.steps):
+                optimizer.step(_criterion(problem, module(xs), ys))
+            (_criterion(problem, module(xq), yq) / len(data[0])).backward()
+            torchopt.recover_state_dict(module, start)
+        return _arrays(problem, {n: p.grad for n, p in zip(problem.weights, leaves, strict=True)})
+
+    return call
+
+
+PEERS: dict[str, Callable[[Problem], Call]] = {
+    "torch_func": torch_func,
+    "loop": loop,
+    "higher": higher,
+    "torchopt": torchopt,
+}
+
+
+def _outputs(network: str, w: dict[str, Any], x: Any, by_hand: bool = False) -> Any:
+    """The network, as a function of its weights in jmeta's order of names."""
+    import torch.nn.functional as nn
+
+    if network == "mlp":
+        layers = len(w) // 2
+        for i in range(layers):
+            x = nn.linear(x, w[f"layers/{i}/kernel"], w[f"layers/{i}/bias"])
+            x = nn.relu(x) if i + 1 < layers else x
+        return x
+    for i in range(4):
+        block = [w[f"blocks/{i}/{part}"] for part in ("kernel", "scale", "shift")]
+        x = nn.conv2d(x, block[0], padding=1)
+        x = _normalized(x, block[1], block[2], by_hand)
+        x = nn.relu(nn.max_pool2d(x, 2))
+    return nn.linear(x.flatten(1), w["head/kernel"], w["head/bias"])
+
+
+def _normalized(x: Any, scale: Any, shift: Any, by_hand: bool) -> Any:
+    """Batch norm; under `vmap` and two `grad`s PyTorch's own gave another meta-gradient than in a loop."""
+    import torch.nn.functional as nn
+
+    if not by_hand:
+        return nn.batch_norm(x, None, None, scale, shift, training=True, eps=1e-5)
+    centered = x - x.mean((0, 2, 3), keepdim=True)
+    variance = (centered * centered).mean((0, 2, 3), keepdim=True)
+    return centered * (variance + 1e-5).rsqrt() * scale[:, None, None] + shift[:, None, None]
+
+
+def _criterion(problem: Problem, outputs: Any, targets: Any) -> Any:
+    import torch.nn.functional as nn
+
+    return (nn.mse_loss if problem.network == "mlp" else nn.cross_entropy)(outputs, targets)
+
+
+def _loss(problem: Problem, w: dict[str, Any], x: Any, y: Any, by_hand: bool = False) -> Any:
+    return _criterion(problem, _outputs(problem.network, w, x, by_hand), y)
+
+
+def _module(problem: Problem) -> Any:
+    import torch
+
+    names = list(problem.weights)
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, tensor in _tensors(problem)[0].items():
+                self.register_parameter(name.replace("/", "_"), torch.nn.Parameter(tensor))
+
+        def forward(self, x: Any) -> Any:
+            return _outputs(problem.network, {n: getattr(self, n.replace("/", "_")) for n in names}, x)
+
+    return Network()
+
+
+def _tensors(problem: Problem) -> tuple[dict[str, Any], list[Any]]:
+    """The weights, and support inputs, targets, query inputs, targets, as PyTorch lays them out."""
+    import torch
+
+    def image(x: np.ndarray) -> np.ndarray:
+        return x.transpose(0, 1, 4, 2, 3) if x.ndim == 5 else x
+
+    weights = {n: torch.tensor(_turned(w, (3, 2, 0, 1))) for n, w in problem.weights.items()}
+    return weights, [torch.tensor(np.ascontiguousarray(image(x))) for x in (*problem.support, *problem.query)]
+
+
+def _arrays(problem: Problem, gradient: dict[str, Any]) -> list[np.ndarray]:
+    return [_turned(gradient[name].detach().numpy(), (2, 3, 1, 0)) for name in problem.weights]
+
+
+def _turned(w: np.ndarray, order: tuple[int, int, int, int]) -> np.ndarray:
+    """A kernel in the other library's order of axes."""
+    return np.ascontiguousarray(w.transpose(order) if w.ndim == 4 else w.T)

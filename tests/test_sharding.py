@@ -1,0 +1,96 @@
+"""Many devices give what one gives, for every learner, with one all-reduce and no all-gather a step."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+CODE = """
+import re, sys
+import jax, jax.numpy as jnp, numpy as np, optax
+jax.config.update("jax_enable_x64", True)
+import jmeta as jm
+from algorithms import LEARNERS
+assert len(jax.devices()) == 8
+random = np.random.default_rng(0)
+labels = jnp.asarray(np.tile(np.arange(9) % 3, (16, 1)))
+def batch():
+    points = np.array([[0, 0], [3, 0], [0, 3]])[np.arange(9) % 3] + random.normal(size=(16, 9, 2))
+    return jm.Batch(jnp.asarray(points), labels, jnp.ones((16, 9)), jnp.full(16, 3))
+tasks = jm.Task(batch(), batch(), None, jax.random.split(jax.random.key(0), 16))
+one, many = jm.task_mesh(1), jm.task_mesh()
+for name in sys.argv[1:]:
+    learner = LEARNERS[name]()
+    loss = jm.query_loss(learner, jm.cross_entropy)
+    meta = jax.tree.map(lambda leaf: leaf.astype(float), learner.init(jax.random.key(1)))
+    found = {}
+    for mesh in (one, many):
+        step = jm.meta_step(loss, optax.sgd(0.1), chunk=1, mesh=mesh)
+        program = jax.jit(step.update).lower(step.init(meta), jm.shard_tasks(tasks, mesh)).compile()
+        state, metrics = program(*jax.device_put(
+            (step.init(meta),), jax.NamedSharding(mesh, jax.P())), jm.shard_tasks(tasks, mesh))
+        assert metrics["skipped"] == 0, name
+        found[mesh.size] = jax.device_get((state.meta, metrics))
+        text = program.as_text()
+        reductions = len(re.findall(r"all-reduce(?:-start)?\\(", text))
+        assert reductions == (1 if mesh is many else 0), (name, reductions)
+        assert "all-gather" not in text and "all-to-all" not in text, name
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9, err_msg=name),
+                 found[1], found[8])
+    print(name)
+"""
+GROUPS = (slice(0, None, 2), slice(1, None, 2))
+
+
+def run(code, *arguments, devices=8):
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.split()
+
+
+def test_eight_devices_equal_one_for_every_learner():
+    """Inner gradients included: those must not be summed over devices."""
+    from algorithms import LEARNERS
+
+    assert run(CODE, *LEARNERS) == list(LEARNERS)
+
+
+def test_more_devices_than_tasks_and_a_loop_that_is_compiled_once():
+    code = """
+import jax, jax.numpy as jnp, numpy as np, optax, pytest, jmeta as jm
+learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
+sample = jm.sinusoid()
+tasks = jax.vmap(sample)(jax.random.split(jax.random.key(0), 3))
+meta = learner.init(jax.random.key(1))
+def updated(**options):
+    step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.sgd(0.1), **options)
+    return jax.device_get(step.update(step.init(meta), tasks))
+expected = updated(mesh=jm.task_mesh(1))
+for mesh in (None, jm.task_mesh()):
+    found = updated(mesh=mesh)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+with pytest.raises(jm.InputError, match="8 devices do not divide 3 tasks"):
+    jm.shard_tasks(tasks, jm.task_mesh())
+with pytest.raises(jm.InputError, match="a mesh of 9 devices"):
+    jm.task_mesh(9)
+traces = []
+def loss(meta, task):
+    traces.append(1)
+    return jm.query_loss(learner, jm.squared_error)(meta, task)
+def faded(i):
+    return jm.meta_step(jm.total(loss, weights=[jnp.exp(-i / 10)]), optax.adam(0.1))
+step = jm.scheduled(faded)
+counts = []
+def count(meta):
+    counts.append(len(traces))
+    return {}
+with jax.log_compiles(False):
+    jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=8, tasks=8, every=2, evaluate=count)
+assert counts[0] == counts[-1], counts
+print(jm.evaluate(learner, sample, meta, jax.random.key(0), tasks=10).values["mse"].shape[0])
+"""
+    assert run(code) == ["10"]
