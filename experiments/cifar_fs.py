@@ -72,7 +72,8 @@ QUICK: dict[str, Any] = {
 
 def _presets(method: str) -> dict[str, Config]:
     full = dataclasses.replace(FULL, **METHODS[method])
-    short = {"preset": "cpu", "schedule": "cosine", "every": 500} | SHORT.get(method, SHORTEST)
+    short: dict[str, Any] = {"preset": "cpu", "schedule": "cosine", "every": 500}
+    short |= SHORT.get(method, SHORTEST)
     return {
         "gpu": full,
         "cpu": dataclasses.replace(full, **short),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -96,7 +97,7 @@ def run(config: Config) -> harness.Metrics:
         every=config.every,
         evaluate=evaluate,
         log=config.folder / f"training_{config.method}.jsonl",
-        checkpoints=config.folder / f"checkpoints_{config.method}",
+        checkpoints=config.folder / f"states_{_digest(config)}",
         title=config.method,
     )
     figure = jm.report.learning_curves({config.method: curve}, "validation_accuracy")
@@ -108,6 +109,12 @@ def run(config: Config) -> harness.Metrics:
         ).intervals()["accuracy"]
         for kind, learner in kinds.items()
     }
+
+
+def _digest(config: Config) -> str:
+    """Tells runs apart: a state is taken up by a run of the same options alone, wherever its files are."""
+    options = dataclasses.asdict(config) | {"out": None, "data_dir": None}
+    return hashlib.sha256(repr(options).encode()).hexdigest()[:12]
 
 
 def _samplers(config: Config) -> tuple[Sampler, Sampler, Sampler]:

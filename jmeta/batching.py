@@ -24,9 +24,10 @@ from jaxtyping import PyTree
 from .records import InputError
 
 AXIS = "tasks"
-CACHE, LEAST, LARGE = 2**18, 4, 2**21
+CACHE, LEAST, LARGE, LITTLE = 2**18, 4, 2**21, 2**25
 """On a CPU: bytes that the largest array of a chunk may have; how many tasks it has at least, since a
-product of few small matrices is slow; and the bytes beyond which a task is better alone."""
+product of few small matrices is slow; the bytes beyond which a task is better alone; and the bytes that all
+tasks together must compute to be worth a second device, which takes half a millisecond to begin and end."""
 
 
 def use_all_cores() -> None:
@@ -206,7 +207,8 @@ def _plan(
         one = jax.tree.map(lambda leaf: leaf[:1], tasks)
         jaxpr = jax.make_jaxpr(function)(shared, one, jnp.ones(1, bool))
         equations = list(_equations(jaxpr.jaxpr))
-        if mesh is None and any(equation.primitive.name in LAPACK for equation in equations):
+        lapack = any(equation.primitive.name in LAPACK for equation in equations)
+        if mesh is None and (lapack or count * _bytes_computed(jaxpr.jaxpr) < LITTLE):
             devices = devices[:1]
     each = -(-count // len(devices))
     if chunk is not None:
@@ -224,6 +226,16 @@ def _equations(jaxpr: Any) -> Iterator[JaxprEqn]:
         yield equation
         for inner in jaxprs_in_params(equation.params):
             yield from _equations(inner)
+
+
+def _bytes_computed(jaxpr: Any) -> int:
+    """Bytes of all results of a program, those of a loop of known length as often as it runs."""
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [_bytes_computed(part) for part in jaxprs_in_params(equation.params)]
+        own = sum(_bytes(variable.aval) for variable in equation.outvars)
+        total += equation.params.get("length", 1) * sum(inner) if inner else own
+    return total
 
 
 def _bytes(aval: Any) -> int:

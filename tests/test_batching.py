@@ -108,6 +108,8 @@ def test_several_devices_give_the_same_gradients():
     """Also of numbers that all tasks share: those must not be summed over devices inside."""
     code = """
 import jax, jax.numpy as jnp, numpy as np, jmeta as jm, os
+import jmeta.batching
+jmeta.batching.LITTLE = 0
 os.sched_getaffinity = lambda pid: range(4)
 jm.use_all_cores()
 assert len(jax.devices()) == 4, jax.devices()

@@ -5,6 +5,9 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+from algorithms import LEARNERS
+
 CODE = """
 import re, sys
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -39,7 +42,6 @@ for name in sys.argv[1:]:
                  found[1], found[8])
     print(name)
 """
-GROUPS = (slice(0, None, 2), slice(1, None, 2))
 
 
 def run(code, *arguments, devices=8):
@@ -52,16 +54,21 @@ def run(code, *arguments, devices=8):
     return done.stdout.split()
 
 
-def test_eight_devices_equal_one_for_every_learner():
+@pytest.mark.parametrize(
+    "names",
+    [("maml", "imaml", "ridge"), pytest.param(tuple(LEARNERS), marks=pytest.mark.slow)],
+    ids=["three", "all"],
+)
+def test_eight_devices_equal_one(names):
     """Inner gradients included: those must not be summed over devices."""
-    from algorithms import LEARNERS
-
-    assert run(CODE, *LEARNERS) == list(LEARNERS)
+    assert run(CODE, *names) == list(names)
 
 
 def test_more_devices_than_tasks_and_a_loop_that_is_compiled_once():
     code = """
 import jax, jax.numpy as jnp, numpy as np, optax, pytest, jmeta as jm
+import jmeta.batching
+jmeta.batching.LITTLE = 0
 learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
 sample = jm.sinusoid()
 tasks = jax.vmap(sample)(jax.random.split(jax.random.key(0), 3))
@@ -91,6 +98,12 @@ def count(meta):
 with jax.log_compiles(False):
     jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=8, tasks=8, every=2, evaluate=count)
 assert counts[0] == counts[-1], counts
+def train(key):
+    return jm.train(step, sample, step.init(meta), key, steps=2, tasks=8).meta
+seeds = jax.random.split(jax.random.key(5), 2)
+together = jax.jit(jax.vmap(train))(seeds)
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6),
+             jax.device_get(together), jax.device_get(train(seeds[1])))
 print(jm.evaluate(learner, sample, meta, jax.random.key(0), tasks=10).values["mse"].shape[0])
 """
     assert run(code) == ["10"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 
 from jmeta import over_tasks
 
-PAUSE = 0.03
-"""Seconds."""
+PAUSE, LEAST = 0.03, 0.03
+"""Seconds: before a call, in which idle threads of others fall asleep; and that what is timed takes at least,
+repeated as often as it must be, so that waking up does not count."""
 
 
 class Compiled(NamedTuple):
@@ -33,12 +35,19 @@ def compiled(function: Callable[..., Any], *args: Any) -> Compiled:
     return Compiled(program, seconds, int(memory.temp_size_in_bytes) if memory else 0)
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """One call, after a pause, until its result is there."""
+def seconds(call: Callable[[], Any], calls: int = 1) -> float:
+    """One call until its result is there, the mean of several after a pause."""
     time.sleep(PAUSE)
     began = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - began
+    for _ in range(calls):
+        jax.block_until_ready(call())
+    return (time.perf_counter() - began) / calls
+
+
+def calls_of(call: Callable[[], Any]) -> int:
+    """How many calls make up a time that can be measured, after one that is not counted."""
+    seconds(call)
+    return math.ceil(LEAST / max(seconds(call), 1e-6))
 
 
 class Race(NamedTuple):
@@ -50,12 +59,9 @@ class Race(NamedTuple):
 
 
 def race(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> Race:
-    """Time two calls turn by turn, after one call of each that is not counted.
-
-    Before each there is a pause, in which the other's idle threads fall asleep: they spin for a while.
-    """
-    seconds(ours), seconds(theirs)
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
+    """Time two calls turn by turn, after one call of each that is not counted."""
+    times = calls_of(ours), calls_of(theirs)
+    pairs = [(seconds(ours, times[0]), seconds(theirs, times[1])) for _ in range(repeats)]
     ratio = statistics.median(b / a for a, b in pairs)
     ours_s, theirs_s = (statistics.median(column) for column in zip(*pairs, strict=True))
     return Race(ours_s, theirs_s, ratio)

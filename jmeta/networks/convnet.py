@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ..records import InputError, Model
 from .functional import functional
-from .layers import Norm, convolve, max_pool, normalize
+from .layers import Norm, convolve, convolve_to_unit, max_pool, normalize
 
 Shape = tuple[int, int, int]
 
@@ -157,5 +157,9 @@ class _Block(nnx.Module):
         self.shift = nnx.Param(jnp.zeros(width))
 
     def __call__(self, x: Array, weights: Array | None, norm: Norm, stride: int) -> Array:
-        convolved = convolve(x, self.kernel[...], stride)
-        return self.scale[...] * normalize(convolved, weights, norm) + self.shift[...]
+        kernel = self.kernel[...]
+        if norm == "batch" and 9 * kernel.shape[2] < kernel.shape[3]:
+            unit = convolve_to_unit(x, kernel, weights, stride)
+        else:
+            unit = normalize(convolve(x, kernel, stride), weights, norm)
+        return self.scale[...] * unit + self.shift[...]

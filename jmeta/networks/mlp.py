@@ -24,7 +24,7 @@ def mlp(sizes: Sequence[int], *, activation: Callable[[Array], Array] = jax.nn.r
         A `Model` from [N, sizes[0]] to [N, sizes[-1]]; weights start at LeCun's scale.
 
     Raises:
-        InputError: fewer than two sizes.
+        InputError: fewer than two sizes; and, when it is applied, points of another size.
 
     >>> model = mlp([1, 40, 40, 1])
     >>> model.apply(model.init(jax.random.key(0)), jax.numpy.zeros((10, 1))).shape
@@ -43,6 +43,11 @@ class _Mlp(nnx.Module):
 
     def __call__(self, inputs: Float[Array, "N D"], weights: Array | None) -> Float[Array, "N O"]:
         *hidden, last = self.layers
+        if inputs.shape[-1] != self.layers[0].in_features:
+            raise InputError(
+                f"the network takes {self.layers[0].in_features} features, but the points have shape "
+                f"{inputs.shape}."
+            )
         x = inputs
         for layer in hidden:
             x = self.activation(layer(x))

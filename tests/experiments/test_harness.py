@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from experiments import few_shot_clustering, harness, sinusoid
+from experiments import few_shot_clustering, harness, omniglot_maml, sinusoid
 from jmeta.metrics import Interval
 from jmeta.records import InputError
 
@@ -135,9 +135,12 @@ def test_every_experiment_has_the_three_presets_and_says_how_to_run_it(module):
 
 
 def test_the_sinusoid_experiment_names_its_metrics(tmp_path):
-    config = dataclasses.replace(sinusoid.PRESETS["quick"], out=tmp_path, test_steps=(0, 1), hidden=8)
+    methods = ("maml", "mamlpp", "cavia")
+    config = dataclasses.replace(
+        sinusoid.PRESETS["quick"], out=tmp_path, test_steps=(0, 1), hidden=8, methods=methods
+    )
     metrics = sinusoid.experiment(config)
-    assert list(metrics) == [f"mse/{m}/{s}" for m in ("maml", "fomaml", "reptile") for s in (0, 1)]
+    assert list(metrics) == [f"mse/{method}/{steps}" for method in methods for steps in (0, 1)]
     assert all(found.n == 20 for found in metrics.values())
     assert (tmp_path / "training_reptile.jsonl").exists()
     assert (tmp_path / "learning_curves.png").exists()
@@ -155,3 +158,17 @@ def test_the_main_job_names_its_metrics_and_draws_its_pictures(tmp_path):
         assert (tmp_path / name).stat().st_size > 0
     with pytest.raises(InputError, match="multiple of three"):
         few_shot_clustering.experiment(dataclasses.replace(config, steps=4))
+
+
+def test_a_few_shot_run_is_taken_up_by_the_same_options_alone(tmp_path):
+    config = dataclasses.replace(omniglot_maml.PRESETS["quick-protonet"], out=tmp_path)
+    metrics = omniglot_maml.experiment(config)
+    assert list(metrics) == ["accuracy/protonet/transductive", "accuracy/protonet/inductive"]
+    again = omniglot_maml.experiment(config)
+    assert metrics == again
+    log = tmp_path / "training_protonet.jsonl"
+    assert len(log.read_text().splitlines()) == 2
+    omniglot_maml.experiment(dataclasses.replace(config, rate=1e-2))
+    assert len(list(tmp_path.glob("states_*"))) == 2
+    with pytest.raises(InputError, match="leave train-ways out"):
+        omniglot_maml.experiment(dataclasses.replace(config, method="maml", train_ways=4))

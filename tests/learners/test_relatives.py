@@ -35,6 +35,7 @@ METHODS = {
     "adam": dict(
         optimizer=optax.adam, numbers={"learning_rate": 0.02, "eps": 1e-2}, learn=("learning_rate", "eps")
     ),
+    "boil": dict(numbers={"learning_rate": 0.05}, adapts=lambda path: path.startswith("layers/0")),
     "proximal": dict(numbers={"learning_rate": 0.1}, proximal=0.5),
 }
 maml = partial(jm.maml, NET, jm.squared_error)

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 import jmeta as jm
-from jmeta.networks.layers import convolve, max_pool, normalize
+from jmeta.networks.layers import convolve, convolve_to_unit, max_pool, normalize
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 6, 2)).astype(np.float32))
 
@@ -23,6 +23,30 @@ def test_convolution_is_the_usual_one():
         IMAGES, kernel, (2, 2), window, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     np.testing.assert_allclose(convolve(IMAGES, kernel, 2), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, jnp.array([1.0, 0.0, 0.5])])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.usefixtures("float64")
+def test_a_first_layer_is_normalised_through_its_kernel(weights, stride):
+    """Values, gradients and gradients of gradients."""
+    images = IMAGES.astype(float)
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 2, 4), float)
+
+    def plain(kernel):
+        return normalize(convolve(images, kernel, stride), weights, "batch")
+
+    def through(kernel):
+        return convolve_to_unit(images, kernel, weights, stride)
+
+    np.testing.assert_allclose(through(kernel), plain(kernel), atol=1e-10)
+
+    def curved(function):
+        slope = jax.grad(lambda kernel: jnp.sum(jnp.sin(function(kernel))))
+        return jax.grad(lambda kernel: jnp.sum(jnp.cos(slope(kernel))))(kernel), slope(kernel)
+
+    for a, b in zip(curved(through), curved(plain), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
 
 
 @pytest.mark.parametrize("size", [5, 8])
