@@ -169,17 +169,22 @@ def fold_over_tasks(
     return folded
 
 
-def replicated(program: Any, args: PyTree) -> PyTree:
-    """The arguments of a traced program, copied to all devices that it shares tasks out to.
+def placed(program: Any, args: PyTree) -> PyTree:
+    """The arguments of a traced program, on the devices that it shares tasks out to, and on no others.
 
-    What such a program returns lies there too: fed back to it, it would otherwise be compiled again.
+    What such a program returns lies there too: fed back to it, it would otherwise be compiled again. And one
+    that shares nothing out would do all its work on every device that holds its arguments.
 
     Args:
         program: a jaxpr.
         args: its arguments.
     """
     meshes = [e.params["mesh"] for e in _equations(program) if e.primitive.name == "shard_map"]
-    return jax.device_put(args, NamedSharding(meshes[0], PartitionSpec())) if meshes else args
+    if meshes:
+        return jax.device_put(args, NamedSharding(meshes[0], PartitionSpec()))
+    arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, jax.Array)]
+    spread = any(len(array.devices()) > 1 for array in arrays)
+    return jax.device_put(args, jax.local_devices()[0]) if spread else args
 
 
 def count_tasks(tasks: PyTree) -> int:
@@ -215,7 +220,10 @@ def _plan(
         return devices, min(each, chunk)
     made = [variable.aval for equation in equations for variable in equation.outvars]
     largest = max((_bytes(aval) for aval in [*map(jax.typeof, jax.tree.leaves(one)), *made]), default=1)
-    size = min(each, max(LEAST, CACHE // largest) if LEAST * largest <= LARGE else 1)
+    alone = LEAST * largest > LARGE or (
+        lapack and len(devices) > 1
+    )  # one matrix at a time waits for no other
+    size = 1 if alone else min(each, max(LEAST, CACHE // largest))
     # Some size near it may leave no task over.
     return devices, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
 

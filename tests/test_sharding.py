@@ -104,6 +104,16 @@ seeds = jax.random.split(jax.random.key(5), 2)
 together = jax.jit(jax.vmap(train))(seeds)
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6),
              jax.device_get(together), jax.device_get(train(seeds[1])))
+state, _ = jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=2, tasks=8, every=2)
+assert {len(leaf.devices()) for leaf in jax.tree.leaves(state)} == {8}
+jmeta.batching.LITTLE = 2**25
+seen = []
+def score(learner, meta, task):
+    jax.debug.callback(lambda: seen.append(1))
+    return jm.query_score(learner, meta, task)
+jm.evaluate(learner, sample, state.meta, jax.random.key(0), tasks=5, score=score)
+jax.effects_barrier()
+assert len(seen) == 1, seen  # on one device, not on all that hold the weights
 print(jm.evaluate(learner, sample, meta, jax.random.key(0), tasks=10).values["mse"].shape[0])
 """
     assert run(code) == ["10"]

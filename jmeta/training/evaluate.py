@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..agreement import best_matching, contingency
-from ..batching import over_tasks
+from ..batching import over_tasks, placed
 from ..losses import cross_entropy, squared_error
 from ..metrics import (
     Interval,
@@ -84,7 +84,8 @@ def evaluate(
     if score is None:
         hidden = jax.eval_shape(sampler, key).truth is not None
         score = _clustering_score(1 + int(_largest_label(tasks, sampler, key))) if hidden else query_score
-    values = _scores(learner, score, tasks, chunk, sampler, meta, key)
+    program = _scores.trace(learner, score, tasks, chunk, sampler, meta, key).jaxpr.jaxpr
+    values = _scores(learner, score, tasks, chunk, *placed(program, (sampler, meta, key)))
     return Evaluation({name: np.asarray(value) for name, value in values.items()})
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..batching import over_tasks, replicated
+from ..batching import over_tasks, placed
 from ..records import InputError, MetaState, MetaStep, Metrics, Sampler, Task
 from .checkpoint import restore, save
 
@@ -118,7 +118,7 @@ def loop(
     state = jax.tree.map(jnp.array, state)
     if steps:
         program = _advance.trace(step, tasks, min(every, steps), sampler, state, key).jaxpr.jaxpr
-        sampler, state, key = replicated(program, (sampler, state, key))
+        sampler, state, key = placed(program, (sampler, state, key))
     last = int(state.step) + steps
     if checkpoints and (saved := restore(checkpoints, state)):
         state = saved

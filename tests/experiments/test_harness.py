@@ -142,7 +142,7 @@ def test_the_sinusoid_experiment_names_its_metrics(tmp_path):
     metrics = sinusoid.experiment(config)
     assert list(metrics) == [f"mse/{method}/{steps}" for method in methods for steps in (0, 1)]
     assert all(found.n == 20 for found in metrics.values())
-    assert (tmp_path / "training_reptile.jsonl").exists()
+    assert (tmp_path / "training_cavia.jsonl").exists()
     assert (tmp_path / "learning_curves.png").exists()
 
 
