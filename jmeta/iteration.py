@@ -127,6 +127,8 @@ def every_step(remat: bool = False) -> Diff:
 def truncate(last: int) -> Diff:
     """Differentiate through the last steps only; the iterate before them counts as constant.
 
+    So nothing reaches x0: a start is learned only where theta holds it too, as in a proximal term.
+
     Args:
         last: how many steps to differentiate through, one or more.
     """

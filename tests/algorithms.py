@@ -137,7 +137,9 @@ LEARNERS = {
         numbers={"learning_rate": 0.1, "factors": jm.factors()},
         learn=("factors",),
     ),
-    "truncated": lambda: jm.maml(_net(), jm.cross_entropy, steps=3, diff=jm.truncate(1)),
+    "truncated": lambda: jm.maml(  # the start is reached through the proximal term alone
+        _net(), jm.cross_entropy, steps=3, proximal=1.0, diff=jm.truncate(1)
+    ),
     "cavia": lambda: jm.cavia(jm.networks.mlp([2 + 2, 8, 3]), jm.cross_entropy, size=2, steps=2),
     "matching": lambda: jm.matching(_net(), ways=3, inverse_temperature=5.0),
     "ridge": lambda: jm.on_features(jm.networks.mlp([2, 8]), jm.ridge(ways=3)),

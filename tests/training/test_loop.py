@@ -1,6 +1,7 @@
 """Training: the scan, the host's loop around it, its log, and resuming."""
 
 import functools
+import gc
 import json
 
 import jax
@@ -164,6 +165,7 @@ def test_a_run_that_was_cut_goes_on_from_its_last_state_bit_for_bit(tmp_path):
 
 
 @pytest.mark.faults
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax leaves a coroutine
 def test_states_of_another_run_and_damaged_ones_are_refused(tmp_path):
     folder = tmp_path / "states"
     loop(steps=2, checkpoints=folder)
@@ -177,3 +179,4 @@ def test_states_of_another_run_and_damaged_ones_are_refused(tmp_path):
             path.write_bytes(b"")
     with pytest.raises(jm.InputError, match="cannot be taken up"):
         loop(checkpoints=folder)
+    gc.collect()
