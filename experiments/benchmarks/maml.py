@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,8 @@ class Options:
     """Small shapes and few repeats."""
     repeats: int = 5
     """Times each pair of calls is timed."""
+    networks: tuple[Literal["mlp", "conv4"], ...] = ("mlp", "conv4")
+    """Which networks."""
 
 
 class Case(NamedTuple):
@@ -74,14 +76,14 @@ class Case(NamedTuple):
     peers: tuple[str, ...]
 
 
-def cases(quick: bool) -> Iterator[Case]:
+def cases(quick: bool, networks: tuple[str, ...]) -> Iterator[Case]:
     """Every number of steps and tasks, each way to go back, and peers where they are compared."""
     if quick:
-        for network in ("mlp", "conv4"):
+        for network in networks:
             yield Case(network, "best", 4, 1, ALL[:2])
             yield Case(network, "none", 4, 2, ())
         return
-    for network in ("mlp", "conv4"):
+    for network in networks:
         for steps in (1, 5, 10):
             for tasks in (4, 32, 256):
                 largest = tasks == 256 and network == "conv4"
@@ -251,7 +253,7 @@ def main() -> None:
         "matmul_per_s": rate,
     }
     rows = []
-    for case in cases(options.quick):
+    for case in cases(options.quick, options.networks):
         repeats, width = (1, 4) if options.quick else (options.repeats, 64)
         rows += [row | {"machine": machine} for row in measured(case, rate, repeats, width)]
         if options.out:

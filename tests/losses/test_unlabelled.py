@@ -39,7 +39,12 @@ def test_maml_descends_a_clustering_and_its_meta_gradient_is_exact(diff):
     with jax.enable_x64(True):
         net = jm.networks.mlp([2, 2], activation=jax.nn.tanh)
         clusterer = jm.soft_kmeans(2, steps=40, sharpness=2.0, diff=diff, seeding=jm.farthest_first)
-        learner = jm.maml(net, jm.losses.clustering_energy(clusterer), numbers={"learning_rate": 0.1})
+        learner = jm.maml(
+            net,
+            jm.losses.clustering_energy(clusterer),
+            numbers={"learning_rate": 0.1},
+            gradient=jax.grad,  # which has a derivative in forward mode too
+        )
         points = jnp.asarray(np.random.default_rng(1).normal(size=(6, 2)))
         loss = jm.query_loss(learner, jm.squared_error)
         task = jm.Task(jm.Batch(points), jm.Batch(points, jnp.cos(points)), None, KEY)
