@@ -92,7 +92,8 @@ def maml(
         minibatch: how many points of the support a step looks at, the next ones of a random order, round
             and round; all unless given.
         gradient: how the inner gradient is taken: `jax.grad`, `mixed_mode`, `first_order`. Unless given it is
-            `mixed_mode`, the quickest and smallest, where `diff` is left to be `unroll()`, else `jax.grad`.
+            `mixed_mode` where `diff` is left to be `unroll()`, which has no derivative in forward mode; else
+            `jax.grad`.
         diff: how adaptation is differentiated; `unroll()` unless given.
 
     Returns:

@@ -9,7 +9,7 @@ import jax
 
 
 class Memory(NamedTuple):
-    """Bytes of a compiled program, over all its devices together.
+    """Bytes of a compiled program on each of its devices.
 
     Attributes:
         arguments: what goes in.
