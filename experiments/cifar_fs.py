@@ -15,11 +15,10 @@ The quick presets use the bundled digits.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from experiments import few_shot, harness
-from experiments.few_shot import Config
+from experiments.few_shot import Config, Method
 
 FULL = Config(
     preset="gpu",
@@ -31,11 +30,10 @@ FULL = Config(
     inner_rate=0.01,
     inner_steps=5,
 )
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: dict[Method, dict[str, Any]] = {
     "maml": {},
-    "fomaml": {"method": "fomaml"},
+    "fomaml": {},
     "reptile": {
-        "method": "reptile",
         "train_shots": 10,
         "queries": 1,
         "tasks": 5,
@@ -46,43 +44,18 @@ METHODS: dict[str, dict[str, Any]] = {
         "test_steps": 50,
         "steps": 100_000,
     },
-    "imaml": {"method": "imaml", "inner_steps": 16, "test_steps": 16},
-    "anil": {"method": "anil"},
-    "metasgd": {"method": "metasgd", "inner_steps": 1, "test_steps": 1},
-    "protonet": {"method": "protonet", "train_ways": 20, "tasks": 1, "steps": 20_000, "schedule": "halving"},
+    "imaml": {"inner_steps": 16, "test_steps": 16},
+    "anil": {},
+    "metasgd": {"inner_steps": 1, "test_steps": 1},
+    "protonet": {"train_ways": 20, "tasks": 1, "steps": 20_000, "schedule": "halving"},
 }
-SHORT: dict[str, dict[str, Any]] = {
-    "protonet": {"train_ways": 10, "queries": 5, "tasks": 2, "steps": 3_000},
-    "anil": {"steps": 3_000, "queries": 5},
+BRIEF = {"every": 500, "queries": 5, "steps": 1_500}
+SHORT: dict[Method, dict[str, Any]] = {
+    **dict.fromkeys(METHODS, BRIEF),
+    "anil": BRIEF | {"steps": 3_000},
+    "protonet": BRIEF | {"train_ways": 10, "tasks": 2, "steps": 3_000},
 }
-SHORTEST: dict[str, Any] = {"steps": 1_500, "queries": 5}
-QUICK: dict[str, Any] = {
-    "dataset": "digits",
-    "preset": "quick",
-    "width": 4,
-    "steps": 4,
-    "tasks": 2,
-    "queries": 2,
-    "every": 2,
-    "test_tasks": 10,
-    "validation_tasks": 4,
-    "train_ways": 5,
-}
-
-
-def _presets(method: str) -> dict[str, Config]:
-    full = dataclasses.replace(FULL, **METHODS[method])
-    short: dict[str, Any] = {"preset": "cpu", "schedule": "cosine", "every": 500}
-    short |= SHORT.get(method, SHORTEST)
-    return {
-        "gpu": full,
-        "cpu": dataclasses.replace(full, **short),
-        "quick": dataclasses.replace(full, **QUICK),
-    }
-
-
-PRESETS = {f"{scale}-{m}": config for m in METHODS for scale, config in _presets(m).items()}
-PRESETS |= _presets("maml")
+PRESETS = few_shot.presets(FULL, METHODS, SHORT, queries=2)
 
 
 def experiment(config: Config) -> harness.Metrics:

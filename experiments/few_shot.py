@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import jmeta as jm
 from experiments import harness
-from jmeta.records import Learner, MetaStep, Model, Sampler
+from jmeta.records import Learner, MetaStep, Sampler
 
 Method = Literal["maml", "fomaml", "reptile", "imaml", "anil", "metasgd", "protonet"]
 DataSet = Literal["omniglot", "cifar100", "digits"]
@@ -34,8 +36,8 @@ class Config(harness.Options):
     """Q, images to be named per class while training."""
     test_queries: int = 1
     """Q of test tasks."""
-    train_ways: int = 5
-    """W of training tasks; only protonet may differ from ways."""
+    train_ways: int | None = None
+    """W of training tasks, which is that of all unless given; only protonet may differ."""
     train_shots: int = 1
     """S of training tasks."""
     width: int = 64
@@ -64,33 +66,65 @@ class Config(harness.Options):
     """Meta-steps between two validations."""
 
 
-class Setting(NamedTuple):
-    """A learner to train, the same to test, and how it is trained."""
+QUICK: dict[str, Any] = {
+    "dataset": "digits",
+    "preset": "quick",
+    "width": 4,
+    "steps": 4,
+    "tasks": 2,
+    "every": 2,
+    "test_tasks": 10,
+    "validation_tasks": 4,
+    "train_ways": None,
+}
+"""What the quick presets change: seconds, on the bundled digits."""
 
-    tested: Learner
-    step: MetaStep
-    start: Learner
+
+def presets(
+    full: Config,
+    methods: Mapping[Method, Mapping[str, Any]],
+    short: Mapping[Method, Mapping[str, Any]],
+    **quick: Any,
+) -> dict[str, Config]:
+    """The presets of every method, by scale and method; by scale alone those of MAML.
+
+    Args:
+        full: the full protocol of MAML.
+        methods: what every method changes in it.
+        short: what its run on a CPU changes in that, beside a cosine schedule.
+        quick: what the quick run changes beside `QUICK`.
+    """
+    found: dict[str, Config] = {}
+    for method, changes in methods.items():
+        whole = dataclasses.replace(full, **({"method": method} | dict(changes)))
+        found[f"gpu-{method}"] = whole
+        found[f"cpu-{method}"] = dataclasses.replace(
+            whole, **({"preset": "cpu", "schedule": "cosine"} | dict(short[method]))
+        )
+        found[f"quick-{method}"] = dataclasses.replace(whole, **(QUICK | quick))
+    return found | {scale: found[f"{scale}-maml"] for scale in ("quick", "cpu", "gpu")}
 
 
 def run(config: Config) -> harness.Metrics:
     """Train one method, watch it on validation classes, and look at the test classes once."""
-    if config.method != "protonet" and config.train_ways != config.ways:
+    if config.method != "protonet" and config.train_ways not in (None, config.ways):
         raise jm.InputError(
             f"{config.method} trains with as many ways as it is tested; leave train-ways out."
         )
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
     train, validation, test = _samplers(config)
     shape = jax.eval_shape(test, test_key).support.inputs.shape[1:]
-    setting = _setting(config, (shape[0], shape[1], shape[2]))
+    start, tested = _learners(config, (shape[0], shape[1], shape[2]))
+    step = _step(config, start)
 
     def evaluate(meta: object) -> dict[str, float]:
-        found = jm.evaluate(setting.tested, validation, meta, validation_key, tasks=config.validation_tasks)
+        found = jm.evaluate(tested, validation, meta, validation_key, tasks=config.validation_tasks)
         return {"validation_accuracy": found.intervals()["accuracy"].mean}
 
     state, curve = jm.loop(
-        setting.step,
+        step,
         train,
-        setting.step.init(setting.start.init(start_key)),
+        step.init(start.init(start_key)),
         train_key,
         steps=config.steps,
         tasks=config.tasks,
@@ -102,7 +136,7 @@ def run(config: Config) -> harness.Metrics:
     )
     figure = jm.report.learning_curves({config.method: curve}, "validation_accuracy")
     figure.savefig(config.folder / f"learning_curve_{config.method}.png")
-    kinds = {"transductive": setting.tested, "inductive": jm.inductive(setting.tested)}
+    kinds = {"transductive": tested, "inductive": jm.inductive(tested)}
     return {
         f"accuracy/{config.method}/{kind}": jm.evaluate(
             learner, test, state.meta, test_key, tasks=config.test_tasks
@@ -124,33 +158,37 @@ def _samplers(config: Config) -> tuple[Sampler, Sampler, Sampler]:
     train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
     sample = partial(jm.episodes, rotations=config.dataset == "omniglot")
     tested = partial(sample, ways=config.ways, shots=config.shots, queries=config.test_queries)
-    learned = sample(train, ways=config.train_ways, shots=config.train_shots, queries=config.queries)
+    learned = sample(
+        train, ways=config.train_ways or config.ways, shots=config.train_shots, queries=config.queries
+    )
     return learned, tested(validation), tested(test)
 
 
-def _setting(config: Config, shape: tuple[int, int, int]) -> Setting:
-    """A method, said with the parts of the library."""
+def _learners(config: Config, shape: tuple[int, int, int]) -> tuple[Learner, Learner]:
+    """A learner to train, and the same to test."""
     conv = partial(jm.networks.conv4, config.width, shape=shape, strided=config.strided)
-    rate = {"learning_rate": config.inner_rate}
-    cross_entropy = jm.cross_entropy
     if config.method == "protonet":
         body = conv()
-        start = jm.prototypes(body, ways=config.train_ways)
-        step = jm.meta_step(jm.query_loss(start, cross_entropy), optax.adam(_schedule(config)))
-        return Setting(jm.prototypes(body, ways=config.ways), step, start)
+        return jm.prototypes(body, ways=config.train_ways or config.ways), jm.prototypes(
+            body, ways=config.ways
+        )
+    rate = {"learning_rate": config.inner_rate}
     if config.method == "anil":
         body = conv()
-        features = jax.eval_shape(_features(body), jax.ShapeDtypeStruct((1, *shape), float)).shape[1]
-        head = partial(jm.maml, jm.networks.mlp([features, config.ways]), cross_entropy, numbers=rate)
-        learner = partial(_on_features, body, head)
-    else:
-        learner = partial(jm.maml, conv(outputs=config.ways), cross_entropy, **_parts(config, rate))
-    start, tested = learner(steps=config.inner_steps), learner(steps=config.test_steps)
+        image = jnp.zeros((1, *shape))
+        features = jax.eval_shape(lambda key: body.apply(body.init(key), image), config.key).shape[1]
+        head = partial(jm.maml, jm.networks.mlp([features, config.ways]), jm.cross_entropy, numbers=rate)
+        start, tested = (head(steps=steps) for steps in (config.inner_steps, config.test_steps))
+        return jm.on_features(body, start), jm.on_features(body, tested)
+    learner = partial(jm.maml, conv(outputs=config.ways), jm.cross_entropy, **_parts(config, rate))
+    return learner(steps=config.inner_steps), learner(steps=config.test_steps)
+
+
+def _step(config: Config, learner: Learner) -> MetaStep:
+    """Reptile descends the displacement, all others the loss of the query."""
     if config.method == "reptile":
-        outer = optax.sgd(_schedule(config))
-        return Setting(tested, jm.meta_step(jm.displacement(start), outer), start)
-    step = jm.meta_step(jm.query_loss(start, cross_entropy), optax.adam(_schedule(config)))
-    return Setting(tested, step, start)
+        return jm.meta_step(jm.displacement(learner), optax.sgd(_schedule(config)))
+    return jm.meta_step(jm.query_loss(learner, jm.cross_entropy), optax.adam(_schedule(config)))
 
 
 def _parts(config: Config, rate: dict) -> dict:
@@ -168,14 +206,6 @@ def _parts(config: Config, rate: dict) -> dict:
             return {"numbers": rates, "learn": ("learning_rate",)}
         case _:
             return {"numbers": rate}
-
-
-def _on_features(body: Model, head: partial[Learner], steps: int) -> Learner:
-    return jm.on_features(body, head(steps=steps))
-
-
-def _features(body: Model):
-    return lambda images: body.apply(body.init(jax.random.key(0)), images)
 
 
 def _schedule(config: Config) -> optax.Schedule | float:

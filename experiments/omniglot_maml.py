@@ -18,18 +18,16 @@ The cpu presets take fewer meta-steps, along a cosine. The quick ones use the bu
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from experiments import few_shot, harness
-from experiments.few_shot import Config
+from experiments.few_shot import Config, Method
 
 FULL = Config(preset="gpu")
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: dict[Method, dict[str, Any]] = {
     "maml": {},
-    "fomaml": {"method": "fomaml"},
+    "fomaml": {},
     "reptile": {
-        "method": "reptile",
         "train_shots": 10,
         "tasks": 5,
         "rate": 1.0,
@@ -39,11 +37,10 @@ METHODS: dict[str, dict[str, Any]] = {
         "test_steps": 50,
         "steps": 100_000,
     },
-    "imaml": {"method": "imaml", "inner_rate": 0.1, "inner_steps": 16, "test_steps": 16},
-    "anil": {"method": "anil"},
-    "metasgd": {"method": "metasgd", "inner_rate": 0.1, "test_steps": 1},
+    "imaml": {"inner_rate": 0.1, "inner_steps": 16, "test_steps": 16},
+    "anil": {},
+    "metasgd": {"inner_rate": 0.1, "test_steps": 1},
     "protonet": {
-        "method": "protonet",
         "strided": False,
         "train_ways": 60,
         "queries": 5,
@@ -53,7 +50,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "schedule": "halving",
     },
 }
-SHORT: dict[str, dict[str, Any]] = {
+SHORT: dict[Method, dict[str, Any]] = {
     "maml": {"steps": 10_000},
     "fomaml": {"steps": 10_000},
     "reptile": {"steps": 10_000},
@@ -62,27 +59,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "metasgd": {"steps": 8_000},
     "protonet": {"train_ways": 20, "tasks": 2, "steps": 4_000},
 }
-QUICK: dict[str, Any] = {
-    "dataset": "digits",
-    "preset": "quick",
-    "width": 4,
-    "steps": 4,
-    "tasks": 2,
-    "every": 2,
-    "test_tasks": 10,
-    "validation_tasks": 4,
-    "train_ways": 5,
-}
-
-
-def _presets(method: str) -> dict[str, Config]:
-    full = dataclasses.replace(FULL, **METHODS[method])
-    short = dataclasses.replace(full, preset="cpu", **({"schedule": "cosine"} | SHORT[method]))
-    return {"gpu": full, "cpu": short, "quick": dataclasses.replace(full, **QUICK)}
-
-
-PRESETS = {f"{scale}-{m}": config for m in METHODS for scale, config in _presets(m).items()}
-PRESETS |= _presets("maml")
+PRESETS = few_shot.presets(FULL, METHODS, SHORT)
 
 
 def experiment(config: Config) -> harness.Metrics:

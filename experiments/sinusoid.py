@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -47,18 +47,7 @@ Method = Literal[
 class Config(harness.Options):
     """Options of this experiment."""
 
-    methods: tuple[Method, ...] = (
-        "maml",
-        "fomaml",
-        "reptile",
-        "imaml",
-        "anil",
-        "boil",
-        "metasgd",
-        "mamlpp",
-        "metacurvature",
-        "cavia",
-    )
+    methods: tuple[Method, ...] = get_args(Method)
     """Which rows to train."""
     steps: int = 70_000
     """Meta-steps."""

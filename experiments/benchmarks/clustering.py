@@ -11,10 +11,6 @@ them with `pip install '.[bench]'`.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,8 +25,8 @@ from rich.table import Table
 
 import jmeta as jm
 
-from . import peers
-from .timing import Compiled, compiled, matmul_rate, race, seconds
+from . import peers, record
+from .timing import Compiled, compiled, race, seconds
 
 RULES = {
     "unroll": lambda: None,
@@ -202,7 +198,7 @@ def measured(case: Case, rate: float, repeats: int) -> dict[str, Any]:
     }
     tasks = case.shape.T
     took, note = None, None
-    if case.peer is None or peers.version(case.peer) is None:
+    if case.peer is None or record.version(peers.PACKAGES[case.peer]) is None:
         note = case.peer and f"{case.peer} is not installed"
     else:
         try:
@@ -238,8 +234,7 @@ def show(rows: list[dict[str, Any]], rate: float) -> None:
     ):
         table.add_column(column)
     for row in rows:
-        ratio = row["note"] or (f"{row['ratio']:.2f}" if row["ratio"] else "")
-        style = "bold red" if row["ratio"] and row["ratio"] < 1 else None
+        ratio, style = record.verdict(row)
         table.add_row(
             row["algorithm"],
             row["pass"],
@@ -259,26 +254,12 @@ def show(rows: list[dict[str, Any]], rate: float) -> None:
 def main() -> None:
     """Run the benchmark from the command line."""
     options = tyro.cli(Options, description=__doc__)
-    if options.repeats < 1:
-        print(f"error: --repeats is {options.repeats}; give 1 or more.", file=sys.stderr)
-        raise SystemExit(2)
-    jm.use_all_cores()
-    rate = matmul_rate(256 if options.quick else 1024)
-    about = {
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "versions": {peer: peers.version(peer) for peer in peers.PACKAGES},
-        "matmul_per_s": rate,
-    }
+    rate = record.begin(options.quick, options.repeats)
+    about = record.machine(peers.PACKAGES, rate)
     rows = []
     for case in cases(options.quick):
         rows.append(measured(case, rate, 1 if options.quick else options.repeats) | {"machine": about})
-        if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        record.write(rows, options.out)
     show(rows, rate)
 
 

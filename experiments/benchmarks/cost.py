@@ -10,7 +10,6 @@ for each number, on logarithmic axes, and a dashed line of the theoretical slope
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import statistics
@@ -27,6 +26,7 @@ from rich.table import Table
 
 import jmeta as jm
 
+from . import record
 from .timing import compiled, seconds
 
 TASKS = 16
@@ -158,9 +158,7 @@ def main() -> None:
                     "jax": jax.__version__,
                 }
             )
-            if options.out:
-                options.out.parent.mkdir(parents=True, exist_ok=True)
-                options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            record.write(rows, options.out)
     table = Table(title="slope of the cost between the two largest sizes (and in theory)")
     for column in ("algorithm", *GROWTH):
         table.add_column(column)

@@ -10,7 +10,6 @@ duplicates, a constant feature, one point far away, points of weight zero that h
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 import warnings
@@ -26,6 +25,8 @@ from rich.table import Table
 
 import jmeta as jm
 from jmeta.clustering.host import PORTFOLIO
+
+from . import record
 
 N, D, K = 16, 3, 4
 BATCH = 4096
@@ -145,9 +146,7 @@ def main() -> None:
             {"algorithm": name, "place": place, "tasks": tasks, "failures": failures, "seconds": took}
         )
         table.add_row(name, place, str(tasks), str(failures), str(took))
-        if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        record.write(rows, options.out)
     Console(width=90).print(table)
     if any(row["failures"] for row in rows):
         sys.exit(1)

@@ -16,10 +16,6 @@ unless told otherwise.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -37,9 +33,9 @@ import jmeta as jm
 from jmeta.learners.gradient import Descent
 from jmeta.trees import path_name
 
-from . import maml_peers
-from .maml_peers import PEERS, Problem
-from .timing import Compiled, calls_of, compiled, matmul_rate, race, seconds
+from . import record
+from .maml_peers import PACKAGES, PEERS, Problem
+from .timing import Compiled, calls_of, compiled, race, seconds
 
 MEMORY: dict[str, dict[str, Any]] = {
     "none": {"gradient": jax.grad, "diff": jm.unroll()},
@@ -178,7 +174,7 @@ def measured(case: Case, rate: float, repeats: int, width: int) -> Iterator[dict
         times = sorted(seconds(program.call, calls) for _ in range(repeats))
         yield row(None, times[len(times) // 2], None, None, "")
     for peer in case.peers:
-        note = "not installed" if maml_peers.version(peer) is None else ""
+        note = "not installed" if record.version(PACKAGES[peer]) is None else ""
         if not note:
             theirs = PEERS[peer](plain)
             note = apart(case.network, case.steps, width, peer)
@@ -218,7 +214,7 @@ def show(rows: list[dict[str, Any]], rate: float) -> None:
     for column in ("network", "memory", "T", "steps", "tasks/s", "peer", "ratio", "matmul", "MiB", "compile"):
         table.add_column(column)
     for row in rows:
-        ratio = row["note"] or (f"{row['ratio']:.2f}" if row["ratio"] else "")
+        ratio, style = record.verdict(row)
         table.add_row(
             row["network"],
             row["memory"],
@@ -230,7 +226,7 @@ def show(rows: list[dict[str, Any]], rate: float) -> None:
             f"{row['fraction_of_matmul']:.0%}",
             f"{row['jmeta_bytes'] / 2**20:.1f}",
             f"{row['compile_s']:.1f} s",
-            style="bold red" if row["ratio"] and row["ratio"] < 1 else None,
+            style=style,
         )
     Console(width=120).print(table)
 
@@ -238,27 +234,13 @@ def show(rows: list[dict[str, Any]], rate: float) -> None:
 def main() -> None:
     """Run the benchmark from the command line."""
     options = tyro.cli(Options, description=__doc__)
-    if options.repeats < 1:
-        print(f"error: --repeats is {options.repeats}; give 1 or more.", file=sys.stderr)
-        raise SystemExit(2)
-    jm.use_all_cores()
-    rate = matmul_rate(256 if options.quick else 1024)
-    machine = {
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "versions": {peer: maml_peers.version(peer) for peer in maml_peers.PACKAGES},
-        "matmul_per_s": rate,
-    }
-    rows = []
+    rate = record.begin(options.quick, options.repeats)
+    about = record.machine(PACKAGES, rate)
+    rows: list[record.Row] = []
     for case in cases(options.quick, options.networks):
         repeats, width = (1, 4) if options.quick else (options.repeats, 64)
-        rows += [row | {"machine": machine} for row in measured(case, rate, repeats, width)]
-        if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        rows += [row | {"machine": about} for row in measured(case, rate, repeats, width)]
+        record.write(rows, options.out)
     show(rows, rate)
 
 

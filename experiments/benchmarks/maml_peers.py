@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,14 +37,6 @@ class Problem(NamedTuple):
     query: tuple[np.ndarray, np.ndarray]
     rate: float
     steps: int
-
-
-def version(peer: str) -> str | None:
-    """The peer's version; None where it is not installed."""
-    try:
-        return importlib.metadata.version(PACKAGES[peer])
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def torch_func(problem: Problem) -> Call:

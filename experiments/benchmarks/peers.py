@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,14 +21,6 @@ PACKAGES = {
     "sklearn": "scikit-learn",
     "faiss": "faiss-cpu",
 }
-
-
-def version(peer: str) -> str | None:
-    """The peer's version; None where it is not installed."""
-    try:
-        return importlib.metadata.version(PACKAGES[peer])
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def torch_soft(
