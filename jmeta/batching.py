@@ -206,24 +206,22 @@ def _plan(
 ) -> tuple[list[jax.Device], int]:
     """Which devices, and how many tasks each takes at once; an accelerator takes all its tasks."""
     devices = list(mesh.devices.flat) if mesh else jax.local_devices()[:count]
-    if devices[0].platform != "cpu":
-        return devices, chunk or -(-count // len(devices))
-    if chunk is None or (len(devices) > 1 and mesh is None):
+    cpu, lapack = devices[0].platform == "cpu", False
+    if cpu and (chunk is None or (len(devices) > 1 and mesh is None)):
         one = jax.tree.map(lambda leaf: leaf[:1], tasks)
-        jaxpr = jax.make_jaxpr(function)(shared, one, jnp.ones(1, bool))
-        equations = list(_equations(jaxpr.jaxpr))
+        jaxpr = jax.make_jaxpr(function)(shared, one, jnp.ones(1, bool)).jaxpr
+        equations = list(_equations(jaxpr))
         lapack = any(equation.primitive.name in LAPACK for equation in equations)
-        if mesh is None and (lapack or count * _bytes_computed(jaxpr.jaxpr) < LITTLE):
+        if mesh is None and (lapack or count * _bytes_computed(jaxpr) < LITTLE):
             devices = devices[:1]
     each = -(-count // len(devices))
-    if chunk is not None:
-        return devices, min(each, chunk)
+    if chunk is not None or not cpu:
+        return devices, min(each, chunk or each)
+    if lapack and len(devices) > 1:
+        return devices, 1
     made = [variable.aval for equation in equations for variable in equation.outvars]
     largest = max((_bytes(aval) for aval in [*map(jax.typeof, jax.tree.leaves(one)), *made]), default=1)
-    alone = LEAST * largest > LARGE or (
-        lapack and len(devices) > 1
-    )  # one matrix at a time waits for no other
-    size = 1 if alone else min(each, max(LEAST, CACHE // largest))
+    size = min(each, max(LEAST, CACHE // largest) if LEAST * largest <= LARGE else 1)
     # Some size near it may leave no task over.
     return devices, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
 

@@ -135,6 +135,8 @@ def truncate(last: int) -> Diff:
     _check("last", last)
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
+        if not steps:
+            return x0
         first = max(steps - last, 0)
         start = _run(step, *lax.stop_gradient((x0, theta)), first, tol)
         return _run(step, lax.stop_gradient(start), theta, steps - first, start=first)

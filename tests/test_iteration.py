@@ -162,6 +162,12 @@ def test_step_number_is_passed_in_order():
     assert jm.iterate(append, jnp.array(0), None, steps=4, diff=jm.truncate(2)) == 123
 
 
+@pytest.mark.parametrize("diff", [jm.unroll(), jm.truncate(2), jm.one_step(), jm.straight_through()])
+def test_no_step_is_the_identity(diff):
+    slope = jax.grad(lambda x: jm.iterate(lambda x, t, i: x * t, x, 3.0, steps=0, diff=diff))(2.0)
+    assert slope == 1
+
+
 def test_every_step_holds_every_iterate_and_its_derivative():
     theta = inputs()
     path, counts = jm.iterate(contraction, start(), theta, steps=4, diff=jm.every_step())

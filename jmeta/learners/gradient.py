@@ -140,19 +140,15 @@ def maml(
     slope = (gradient or (mixed_mode if diff is None else jax.grad))(support_loss)
 
     def descend(x: PyTree, theta: PyTree, i: Int[Array, ""]) -> PyTree:
-        weights, memory = x
-        support, start, stored, order = theta
+        support, start, stored, frozen, order = theta
+        weights, memory = _with_frozen(x[0], frozen), x[1]
         if minibatch is not None:
             rows = order[(i * minibatch + jnp.arange(minibatch)) % len(order)]
             taken = jax.tree.map(lambda part: part[rows], support._replace(clusters=None))
             support = taken._replace(clusters=support.clusters)
         rule = rule_at(stored, weights, i)
-        updates, memory = rule.update(slope(weights, (support, start)), memory, weights)
-        if adapts is not None:
-            updates = jax.tree_util.tree_map_with_path(
-                lambda path, update: update if adapts(path_name(path)) else jnp.zeros_like(update), updates
-            )
-        return optax.apply_updates(weights, updates), memory
+        updates, memory = rule.update(_cleared(slope(weights, (support, start)), adapts), memory, weights)
+        return optax.apply_updates(weights, _cleared(updates, adapts)), memory
 
     def init(key: Key[Array, ""]) -> Descent:
         start = model.init(key)
@@ -161,8 +157,36 @@ def maml(
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
         memory = rule_at(meta.numbers, meta.start, jnp.asarray(0)).init(meta.start)
         order = None if minibatch is None else jax.random.permutation(key, len(support.inputs))
-        theta = (support, meta.start if proximal else None, meta.numbers, order)
+        # Through theta, so that rules which pass no derivative to x0 still reach what is frozen.
+        frozen = _frozen(meta.start, adapts)
+        theta = (support, meta.start if proximal else None, meta.numbers, frozen, order)
         rule = unroll() if diff is None else diff
         return iterate(descend, (meta.start, memory), theta, steps=steps, diff=rule)[0]
 
     return Learner(init, adapt, model.apply)
+
+
+def _frozen(start: PyTree, adapts: Callable[[str], bool] | None) -> PyTree:
+    """The weights that the descent may not touch, None in the place of the others; None if there are none."""
+    if adapts is None:
+        return None
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: None if adapts(path_name(path)) else leaf, start
+    )
+
+
+def _with_frozen(weights: PyTree, frozen: PyTree) -> PyTree:
+    if frozen is None:
+        return weights
+    return jax.tree.map(
+        lambda f, w: w if f is None else f, frozen, weights, is_leaf=lambda leaf: leaf is None
+    )
+
+
+def _cleared(updates: PyTree, adapts: Callable[[str], bool] | None) -> PyTree:
+    """Zero for what the descent may not touch."""
+    if adapts is None:
+        return updates
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf if adapts(path_name(path)) else jnp.zeros_like(leaf), updates
+    )

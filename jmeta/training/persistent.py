@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks
 from ..records import InputError, MetaState, MetaStep, Metrics, Task
 from ..trees import all_finite
 from .estimators import check_perturbations, moved, perturbations
+from .step import descended
 
 
 class InnerProblem(NamedTuple):
@@ -97,17 +98,8 @@ def persistent_evolution(
     (True, 2)
     """
     check_perturbations(pairs, deviation)
-    if window < 1 or steps % window:
+    if window < 1 or steps < 1 or steps % window:
         raise InputError(f"windows of {window} steps do not divide {steps}; choose a divisor.")
-
-    def begun(meta: PyTree, tasks: Task) -> Unfinished:
-        def copies(task: Task) -> PyTree:
-            x = problem.init(meta, task)
-            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (pairs, *jnp.shape(leaf))), x)
-
-        x = jax.vmap(copies)(tasks)
-        blank = jax.tree.map(lambda m: jnp.zeros((count_tasks(tasks), pairs, *jnp.shape(m)), m.dtype), meta)
-        return Unfinished(tasks, jnp.asarray(0), (x, x), blank)
 
     def solve_window(meta: PyTree, task: Task, x: PyTree, start: Array) -> tuple[PyTree, Array]:
         def body(x: PyTree, i: Array) -> tuple[PyTree, Array]:
@@ -116,43 +108,52 @@ def persistent_evolution(
         x, losses = lax.scan(body, x, start + jnp.arange(window))
         return x, jnp.sum(losses)
 
-    def init(meta: PyTree) -> MetaState:
-        return MetaState(jnp.asarray(0), meta, optimizer.init(meta), begun(meta, tasks))
+    def begun(meta: PyTree, task: Task, noise: PyTree, sign: int) -> PyTree:
+        return jax.vmap(lambda e: problem.init(moved(meta, e, sign * deviation), task))(noise)
 
-    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
-        meta = state.meta
-        carry = lax.cond(
-            state.carry.position == 0, lambda: begun(meta, tasks), lambda: state.carry._replace()
+    def init(meta: PyTree) -> MetaState:
+        blank = jax.tree.map(lambda m: jnp.zeros((count_tasks(tasks), pairs, *jnp.shape(m)), m.dtype), meta)
+        x = jax.vmap(lambda task, noise: begun(meta, task, noise, 1))(tasks, blank)
+        return MetaState(
+            jnp.asarray(0), meta, optimizer.init(meta), Unfinished(tasks, jnp.asarray(0), (x, x), blank)
         )
 
+    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
+        meta, (kept_tasks, position, (up, down), sums) = state.meta, state.carry
+        fresh = position == 0
+        tasks = _chosen(fresh, tasks, kept_tasks)
+
         def one(task: Task, up: PyTree, down: PyTree, sums: PyTree) -> tuple:
-            noise = perturbations(jax.random.fold_in(task.key, carry.position), meta, pairs)
-            sums = jax.tree.map(jnp.add, sums, noise)
+            noise = perturbations(jax.random.fold_in(task.key, state.step), meta, pairs)
+            sums = jax.tree.map(lambda s, e: jnp.where(fresh, 0, s) + e, sums, noise)
 
             def at(sign: int, x: PyTree) -> tuple[PyTree, Array]:
-                def copy(e: PyTree, x: PyTree) -> tuple[PyTree, Array]:
-                    return solve_window(moved(meta, e, sign * deviation), task, x, carry.position)
-
-                return jax.vmap(copy)(noise, x)
+                x = _chosen(fresh, begun(meta, task, noise, sign), x)
+                return jax.vmap(
+                    lambda e, x: solve_window(moved(meta, e, sign * deviation), task, x, position)
+                )(noise, x)
 
             (up, high), (down, low) = at(1, up), at(-1, down)
             slope = (high - low) / (2 * deviation * pairs)
             gradient = jax.tree.map(lambda s: jnp.tensordot(slope.astype(s.dtype), s, 1), sums)
             return (up, down), sums, gradient, jnp.mean(high + low) / (2 * window)
 
-        up, down = carry.states
-        states, sums, gradients, losses = jax.vmap(one)(carry.tasks, up, down, carry.sums)
+        states, sums, gradients, losses = jax.vmap(one)(tasks, up, down, sums)
         kept = jnp.isfinite(losses) & jax.vmap(all_finite)(gradients)
         total = jnp.maximum(jnp.sum(kept), 1)
         gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
-        updates, opt = optimizer.update(gradient, state.opt, meta)
-        position = (carry.position + window) % steps
+        meta, opt = descended(optimizer, state, gradient, jnp.any(kept))
         report = {
             "loss": jnp.sum(jnp.where(kept, losses, 0)) / total,
             "gradient_norm": optax.tree.norm(gradient),
             "skipped": len(kept) - jnp.sum(kept),
         }
-        unfinished = Unfinished(carry.tasks, position, states, sums)
-        return MetaState(state.step + 1, optax.apply_updates(meta, updates), opt, unfinished), report
+        unfinished = Unfinished(tasks, (position + window) % steps, states, sums)
+        return MetaState(state.step + 1, meta, opt, unfinished), report
 
     return MetaStep(init, update)
+
+
+def _chosen(which: Bool[Array, ""], first: PyTree, second: PyTree) -> PyTree:
+    """One tree or the other, typed keys included."""
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), first, second)

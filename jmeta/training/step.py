@@ -76,15 +76,22 @@ def meta_step(
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
         usable = all_finite(gradient) & (kept > 0)
 
-        updates, opt = optimizer.update(gradient, state.opt, state.meta)
-        meta = optax.apply_updates(state.meta, updates)
-        meta, opt = optax.tree.where(usable, (meta, opt), (state.meta, state.opt))
+        meta, opt = descended(optimizer, state, gradient, usable)
         report = {name: value / total for name, value in sums.items()}
         report["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
         report["skipped"] = count_tasks(tasks) - jnp.where(usable, kept, 0)
         return MetaState(state.step + 1, meta, opt, state.carry), report
 
     return MetaStep(init, update)
+
+
+def descended(
+    optimizer: optax.GradientTransformation, state: MetaState, gradient: PyTree, usable: Bool[Array, ""]
+) -> tuple[PyTree, PyTree]:
+    """The meta-parameters and the optimiser's state after one gradient; as they were if it is not usable."""
+    updates, opt = optimizer.update(gradient, state.opt, state.meta)
+    meta = optax.apply_updates(state.meta, updates)
+    return optax.tree.where(usable, (meta, opt), (state.meta, state.opt))
 
 
 def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:

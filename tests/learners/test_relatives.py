@@ -259,6 +259,52 @@ def test_numbers_that_mean_nothing_are_refused(number, message):
         number()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(diff=jm.truncate(2)),
+        dict(diff=jm.one_step()),
+        dict(proximal=1.0, diff=jm.implicit(jm.conjugate_gradient(20))),
+    ],
+    ids=["truncate", "one_step", "implicit"],
+)
+def test_what_is_frozen_is_learned_under_every_rule(options):
+    """Once the descent has converged, each rule's gradient of the frozen weights is that of unrolling."""
+    net = jm.Model(
+        lambda key: {"body": jnp.array([0.7]), "head": jnp.array([0.2])},
+        lambda w, x, weights=None: jnp.tanh(x * w["body"]) * w["head"],
+    )
+    shared = dict(steps=300, numbers={"learning_rate": 1.0}, adapts=lambda path: path == "head")
+    shared |= {"proximal": options.get("proximal", 0.0)}
+
+    def slope(**rule):
+        learner = jm.maml(net, jm.squared_error, **(shared | rule))
+        meta = learner.init(jax.random.key(0))
+        return jax.grad(lambda m: jm.query_loss(learner, jm.squared_error)(m, task())[0])(meta).start["body"]
+
+    exact = slope(diff=jm.unroll())
+    found = slope(**options)
+    assert jnp.abs(exact) > 1e-3
+    assert jnp.sign(found) == jnp.sign(exact)
+    if "proximal" in options:
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("diff", [jm.truncate(1), jm.one_step()], ids=["truncate", "one_step"])
+def test_cavia_learns_its_network_under_rules_that_do_not_reach_the_start(diff):
+    learner = jm.cavia(jm.networks.mlp([1 + 2, 4, 1]), jm.squared_error, size=2, steps=3, diff=diff)
+    slope = jax.grad(outer(learner))(doubles(learner.init(jax.random.key(0)))).start
+    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(slope["network"]["layers"][1]))
+
+
+def test_what_is_frozen_counts_in_no_norm():
+    clipped = partial(maml, optimizer=lambda: optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0)))
+    learner = clipped(numbers={}, adapts=lambda path: path.startswith("layers/1"))
+    meta = doubles(learner.init(jax.random.key(0)))
+    fast = learner.adapt(meta, task().support, None)
+    np.testing.assert_allclose(jnp.linalg.norm(flat(fast) - flat(meta.start)), 1e-3, rtol=1e-6)
+
+
 def test_matching_is_attention_by_the_cosine():
     identity = jm.Model(lambda key: {}, lambda params, x, weights=None: x)
     learner = jm.matching(identity, ways=3, inverse_temperature=2.0)

@@ -85,6 +85,18 @@ def test_fewer_bits_keep_weights_outputs_and_statistics_wide(norm):
         np.testing.assert_allclose(a, b, atol=0.1 * float(jnp.abs(b).max()) + 1e-2)
 
 
+def test_a_wide_first_layer_says_the_same_alone_in_fewer_bits_and_beside_a_support():
+    """Where it is normalised through its kernel."""
+    net = jm.networks.conv4(16, shape=(8, 8, 1), outputs=3)
+    params, images = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (6, 8, 8, 1))
+    low = jm.networks.in_precision(net).apply(params, images)
+    np.testing.assert_allclose(low, net.apply(params, images), atol=0.1)
+    weights = jnp.array([1.0, 1, 1, 1, 0, 0])
+    np.testing.assert_allclose(
+        net.apply(params, images, weights)[:4], net.apply(params, images[:4]), atol=1e-4
+    )
+
+
 def test_pooling_takes_the_largest_and_drops_an_odd_row():
     expected = np.asarray(IMAGES)[:, :4].reshape(3, 2, 2, 3, 2, 2).max((2, 4))
     np.testing.assert_array_equal(max_pool(IMAGES), expected)

@@ -94,6 +94,43 @@ def test_windows_of_persistent_evolution_add_up_to_the_gradient_of_the_whole(win
     np.testing.assert_allclose(windows(meta, batch, steps=6, window=window), expected, rtol=0.06)
 
 
+def test_persistent_evolution_sees_a_learned_start():
+    """x stays where it starts, at meta, and each of 4 steps costs |x - y|^2."""
+    problem = jm.InnerProblem(
+        init=lambda meta, task: meta,
+        advance=lambda meta, task, x, i: (x, jnp.sum((x - task.query.targets[0]) ** 2)),
+    )
+    batch, meta = tasks(128), jnp.array([1.0, -1.0, 0.5])
+    step = jm.persistent_evolution(problem, optax.sgd(1.0), batch, steps=4, window=4, pairs=256)
+    state, _ = jax.jit(step.update)(step.init(meta), batch)
+    expected = 8 * (meta - jnp.mean(batch.query.targets[:, 0], 0))
+    error = 4 * np.linalg.norm(expected) / np.sqrt(256 * 128)
+    np.testing.assert_allclose(meta - state.meta, expected, atol=error)
+
+
+def test_persistent_evolution_never_repeats_its_noise_on_repeated_tasks():
+    """One task and one pair: with the same direction every time, meta would stay on a line."""
+    problem = jm.InnerProblem(
+        init=lambda meta, task: jnp.zeros(()),
+        advance=lambda meta, task, x, i: (x, jnp.sum((meta - 1) ** 2)),
+    )
+    step = jm.persistent_evolution(problem, optax.sgd(0.02), tasks(1), steps=1, window=1, pairs=1)
+    state, update = step.init(jnp.array([0.0, 2.0, 5.0])), jax.jit(step.update)
+    for _ in range(600):
+        state, _ = update(state, tasks(1))
+    np.testing.assert_allclose(state.meta, 1, atol=1e-2)
+
+
+def test_where_no_copy_is_finite_persistent_evolution_changes_nothing():
+    problem = jm.InnerProblem(
+        init=lambda meta, task: meta, advance=lambda meta, task, x, i: (x, jnp.log(-jnp.sum(x**2)))
+    )
+    step = jm.persistent_evolution(problem, optax.adamw(0.1), tasks(3), steps=2, window=1)
+    state, metrics = step.update(step.init(jnp.ones(3)), tasks(3))
+    np.testing.assert_array_equal(state.meta, 1)
+    assert metrics["skipped"] == 3
+
+
 def test_persistent_evolution_learns_a_rate_and_takes_up_new_tasks():
     step = jm.persistent_evolution(DECAY, optax.adam(0.05), tasks(4), steps=6, window=2, pairs=4)
     state, update = step.init(jnp.asarray(-3.0)), jax.jit(step.update)
