@@ -35,10 +35,9 @@ METHODS: dict[Method, dict[str, Any]] = {
     "fomaml": {},
     "reptile": {
         "train_shots": 10,
-        "queries": 1,
         "tasks": 5,
         "rate": 1.0,
-        "schedule": "cosine",
+        "schedule": "linear",
         "inner_rate": 1e-3,
         "inner_steps": 8,
         "test_steps": 50,
@@ -52,6 +51,7 @@ METHODS: dict[Method, dict[str, Any]] = {
 BRIEF = {"every": 500, "queries": 5, "steps": 1_500}
 SHORT: dict[Method, dict[str, Any]] = {
     **dict.fromkeys(METHODS, BRIEF),
+    "reptile": BRIEF | {"schedule": "linear"},
     "anil": BRIEF | {"steps": 3_000},
     "protonet": BRIEF | {"train_ways": 10, "tasks": 2, "steps": 3_000},
 }

@@ -32,14 +32,14 @@ class Config(harness.Options):
     """W, classes per task."""
     shots: int = 1
     """S, labelled images per class."""
-    queries: int = 1
-    """Q, images to be named per class while training."""
-    test_queries: int = 1
-    """Q of test tasks."""
+    queries: int | None = None
+    """Q, images to be named per class while training; as many as shots unless given."""
+    test_queries: int | None = None
+    """Q of test tasks; as many as shots unless given."""
     train_ways: int | None = None
     """W of training tasks, which is that of all unless given; only protonet may differ."""
-    train_shots: int = 1
-    """S of training tasks."""
+    train_shots: int | None = None
+    """S of training tasks, which is that of all unless given."""
     width: int = 64
     """Filters of each of the four blocks."""
     strided: bool = True
@@ -50,14 +50,16 @@ class Config(harness.Options):
     """Tasks per meta-step."""
     rate: float = 1e-3
     """Outer learning rate at the start: of Adam, for reptile of plain descent."""
-    schedule: Literal["constant", "cosine", "halving"] = "constant"
-    """How it changes: not, to zero along a cosine, or halved every 2,000 meta-steps."""
+    schedule: Literal["constant", "cosine", "linear", "halving"] = "constant"
+    """How it changes: not, to zero along a cosine or a line, or halved every 2,000 meta-steps."""
     inner_rate: float = 0.4
     """Learning rate of the inner descent; where it is learned, at the start."""
     inner_steps: int = 1
     """Steps of the inner descent while training."""
     test_steps: int = 10
     """And at test time."""
+    minibatch: int = 10
+    """Images that an inner step of reptile looks at."""
     test_tasks: int = 600
     """Tasks of the table."""
     validation_tasks: int = 100
@@ -84,14 +86,16 @@ def presets(
     full: Config,
     methods: Mapping[Method, Mapping[str, Any]],
     short: Mapping[Method, Mapping[str, Any]],
+    ways: Mapping[Method, Mapping[str, Any]] | None = None,
     **quick: Any,
 ) -> dict[str, Config]:
-    """The presets of every method, by scale and method; by scale alone those of MAML.
+    """The presets of every method, by scale, method and ways; without a method those of MAML.
 
     Args:
         full: the full protocol of MAML.
         methods: what every method changes in it.
         short: what its run on a CPU changes in that, beside a cosine schedule.
+        ways: what a method changes where there are 20 ways.
         quick: what the quick run changes beside `QUICK`.
     """
     found: dict[str, Config] = {}
@@ -102,7 +106,10 @@ def presets(
             whole, **({"preset": "cpu", "schedule": "cosine"} | dict(short[method]))
         )
         found[f"quick-{method}"] = dataclasses.replace(whole, **(QUICK | quick))
-    return found | {scale: found[f"{scale}-maml"] for scale in ("quick", "cpu", "gpu")}
+        for scale in ("cpu", "gpu") if ways else ():
+            changed = {"ways": 20} | dict((ways or {}).get(method, {}))
+            found[f"{scale}-{method}-20"] = dataclasses.replace(found[f"{scale}-{method}"], **changed)
+    return found | {name.replace("-maml", ""): found[name] for name in found if "-maml" in name}
 
 
 def run(config: Config) -> harness.Metrics:
@@ -157,9 +164,13 @@ def _samplers(config: Config) -> tuple[Sampler, Sampler, Sampler]:
     splits = ("train", "train" if digits else "val", "test")
     train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
     sample = partial(jm.episodes, rotations=config.dataset == "omniglot")
-    tested = partial(sample, ways=config.ways, shots=config.shots, queries=config.test_queries)
+    shots = config.shots
+    tested = partial(sample, ways=config.ways, shots=shots, queries=config.test_queries or shots)
     learned = sample(
-        train, ways=config.train_ways or config.ways, shots=config.train_shots, queries=config.queries
+        train,
+        ways=config.train_ways or config.ways,
+        shots=config.train_shots or shots,
+        queries=config.queries or shots,
     )
     return learned, tested(validation), tested(test)
 
@@ -196,9 +207,9 @@ def _parts(config: Config, rate: dict) -> dict:
     match config.method:
         case "fomaml":
             return {"numbers": rate, "diff": jm.straight_through()}
-        case "reptile":  # Adam without momentum, on minibatches of ten
-            adam = partial(optax.adam, b1=0.0)
-            return {"numbers": rate, "optimizer": adam, "minibatch": 10, "diff": jm.straight_through()}
+        case "reptile":  # Adam without momentum, on minibatches
+            adam, rows = partial(optax.adam, b1=0.0), config.minibatch
+            return {"numbers": rate, "optimizer": adam, "minibatch": rows, "diff": jm.straight_through()}
         case "imaml":
             return {"numbers": rate, "proximal": 2.0, "diff": jm.implicit(jm.conjugate_gradient(5))}
         case "metasgd":
@@ -212,6 +223,8 @@ def _schedule(config: Config) -> optax.Schedule | float:
     match config.schedule:
         case "cosine":
             return optax.cosine_decay_schedule(config.rate, config.steps)
+        case "linear":
+            return optax.linear_schedule(config.rate, 0.0, config.steps)
         case "halving":
             return optax.exponential_decay(config.rate, 2000, 0.5, staircase=True)
         case _:

@@ -63,7 +63,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
     """Run an experiment from the command line, and write OUT/summary.json.
 
     `--preset NAME` starts from `presets[NAME]`, or from `presets["NAME-VARIANT"]` where there is one for the
-    `--dataset` or the `--method` given; further options change it.
+    `--dataset`, the `--method` or the `--ways` given, or for "METHOD-WAYS"; further options change it.
 
     Bad input ends with one sentence and exit code 2; an interrupt with exit code 130.
     """
@@ -137,7 +137,9 @@ def _chosen(presets: Mapping[str, Config], arguments: list[str]) -> Config:
         return found[-1] if found else ""
 
     preset = value("--preset") or "cpu"
-    names = (f"{preset}-{value('--dataset')}", f"{preset}-{value('--method')}", preset, "cpu")
+    dataset, method, ways = (value(flag) for flag in ("--dataset", "--method", "--ways"))
+    variants = (dataset, f"{method}-{ways}", method, ways)
+    names = (*(f"{preset}-{variant}" for variant in variants), preset, "cpu")
     return next(presets[name] for name in names if name in presets)
 
 

@@ -12,6 +12,8 @@ with the support's alone (inductive).
         9 minutes on two cores
     python -m experiments.omniglot_maml --method maml --preset gpu --data-dir DIR
         the full protocol; started again it goes on where it stopped
+    python -m experiments.omniglot_maml --method maml --ways 20 --shots 5 --data-dir DIR
+        other tasks, with the inner rate, steps and batch of their protocol
 
 The cpu presets take fewer meta-steps, along a cosine. The quick ones use the bundled digits.
 """
@@ -31,7 +33,7 @@ METHODS: dict[Method, dict[str, Any]] = {
         "train_shots": 10,
         "tasks": 5,
         "rate": 1.0,
-        "schedule": "cosine",
+        "schedule": "linear",
         "inner_rate": 1e-3,
         "inner_steps": 5,
         "test_steps": 50,
@@ -53,13 +55,23 @@ METHODS: dict[Method, dict[str, Any]] = {
 SHORT: dict[Method, dict[str, Any]] = {
     "maml": {"steps": 10_000},
     "fomaml": {"steps": 10_000},
-    "reptile": {"steps": 10_000},
+    "reptile": {"steps": 10_000, "schedule": "linear"},
     "imaml": {"steps": 2_000},
     "anil": {"steps": 16_000},
     "metasgd": {"steps": 8_000},
     "protonet": {"train_ways": 20, "tasks": 2, "steps": 4_000},
 }
-PRESETS = few_shot.presets(FULL, METHODS, SHORT)
+SLOWER = {"inner_rate": 0.1, "inner_steps": 5, "tasks": 16}
+TWENTY: dict[Method, dict[str, Any]] = {
+    "maml": SLOWER,
+    "fomaml": SLOWER,
+    "anil": SLOWER,
+    "reptile": {"inner_rate": 5e-4, "inner_steps": 10, "minibatch": 20},
+    "imaml": {"inner_steps": 25, "test_steps": 25, "tasks": 16},
+    "metasgd": {"tasks": 16},
+}
+"""What changes with --ways 20; more meta-steps of reptile, 200,000, by --steps."""
+PRESETS = few_shot.presets(FULL, METHODS, SHORT, TWENTY)
 
 
 def experiment(config: Config) -> harness.Metrics:

@@ -81,7 +81,11 @@ def shard_tasks(tasks: PyTree, mesh: Mesh) -> PyTree:
 
 
 def over_tasks(
-    function: Callable[..., PyTree], *, chunk: int | None = None, shared: int = 0
+    function: Callable[..., PyTree],
+    *,
+    chunk: int | None = None,
+    shared: int = 0,
+    mesh: Mesh | None = None,
 ) -> Callable[..., PyTree]:
     """`jax.vmap(function)`, sooner: chunks of tasks, shared out to all local devices; compiled once.
 
@@ -92,6 +96,7 @@ def over_tasks(
         function: of one task; its arguments are pytrees of arrays.
         chunk: how many tasks a device takes at once; by the size of what it computes unless given.
         shared: how many of the first arguments are the same for all tasks.
+        mesh: the devices; all local ones, at most one per task, unless given.
 
     Returns:
         The function of T tasks: all its arguments but the shared ones have a leading axis T, and so have its
@@ -107,7 +112,7 @@ def over_tasks(
     def each(same: tuple, args: tuple, real: Any) -> tuple[tuple, PyTree]:
         return (), jax.vmap(lambda *args: function(*same, *args))(*args)
 
-    folded = fold_over_tasks(each, chunk=chunk)
+    folded = fold_over_tasks(each, chunk=chunk, mesh=mesh)
     return lambda *args: folded(args[:shared], args[shared:])[1]
 
 
@@ -198,7 +203,8 @@ def count_tasks(tasks: PyTree) -> int:
 
 
 LAPACK = ("cholesky", "eigh", "eig", "lu", "qr", "schur", "svd", "triangular_solve")
-"""Primitives that wait, inside a thread of a pool, for work in the same pool: two devices wait forever."""
+"""Primitives that wait, inside a thread of a pool, for work in the same pool where they are given several
+matrices: two devices wait forever."""
 
 
 def _plan(
@@ -206,24 +212,35 @@ def _plan(
 ) -> tuple[list[jax.Device], int]:
     """Which devices, and how many tasks each takes at once; an accelerator takes all its tasks."""
     devices = list(mesh.devices.flat) if mesh else jax.local_devices()[:count]
-    cpu, lapack = devices[0].platform == "cpu", False
-    if cpu and (chunk is None or (len(devices) > 1 and mesh is None)):
+    cpu = devices[0].platform == "cpu"
+    if cpu and (chunk is None or len(devices) > 1):
         one = jax.tree.map(lambda leaf: leaf[:1], tasks)
         jaxpr = jax.make_jaxpr(function)(shared, one, jnp.ones(1, bool)).jaxpr
         equations = list(_equations(jaxpr))
-        lapack = any(equation.primitive.name in LAPACK for equation in equations)
-        if mesh is None and (lapack or count * _bytes_computed(jaxpr) < LITTLE):
+        matrices = _most_factorized(equations)
+        if mesh is None and (matrices or count * _bytes_computed(jaxpr) < LITTLE):
             devices = devices[:1]
+        if matrices and len(devices) > 1:
+            if matrices > 1:
+                raise InputError(
+                    f"each task factorises {matrices} matrices at once, which CPU devices together never "
+                    "end; give task_mesh(1)."
+                )
+            return devices, 1
     each = -(-count // len(devices))
     if chunk is not None or not cpu:
         return devices, min(each, chunk or each)
-    if lapack and len(devices) > 1:
-        return devices, 1
     made = [variable.aval for equation in equations for variable in equation.outvars]
     largest = max((_bytes(aval) for aval in [*map(jax.typeof, jax.tree.leaves(one)), *made]), default=1)
     size = min(each, max(LEAST, CACHE // largest) if LEAST * largest <= LARGE else 1)
     # Some size near it may leave no task over.
     return devices, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
+
+
+def _most_factorized(equations: list[JaxprEqn]) -> int:
+    """How many matrices LAPACK is given at once, at most."""
+    given: list[Any] = [e.invars[0].aval for e in equations if e.primitive.name in LAPACK]
+    return max((math.prod(matrices.shape[:-2]) for matrices in given), default=0)
 
 
 def _equations(jaxpr: Any) -> Iterator[JaxprEqn]:

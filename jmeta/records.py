@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 Metrics = dict[str, Array]
@@ -121,10 +122,14 @@ class MetaState(NamedTuple):
 
 
 class MetaStep(NamedTuple):
-    """One meta-update. `init(meta) -> state`; `update(state, tasks) -> (state, metrics)`."""
+    """One meta-update. `init(meta) -> state`; `update(state, tasks) -> (state, metrics)`.
+
+    `mesh`, where one was chosen, is the devices that it shares tasks out to; a loop draws them there.
+    """
 
     init: Callable[[PyTree], MetaState]
     update: Callable[[MetaState, Task], tuple[MetaState, Metrics]]
+    mesh: Mesh | None = None
 
 
 class Step(Protocol):
@@ -168,9 +173,12 @@ class Estimator(Protocol):
     """How a meta-gradient is obtained: by back-propagation, or by evolution strategies."""
 
     def __call__(
-        self, loss: TaskLoss, meta: Any, tasks: Task, weights: Float[Array, " T"]
+        self, loss: TaskLoss, meta: Any, tasks: Task, weights: Float[Array, " T"], step: Int[Array, ""]
     ) -> tuple[Any, tuple[Float[Array, " T"], dict[str, Float[Array, " T"]]]]:
-        """The gradient of the weighted sum of task losses, then each task's loss and metrics."""
+        """The gradient of the weighted sum of task losses, then each task's loss and metrics.
+
+        `step` counts meta-steps: what is random differs from one to the next, also for the same tasks.
+        """
 
 
 class Sampler(Protocol):

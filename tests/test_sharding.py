@@ -45,7 +45,7 @@ for name in sys.argv[1:]:
 
 
 def run(code, *arguments, devices=8):
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])
     command = [sys.executable, "-c", code, *arguments]
@@ -114,6 +114,18 @@ def score(learner, meta, task):
 jm.evaluate(learner, sample, state.meta, jax.random.key(0), tasks=5, score=score)
 jax.effects_barrier()
 assert len(seen) == 1, seen  # on one device, not on all that hold the weights
+two = jm.task_mesh(2)
+step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.sgd(0.1), mesh=two)
+state, _ = jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=2, tasks=8, every=2)
+assert {len(leaf.devices()) for leaf in jax.tree.leaves(state)} == {2}
+program = jax.jit(lambda s, key: jm.learning_curve(step, sample, s, key, steps=1, tasks=8)[0])
+assert "all-gather" not in program.lower(state, jax.random.key(2)).compile().as_text()
+spread = jnp.stack([jnp.eye(3)] * 8)
+factor = lambda x: jnp.linalg.cholesky(x)
+together = jm.over_tasks(factor, chunk=4, mesh=two)(spread)  # one at a time, whatever the chunk
+np.testing.assert_array_equal(jax.device_get(together), spread)
+with pytest.raises(jm.InputError, match="each task factorises 5 matrices"):
+    jm.over_tasks(factor, mesh=two)(jnp.stack([jnp.eye(3)] * 5)[None].repeat(2, 0))
 print(jm.evaluate(learner, sample, meta, jax.random.key(0), tasks=10).values["mse"].shape[0])
 """
     assert run(code) == ["10"]

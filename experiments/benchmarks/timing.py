@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta import over_tasks
+from jmeta.training.memory import memory_of
 
 PAUSE, LEAST = 0.03, 0.03
 """Seconds: before a call, in which idle threads of others fall asleep; and that what is timed takes at least,
@@ -30,9 +31,7 @@ def compiled(function: Callable[..., Any], *args: Any) -> Compiled:
     """Compile a function for its arguments."""
     began = time.perf_counter()
     program = jax.jit(function).lower(*args).compile()
-    seconds = time.perf_counter() - began
-    memory = program.memory_analysis()
-    return Compiled(program, seconds, int(memory.temp_size_in_bytes) if memory else 0)
+    return Compiled(program, time.perf_counter() - began, memory_of(program).temporaries)
 
 
 def seconds(call: Callable[[], Any], calls: int = 1) -> float:

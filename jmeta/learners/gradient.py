@@ -26,6 +26,7 @@ few-shot learning; Antoniou et al. 2019, How to train your MAML.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -77,7 +78,8 @@ def maml(
         loss: of its outputs on the support.
         steps: inner steps; zero leaves the weights as they are.
         optimizer: the inner optimiser, built inside the step from its numbers: `descent`, `curvature`, or any
-            of optax.
+            of optax. Of a weight whose gradient is zero, as where a ReLU is dead, Adam's square root has no
+            derivative: give it a root, `partial(optax.adam, eps_root=1e-8)`.
         numbers: its arguments; {"learning_rate": 0.01} unless given. A plain number is one for all weights
             and steps; for others see `Number`.
         learn: which of them are meta-learned; a rule that passes no derivative to theta, as
@@ -100,8 +102,9 @@ def maml(
         A learner whose meta-parameters are a `Descent` and whose `fast` are weights.
 
     Raises:
-        InputError: `steps` or `proximal` is negative, `minibatch` is no count, or `learn` names a number that
-            is not there or, as a plain one, not positive.
+        InputError: `steps` or `proximal` is negative, `minibatch` is no count, the optimiser cannot be built
+            from `numbers`, one of them is not finite, or `learn` names one that is not there or, as a plain
+            one, not positive; and from `init`, if `adapts` holds for no weight.
 
     >>> import jmeta as jm
     >>> learner = maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=5)
@@ -118,8 +121,7 @@ def maml(
     if minibatch is not None and minibatch < 1:
         raise InputError(f"a minibatch of {minibatch} points is none; give one or more.")
     given = {"learning_rate": 0.01} if numbers is None else dict(numbers)
-    if unknown := set(learn) - set(given):
-        raise InputError(f"maml cannot learn {sorted(unknown)}; its numbers are {sorted(given)}.")
+    _check_numbers(optimizer, given, learn)
     learned = {name: as_number(given[name]) for name in learn}
 
     def rule_at(stored: dict[str, PyTree], weights: PyTree, i: Array) -> optax.GradientTransformation:
@@ -152,6 +154,9 @@ def maml(
 
     def init(key: Key[Array, ""]) -> Descent:
         start = model.init(key)
+        if adapts is not None and None not in jax.tree.leaves(_frozen(start, adapts), is_leaf=_is_none):
+            paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(start)]
+            raise InputError(f"adapts holds for none of the weights {paths}; choose some of them.")
         return Descent(start, {name: number.init(start) for name, number in learned.items()})
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
@@ -166,6 +171,24 @@ def maml(
     return Learner(init, adapt, model.apply)
 
 
+def _check_numbers(optimizer: Callable, given: Mapping[str, float | Number], learn: Sequence[str]) -> None:
+    if isinstance(learn, str):
+        raise InputError(f"learn is the word {learn!r}; give a tuple of names, ({learn!r},).")
+    if unknown := set(learn) - set(given):
+        raise InputError(f"maml cannot learn {sorted(unknown)}; its numbers are {sorted(given)}.")
+    for name, number in given.items():
+        if isinstance(number, int | float) and not math.isfinite(number):
+            raise InputError(f"{name} is {number}; give a finite number.")
+    try:
+        inspect.signature(optimizer).bind(**given)
+    except TypeError as error:
+        raise InputError(f"the inner optimiser cannot be built from {sorted(given)}: {error}.") from None
+
+
+def _is_none(leaf: PyTree) -> bool:
+    return leaf is None
+
+
 def _frozen(start: PyTree, adapts: Callable[[str], bool] | None) -> PyTree:
     """The weights that the descent may not touch, None in the place of the others; None if there are none."""
     if adapts is None:
@@ -178,9 +201,7 @@ def _frozen(start: PyTree, adapts: Callable[[str], bool] | None) -> PyTree:
 def _with_frozen(weights: PyTree, frozen: PyTree) -> PyTree:
     if frozen is None:
         return weights
-    return jax.tree.map(
-        lambda f, w: w if f is None else f, frozen, weights, is_leaf=lambda leaf: leaf is None
-    )
+    return jax.tree.map(lambda f, w: w if f is None else f, frozen, weights, is_leaf=_is_none)
 
 
 def _cleared(updates: PyTree, adapts: Callable[[str], bool] | None) -> PyTree:

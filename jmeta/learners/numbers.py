@@ -73,9 +73,14 @@ def per_weight(number: float | Number) -> Number:
     Reference: Li et al. 2017, Meta-SGD: learning to learn quickly for few-shot learning.
     """
     one = as_number(number)
-    return per_leaf(
-        Number(lambda leaf: jnp.broadcast_to(one.init(leaf), jnp.shape(leaf)).astype(leaf.dtype), one.read)
-    )
+
+    def init(leaf: Array) -> Array:
+        stored = one.init(leaf)
+        if not isinstance(stored, jax.Array) or stored.ndim:
+            raise InputError("per_weight lays out one number; say per_step(per_weight(...), steps).")
+        return jnp.broadcast_to(stored, jnp.shape(leaf)).astype(leaf.dtype)
+
+    return per_leaf(Number(init, one.read))
 
 
 def per_step(number: float | Number, steps: int) -> Number:

@@ -6,7 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..records import Estimator, InputError, Task, TaskLoss
 
@@ -17,12 +17,14 @@ def backpropagation() -> Estimator:
     """The exact gradient of sum_t w_t L_t; tasks are vmapped.
 
     >>> loss = lambda meta, task: (meta * task, {})
-    >>> gradient, (losses, _) = backpropagation()(loss, 2.0, jnp.arange(3.0), jnp.ones(3) / 3)
+    >>> gradient, (losses, _) = backpropagation()(loss, 2.0, jnp.arange(3.0), jnp.ones(3) / 3, 0)
     >>> print(gradient, losses)
     1.0 [0. 2. 4.]
     """
 
-    def estimate(loss: TaskLoss, meta: PyTree, tasks: Task, weights: Float[Array, " T"]) -> Estimate:
+    def estimate(
+        loss: TaskLoss, meta: PyTree, tasks: Task, weights: Float[Array, " T"], step: Int[Array, ""]
+    ) -> Estimate:
         def weighted(meta: PyTree) -> tuple[Array, tuple]:
             losses, metrics = jax.vmap(loss, in_axes=(None, 0))(meta, tasks)
             return weights @ jnp.where(weights > 0, losses, 0), (losses, metrics)
@@ -36,8 +38,8 @@ def evolution(*, pairs: int = 8, deviation: float = 0.01) -> Estimator:
     """Evolution strategies: the gradient of the loss blurred by a Gaussian, from losses alone.
 
     For every task  g = sum_p e_p (L(meta + s e_p) - L(meta - s e_p)) / (2 s P)  with e_p from N(0, I), drawn
-    with the task's key, unbiased for the gradient of E L(meta + s e). For losses that jump, or whose true
-    gradient explodes; its variance grows with the number of meta-parameters.
+    with the task's key and the step, unbiased for the gradient of E L(meta + s e). For losses that jump, or
+    whose true gradient explodes; its variance grows with the number of meta-parameters.
 
     Args:
         pairs: P, antithetic pairs per task.
@@ -57,9 +59,11 @@ def evolution(*, pairs: int = 8, deviation: float = 0.01) -> Estimator:
     """
     check_perturbations(pairs, deviation)
 
-    def estimate(loss: TaskLoss, meta: PyTree, tasks: Task, weights: Float[Array, " T"]) -> Estimate:
+    def estimate(
+        loss: TaskLoss, meta: PyTree, tasks: Task, weights: Float[Array, " T"], step: Int[Array, ""]
+    ) -> Estimate:
         def one(task: Task, weight: Float[Array, ""]) -> tuple[PyTree, tuple[Array, dict[str, Array]]]:
-            noise = perturbations(task.key, meta, pairs)
+            noise = perturbations(jax.random.fold_in(task.key, step), meta, pairs)
 
             def at(sign: int) -> tuple[Float[Array, " P"], dict[str, Float[Array, " P"]]]:
                 return jax.vmap(lambda e: loss(moved(meta, e, sign * deviation), task))(noise)

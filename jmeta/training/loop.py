@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key, PyTree
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,18 +25,25 @@ from .checkpoint import restore, save
 Row = dict[str, float]
 
 
-def draw_tasks(sampler: Sampler, key: Key[Array, ""], step: Int[Array, ""] | int, tasks: int) -> Task:
+def draw_tasks(
+    sampler: Sampler,
+    key: Key[Array, ""],
+    step: Int[Array, ""] | int,
+    tasks: int,
+    *,
+    mesh: Mesh | None = None,
+) -> Task:
     """The batch of one meta-step: task t of step s is drawn with fold_in(fold_in(key, s), t).
 
     Tasks are numbered, not streamed, so that any host can draw only its own, and a resumed run
-    sees the tasks that an uninterrupted one would.
+    sees the tasks that an uninterrupted one would. Each device of the mesh draws its own.
 
     >>> import jmeta as jm
     >>> draw_tasks(jm.sinusoid(), jax.random.key(0), 0, 3).support.inputs.shape
     (3, 10, 1)
     """
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(jnp.arange(tasks))
-    return over_tasks(lambda sampler, key: sampler(key), shared=1)(traceable(sampler), keys)
+    return over_tasks(lambda sampler, key: sampler(key), shared=1, mesh=mesh)(traceable(sampler), keys)
 
 
 def train(
@@ -68,7 +76,7 @@ def learning_curve(
     _check_counts(steps, tasks)
 
     def body(state: MetaState, _: None) -> tuple[MetaState, Metrics]:
-        return step.update(state, draw_tasks(sampler, key, state.step, tasks))
+        return step.update(state, draw_tasks(sampler, key, state.step, tasks, mesh=step.mesh))
 
     return lax.scan(body, state, None, length=steps)
 
@@ -109,7 +117,8 @@ def loop(
         skipped ones left out, with "step" and "seconds" since the call, compilation included.
 
     Raises:
-        InputError: a count means nothing, or every task since the row before was skipped.
+        InputError: a count means nothing, every task since the row before was skipped, or what
+            `checkpoints` holds is of another run or beyond these steps.
     """
     if every < 1:
         raise InputError(f"every is {every}; log every 1 step or more.")
@@ -122,6 +131,11 @@ def loop(
     last = int(state.step) + steps
     if checkpoints and (saved := restore(checkpoints, state)):
         state = saved
+        if int(state.step) > last:
+            raise InputError(
+                f"{checkpoints} holds step {int(state.step)}, beyond the {last} asked for; "
+                "ask for more, or train into another folder."
+            )
     rows: list[Row] = []
     if log and not int(state.step):
         log.unlink(missing_ok=True)

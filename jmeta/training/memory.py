@@ -33,7 +33,12 @@ def memory_needed(function: Callable[..., Any], *args: Any) -> Memory:
     >>> memory_needed(lambda x: x @ x, jax.ShapeDtypeStruct((8, 8), jnp.float32)).arguments
     256
     """
-    found: Any = jax.jit(function).lower(*args).compile().memory_analysis()
+    return memory_of(jax.jit(function).lower(*args).compile())
+
+
+def memory_of(program: jax.stages.Compiled) -> Memory:
+    """The memory of a program that is compiled already."""
+    found: Any = program.memory_analysis()
     return Memory(
         int(found.argument_size_in_bytes), int(found.output_size_in_bytes), int(found.temp_size_in_bytes)
     )

@@ -58,8 +58,13 @@ def meta_step(
     """
     estimate = backpropagation() if estimator is None else estimator
 
-    def summed(meta: PyTree, tasks: Task, real: Bool[Array, " T"]) -> tuple[tuple, tuple]:
-        gradient, kept, (losses, metrics) = _kept_gradient(estimate, loss, meta, tasks, real)
+    def summed(shared: tuple, tasks: Task, real: Bool[Array, " T"]) -> tuple[tuple, tuple]:
+        meta, step = shared
+
+        def gradient_of(tasks: Task, weights: Float[Array, " T"]) -> tuple:
+            return estimate(loss, meta, tasks, weights, step)
+
+        gradient, kept, (losses, metrics) = _kept_gradient(gradient_of, tasks, real)
         sums = {
             name: jnp.sum(jnp.where(kept, values, 0)) for name, values in ({"loss": losses} | metrics).items()
         }
@@ -71,7 +76,7 @@ def meta_step(
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
     def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
-        (gradient, kept, sums), _ = folded(state.meta, tasks)
+        (gradient, kept, sums), _ = folded((state.meta, state.step), tasks)
         total = jnp.maximum(kept, 1)
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
         usable = all_finite(gradient) & (kept > 0)
@@ -82,7 +87,7 @@ def meta_step(
         report["skipped"] = count_tasks(tasks) - jnp.where(usable, kept, 0)
         return MetaState(state.step + 1, meta, opt, state.carry), report
 
-    return MetaStep(init, update)
+    return MetaStep(init, update, mesh)
 
 
 def descended(
@@ -111,11 +116,12 @@ def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
     return MetaStep(
         lambda meta: make(jnp.asarray(0)).init(meta),
         lambda state, tasks: make(state.step).update(state, tasks),
+        make(jnp.asarray(0)).mesh,
     )
 
 
 def _kept_gradient(
-    estimate: Estimator, loss: TaskLoss, meta: PyTree, tasks: Task, real: Bool[Array, " T"]
+    gradient_of: Callable[[Task, Float[Array, " T"]], tuple], tasks: Task, real: Bool[Array, " T"]
 ) -> tuple[PyTree, Bool[Array, " T"], tuple[Float[Array, " T"], Metrics]]:
     """The summed gradient of the finite ones of the real tasks, which they are, and all losses and metrics.
 
@@ -127,7 +133,7 @@ def _kept_gradient(
         safe = jax.tree.map(
             lambda leaf: jnp.where(kept.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, leaf[donor]), tasks
         )
-        gradient, report = estimate(loss, meta, safe, kept.astype(float))
+        gradient, report = gradient_of(safe, kept.astype(float))
         return gradient, kept & jnp.isfinite(report[0]), report
 
     def unsettled(carry: tuple) -> Bool[Array, ""]:

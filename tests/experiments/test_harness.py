@@ -160,6 +160,21 @@ def test_the_main_job_names_its_metrics_and_draws_its_pictures(tmp_path):
         few_shot_clustering.experiment(dataclasses.replace(config, steps=4))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [omniglot_maml, cifar_fs])
+@pytest.mark.parametrize("method", omniglot_maml.METHODS)
+def test_every_method_has_a_quick_run(tmp_path, module, method):
+    metrics = module.experiment(dataclasses.replace(module.PRESETS[f"quick-{method}"], out=tmp_path))
+    assert all(0 <= found.mean <= 1 for found in metrics.values())
+
+
+def test_presets_of_twenty_ways_are_their_own():
+    few, many = (omniglot_maml.PRESETS[name] for name in ("gpu", "gpu-20"))
+    assert (few.ways, few.inner_rate, few.inner_steps, few.tasks) == (5, 0.4, 1, 32)
+    assert (many.ways, many.inner_rate, many.inner_steps, many.tasks) == (20, 0.1, 5, 16)
+    assert omniglot_maml.PRESETS["cpu-reptile-20"].minibatch == 20
+
+
 def test_a_few_shot_run_is_taken_up_by_the_same_options_alone(tmp_path):
     config = dataclasses.replace(omniglot_maml.PRESETS["quick-protonet"], out=tmp_path)
     metrics = omniglot_maml.experiment(config)

@@ -131,6 +131,14 @@ def test_what_cannot_be_adapted_is_refused():
         maml(learn=("momentum",))
     with pytest.raises(jm.InputError, match="a positive number starts at"):
         maml(numbers={"learning_rate": 0.0}, learn=("learning_rate",))
+    with pytest.raises(jm.InputError, match="learn is the word"):
+        maml(learn="learning_rate")
+    with pytest.raises(jm.InputError, match="learning_rate is nan"):
+        maml(numbers={"learning_rate": float("nan")})
+    with pytest.raises(jm.InputError, match=r"cannot be built from \['rate'\]"):
+        maml(numbers={"rate": 0.1})
+    with pytest.raises(jm.InputError, match="adapts holds for none"):
+        meta_of(maml(adapts=lambda path: path.startswith("head")))
     learner = maml()
     with pytest.raises(jm.InputError, match="there are no targets"):
         learner.adapt(meta_of(learner), task().support._replace(targets=None), None)

@@ -252,6 +252,7 @@ def test_memory_is_known_before_the_run_and_falls_with_the_mode():
         (lambda: jm.positive(0.0), "make it signed"),
         (lambda: jm.signed(float("nan")), "give a finite one"),
         (lambda: jm.per_step(0.1, 0), "give one step or more"),
+        (lambda: jm.per_weight(jm.per_step(0.1, 2)).init(jnp.ones(2)), r"say per_step\(per_weight"),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(number, message):

@@ -28,8 +28,8 @@ def test_evolution_is_unbiased_for_a_quadratic():
     """Its blurred gradient is its own: antithetic pairs cancel even orders, and there is no other odd one."""
     meta, batch = jnp.array([1.0, -1.0, 0.5]), tasks()
     estimate = jax.jit(partial(jm.evolution(pairs=512, deviation=0.3), bowl))
-    found, (losses, metrics) = estimate(meta, batch, jnp.ones(64))
-    exact, (own, _) = jm.backpropagation()(bowl, meta, batch, jnp.ones(64))
+    found, (losses, metrics) = estimate(meta, batch, jnp.ones(64), 0)
+    exact, (own, _) = jm.backpropagation()(bowl, meta, batch, jnp.ones(64), 0)
     # One pair's estimate e (e . g) has variance |g|^2 + g^2 per number; here g is about (100, 150, 70).
     np.testing.assert_allclose(found, exact, atol=4 * np.linalg.norm(exact) * 2 / np.sqrt(512 * 64))
     np.testing.assert_allclose(losses, own + 3 * 0.3**2, rtol=0.2)
@@ -43,10 +43,19 @@ def test_evolution_sees_the_slope_of_a_step_function():
         return jnp.where(meta > 0, 1.0, 0.0), {}
 
     batch, meta = tasks(), jnp.asarray(0.2)
-    found, _ = jm.evolution(pairs=2048, deviation=0.5)(jump, meta, batch, jnp.ones(64) / 64)
+    found, _ = jm.evolution(pairs=2048, deviation=0.5)(jump, meta, batch, jnp.ones(64) / 64, 0)
     density = np.exp(-(0.2**2) / (2 * 0.25)) / (0.5 * np.sqrt(2 * np.pi))
     np.testing.assert_allclose(found, density, rtol=0.02)
-    assert jm.backpropagation()(jump, meta, batch, jnp.ones(64) / 64)[0] == 0
+    assert jm.backpropagation()(jump, meta, batch, jnp.ones(64) / 64, 0)[0] == 0
+
+
+def test_the_same_tasks_are_perturbed_anew_at_every_step():
+    """Else a fixed batch would never see beyond its first directions."""
+    batch = tasks(4)
+    step = jm.meta_step(bowl, optax.sgd(0.0), estimator=jm.evolution())
+    state, first = step.update(step.init(jnp.ones(3)), batch)
+    _, second = step.update(state, batch)
+    assert first["gradient_norm"] != second["gradient_norm"]
 
 
 def test_a_task_that_is_not_finite_counts_as_skipped():

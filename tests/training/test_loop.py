@@ -163,6 +163,8 @@ def test_a_run_that_was_cut_goes_on_from_its_last_state_bit_for_bit(tmp_path):
     again, rows = loop(checkpoints=folder)
     equal(again, whole)
     assert rows == []
+    with pytest.raises(jm.InputError, match="holds step 6, beyond the 4 asked for"):
+        loop(steps=4, checkpoints=folder)
 
 
 @pytest.mark.faults

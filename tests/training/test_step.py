@@ -118,7 +118,7 @@ def test_a_bad_task_never_reaches_the_shared_backward_pass():
 
 
 def test_an_estimator_of_ones_own_is_used():
-    def constant(loss, meta, tasks, weights):
+    def constant(loss, meta, tasks, weights, step):
         count = len(weights)
         return {"w": jnp.ones(2) * count}, (jnp.zeros(count), {})
 
