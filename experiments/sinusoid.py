@@ -8,8 +8,8 @@ network 1-40-40-1 with ReLU; 25 tasks of 10 shots per meta-step, one inner step 
 - maml, fomaml: second and first order
 - reptile (Nichol et al. 2018): no query; it descends 50 points of every training task, for 10 inner steps of
   rate 0.02, and its outer rate falls linearly from 1 to 0; tested at rate 0.02
-- imaml (Rajeswaran et al. 2019): 16 inner steps with a proximal term of strength 2, five of conjugate
-  gradients
+- imaml (Rajeswaran et al. 2019): 64 inner steps of rate 0.003 with a proximal term of strength 1, so that
+  they come to rest; ten steps of conjugate gradients; inner gradients clipped to norm 10, the outer to 1
 - anil, boil: only the last layer adapts, or all but the last
 - metasgd (Li et al. 2017): a rate for every weight
 - mamlpp (Antoniou et al. 2019): 5 inner steps, each layer and step its own rate, losses after every step that
@@ -72,8 +72,8 @@ PRESETS = {
     "cpu": Config(),
     "gpu": Config(preset="gpu"),
 }
-INNER_STEPS = {"imaml": 16, "mamlpp": 5, "reptile": 10}
-"""While training; one for all others."""
+INNER_STEPS = {"imaml": 64, "mamlpp": 5, "reptile": 10}
+"""While training, one for all others; tested after as many too."""
 
 
 class Training(NamedTuple):
@@ -107,7 +107,7 @@ def experiment(config: Config) -> harness.Metrics:
                 title=method,
             )
             curves[method] += rows
-        for steps in config.test_steps:
+        for steps in sorted({*config.test_steps, INNER_STEPS.get(method, 1)}):
             found = jm.evaluate(learner(steps=steps), test, state.meta, test_key, tasks=config.test_tasks)
             metrics[f"mse/{method}/{steps}"] = found.intervals()["mse"]
     jm.report.learning_curves(curves, "loss").savefig(config.folder / "learning_curves.png")
@@ -122,7 +122,12 @@ def _learner(config: Config, method: Method) -> partial[Learner]:
     parts: dict[str, dict[str, Any]] = {
         "fomaml": rate | {"diff": jm.straight_through()},
         "reptile": {"numbers": {"learning_rate": 0.02}, "diff": jm.straight_through()},
-        "imaml": rate | {"proximal": 2.0, "diff": jm.implicit(jm.conjugate_gradient(5))},
+        "imaml": {
+            "numbers": {"learning_rate": 0.003},
+            "optimizer": _clipped,
+            "proximal": 1.0,
+            "diff": jm.implicit(jm.conjugate_gradient(10)),
+        },
         "anil": rate | {"adapts": lambda path: path.startswith(last)},
         "boil": rate | {"adapts": lambda path: not path.startswith(last)},
         "metasgd": _learned("learning_rate", jm.per_weight(jm.signed(0.01))),
@@ -133,6 +138,10 @@ def _learner(config: Config, method: Method) -> partial[Learner]:
         wide = jm.networks.mlp([1 + 5, config.hidden, config.hidden, 1])
         return partial(jm.cavia, wide, jm.squared_error, size=5, numbers={"learning_rate": 1.0})
     return partial(jm.maml, net, jm.squared_error, **parts.get(method, rate))
+
+
+def _clipped(learning_rate: float) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(10.0), optax.sgd(learning_rate))
 
 
 def _learned(name: str, number: jm.Number, **fixed: float) -> dict[str, Any]:
@@ -149,8 +158,10 @@ def _training(config: Config, method: Method, learner: partial[Learner]) -> Trai
     if method == "mamlpp":
         orders = (config.steps // 3, jm.first_order), (config.steps, jm.mixed_mode)
         return Training([(last, _every_step(config, learner, order)) for last, order in orders], tasks)
-    step = jm.meta_step(jm.query_loss(inner, jm.squared_error), optax.adam(1e-3))
-    return Training([(config.steps, step)], tasks)
+    outer = optax.adam(1e-3)
+    if method == "imaml":
+        outer = optax.chain(optax.clip_by_global_norm(1.0), outer)
+    return Training([(config.steps, jm.meta_step(jm.query_loss(inner, jm.squared_error), outer))], tasks)
 
 
 def _every_step(config: Config, learner: partial[Learner], order: Any) -> MetaStep:
