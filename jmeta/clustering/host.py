@@ -122,6 +122,38 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
     return Clusterer(lambda key: {}, fit, assign, traceable=False)
 
 
+def host_labels(
+    name: str,
+    points: Float[np.ndarray, "N D"],
+    clusters: int | None = None,
+    weights: Float[np.ndarray, " N"] | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> Int[np.ndarray, " N"]:
+    """What `host(name, clusters, **options)` finds, of NumPy arrays alone: no device is started.
+
+    Args:
+        name: one of `PORTFOLIO`.
+        points: [N, D].
+        clusters: K, for the algorithms that are told.
+        weights: [N], for the algorithms that take them.
+        seed: everything random follows from it.
+        options: further arguments of its class.
+
+    Returns:
+        [N] clusters from 0; -1 is noise.
+
+    Raises:
+        InputError: as `host`.
+
+    >>> labels = host_labels("ward", np.array([[0.0], [0.1], [5.0], [5.1]]), 2)
+    >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
+    True
+    """
+    return _labels(name, _constructor(name, clusters, options)(seed), points, weights)
+
+
 def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> Any:
     """Random seed -> an estimator, after a look at the arguments."""
     if name not in PORTFOLIO:

@@ -8,12 +8,14 @@ from .clustering import (
     soft_nmi,
 )
 from .embedding import supervised_contrastive, within_class_variance
+from .regret import expected_regret
 from .supervised import cross_entropy, squared_error
 from .unlabelled import clustering_energy, information_maximization
 
 __all__ = [
     "clustering_energy",
     "cross_entropy",
+    "expected_regret",
     "information_maximization",
     "matched_cross_entropy",
     "pairwise_cross_entropy",

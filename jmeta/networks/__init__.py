@@ -4,5 +4,6 @@ from .convnet import conv4, convnet
 from .metric import diagonal, low_rank
 from .mlp import mlp
 from .precision import in_precision
+from .scorer import scorer
 
-__all__ = ["conv4", "convnet", "diagonal", "in_precision", "low_rank", "mlp"]
+__all__ = ["conv4", "convnet", "diagonal", "in_precision", "low_rank", "mlp", "scorer"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from experiments import cifar_fs, few_shot_clustering, harness, omniglot_maml, sinusoid
+from experiments import cifar_fs, few_shot_clustering, harness, omniglot_maml, selection, sinusoid
 from jmeta.metrics import Interval
 from jmeta.records import InputError
 
@@ -127,7 +127,7 @@ def test_data_that_is_not_there_ends_the_main_job_with_one_sentence(monkeypatch,
     assert "\n" not in printed
 
 
-@pytest.mark.parametrize("module", [cifar_fs, few_shot_clustering, omniglot_maml, sinusoid])
+@pytest.mark.parametrize("module", [cifar_fs, few_shot_clustering, omniglot_maml, selection, sinusoid])
 def test_every_experiment_has_the_three_presets_and_says_how_to_run_it(module):
     assert {"quick", "cpu", "gpu"} <= set(module.PRESETS)
     assert all(name.split("-")[0] == config.preset for name, config in module.PRESETS.items())

@@ -1,0 +1,56 @@
+"""What a choice costs: losses of scores against what every choice was worth."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..records import InputError, Metrics
+from ..trees import weights_or_ones
+from .supervised import weighted_average
+
+
+def expected_regret(
+    outputs: Float[Array, "N A"],
+    targets: Float[Array, "N A"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    sharpness: float = 5.0,
+) -> tuple[Float[Array, ""], Metrics]:
+    """How much worse than the best is what is chosen with probability softmax(beta s).
+
+    For every case  sum_a softmax(beta s)_a (max_b y_b - y_a), of scores s and worths y: zero where only the
+    best may be chosen. As beta grows it becomes
+    the regret of the highest score.
+
+    Args:
+        outputs: [N, A] scores of A choices.
+        targets: [N, A] what each was worth.
+        weights: [N]; all ones unless given.
+        sharpness: beta.
+
+    Returns:
+        The mean over cases, in units of the worths, and "regret" and "worth" of the choice of the highest
+        score.
+
+    Raises:
+        InputError: shapes differ, or there is no choice.
+
+    >>> loss, metrics = expected_regret(jnp.array([[9.0, 0.0]]), jnp.array([[0.5, 0.75]]))
+    >>> print(f"{loss:.3f} {metrics['regret']:.3f}")
+    0.250 0.250
+    """
+    if outputs.shape != targets.shape or outputs.ndim != 2 or not outputs.size:
+        raise InputError(
+            f"scores have shape {outputs.shape} and worths {targets.shape}; give [cases, choices] of both."
+        )
+    counted = weights_or_ones(outputs, weights)
+    best = jnp.max(targets, 1)
+    chances = jax.nn.softmax(sharpness * outputs, 1)
+    chosen = jnp.take_along_axis(targets, jnp.argmax(outputs, 1)[:, None], 1)[:, 0]
+    loss = weighted_average(best - jnp.sum(chances * targets, 1), counted)
+    return loss, {
+        "regret": weighted_average(best - chosen, counted),
+        "worth": weighted_average(chosen, counted),
+    }

@@ -1,0 +1,127 @@
+"""Clustering problems with known answers, from files: the material of meta-clustering.
+
+A `Problem` is a table of points and one or several reference labellings. Here they come from benchmark
+batteries and from a folder of one's own; `fields` makes them from images, text and biology.
+
+Reference: Gagolewski 2022, A framework for benchmarking clustering algorithms.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..records import InputError
+from .datasets import read_npz
+
+BATTERIES = ("wut", "sipu", "fcps", "graves", "uci", "other")
+"""Those of the published protocol; "g2mg" and "h2mg" exist too."""
+
+
+class Problem(NamedTuple):
+    """Points to be clustered, and how people have clustered them.
+
+    Attributes:
+        name: such as "wut/circles".
+        group: the battery or field that it is left out with.
+        points: [N, D].
+        labellings: one or several, [N] each; clusters from 0, -1 for points that belong to none.
+        source: where it is from, in words.
+    """
+
+    name: str
+    group: str
+    points: Float[np.ndarray, "N D"]
+    labellings: tuple[Int[np.ndarray, " N"], ...]
+    source: str
+
+
+def batteries(
+    names: Sequence[str] = BATTERIES, *, data_dir: str | os.PathLike | None = None, fewer_than: int = 10_000
+) -> list[Problem]:
+    """The sets of Gagolewski's benchmark suite, from files `gagolewski_NAME.npz`.
+
+    Args:
+        names: of batteries.
+        data_dir: where the files are; $JMETA_DATA_DIR unless given.
+        fewer_than: larger sets are left out.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    folder = data_dir or os.environ.get("JMETA_DATA_DIR")
+    if folder is None:
+        raise InputError("the batteries are in files; name their folder by --data-dir or JMETA_DATA_DIR.")
+    found = []
+    for battery in names:
+        path = Path(folder) / f"gagolewski_{battery}.npz"
+        if not path.exists():
+            raise InputError(f"there is no {path.name} in {folder}; put it there, or leave the battery out.")
+        arrays = read_npz(path)
+        for name in sorted({key.split("/")[0] for key in arrays if key.endswith("/data")}):
+            if len(arrays[f"{name}/data"]) < fewer_than:
+                found.append(_problem(f"{battery}/{name}", battery, arrays, f"{name}/", str(path)))
+    return found
+
+
+def folder(path: str | os.PathLike, *, group: str | None = None) -> list[Problem]:
+    """One's own problems: every `.npz` and `.csv` file of a folder.
+
+    An npz file holds `data` [N, D] and one or several labellings, `labels0`, `labels1`, ...; a CSV file has a
+    header, numbers, and the labels in columns whose names start with "label". Labels are whole numbers from
+    1, and 0 for points that belong to no cluster.
+
+    Args:
+        path: of the folder.
+        group: what the problems are left out with; the folder's name unless given.
+
+    Raises:
+        InputError: there is no such file, or one cannot be read.
+    """
+    root = Path(path)
+    files = sorted(file for file in root.glob("*") if file.suffix in (".npz", ".csv"))
+    if not files:
+        raise InputError(f"{root} holds no .npz and no .csv file; name a folder of them.")
+    read = {".npz": read_npz, ".csv": _read_csv}
+    return [_problem(file.stem, group or root.name, read[file.suffix](file), "", str(file)) for file in files]
+
+
+def _problem(name: str, group: str, arrays: dict[str, np.ndarray], prefix: str, source: str) -> Problem:
+    keys = sorted(key for key in arrays if key.startswith(f"{prefix}label"))
+    try:
+        points = np.asarray(arrays[f"{prefix}data"], np.float64)
+        raw = [np.asarray(arrays[key]) for key in keys]
+        labellings = tuple(labels.astype(int) - 1 for labels in raw)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{source} is no clustering problem ({error}); see tasks.folder.") from error
+    whole = all(np.array_equal(labels + 1, given) for labels, given in zip(labellings, raw, strict=True))
+    fits = points.ndim == 2 and points.size and all(labels.shape == points.shape[:1] for labels in labellings)
+    if not (fits and labellings and whole) or not all(
+        labels.min() >= -1 and labels.max() >= 0 for labels in labellings
+    ):
+        raise InputError(
+            f"{source} is no clustering problem: {name} needs data [N, D] and labels [N], whole numbers "
+            "from 1, 0 for points without a cluster."
+        )
+    if not np.all(np.isfinite(points)):
+        raise InputError(f"{source} holds numbers that are not finite; fill them in or drop their rows.")
+    return Problem(name, group, points, labellings, source)
+
+
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            names = [name.strip().strip('"') for name in file.readline().split(",")]
+        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read as numbers under a header ({error}).") from error
+    if table.shape[1] != len(names):
+        raise InputError(f"{path} has {len(names)} names for {table.shape[1]} columns; give one for each.")
+    told = [name.startswith("label") for name in names]
+    arrays = {name: table[:, i] for i, name in enumerate(names) if told[i]}
+    return arrays | {"data": table[:, ~np.array(told)]}

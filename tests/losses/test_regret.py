@@ -1,0 +1,44 @@
+"""The cost of a choice: by hand, its limits, and its gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import jmeta as jm
+
+WORTHS = jnp.asarray(np.random.default_rng(0).uniform(size=(5, 4)))
+SCORES = jnp.asarray(np.random.default_rng(1).normal(size=(5, 4)))
+WEIGHTS = jnp.array([1.0, 0.5, 0, 1, 1])
+
+
+def test_between_a_random_choice_and_the_highest_score():
+    mean, _ = jm.losses.expected_regret(SCORES, WORTHS, WEIGHTS, sharpness=1e-6)
+    sharp, metrics = jm.losses.expected_regret(SCORES, WORTHS, WEIGHTS, sharpness=1e6)
+    regret = WORTHS.max(1) - WORTHS.mean(1)
+    np.testing.assert_allclose(mean, WEIGHTS @ regret / WEIGHTS.sum(), rtol=1e-4)
+    np.testing.assert_allclose(sharp, metrics["regret"], rtol=1e-5)
+    best, _ = jm.losses.expected_regret(WORTHS, WORTHS, sharpness=1e6)
+    np.testing.assert_allclose(best, 0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+def test_its_gradient_is_that_of_differences():
+    def loss(scores):
+        return jm.losses.expected_regret(scores, WORTHS, WEIGHTS)[0]
+
+    scores = jnp.asarray(SCORES, jnp.float64)
+    check_grads(loss, (scores,), order=2, modes=["fwd", "rev"])
+
+
+def test_descending_it_finds_the_best_choice():
+    scores = jnp.zeros((5, 4))
+    for _ in range(200):
+        scores -= 5 * jax.grad(lambda s: jm.losses.expected_regret(s, WORTHS)[0])(scores)
+    assert jm.losses.expected_regret(scores, WORTHS)[1]["regret"] == 0
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(jm.InputError, match="give \\[cases, choices\\] of both"):
+        jm.losses.expected_regret(SCORES, WORTHS[:, :3])
