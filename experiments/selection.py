@@ -14,7 +14,7 @@ single best included, is learned from the other batteries alone.
 - learned_criterion: networks that score partitions by their descriptors, the mean over seeds
 
     python -m experiments.selection --portfolio seven --data-dir DIR
-        8 minutes on two cores for the table, once, and 4 for the criterion; ari/learned_criterion 0.73
+        9 minutes on two cores for the table, once, and 3.3 for the rest; ari/learned_criterion 0.73
 
 `gain/A-B` is the mean difference over sets with its interval by paired bootstrap. The quick preset makes a
 few small sets of its own.
