@@ -93,7 +93,7 @@ def experiment(config: Config) -> harness.Metrics:
 
 def choices(table: Table, inputs: np.ndarray) -> dict[str, np.ndarray]:
     """The worth of what every fixed way chooses, for every case."""
-    scores, usable = table.scores, _usable(table)
+    scores, usable = table.scores, table.usable
 
     def chosen(values: np.ndarray) -> np.ndarray:
         return _at(scores, np.where(usable, values, -np.inf))
@@ -108,7 +108,7 @@ def choices(table: Table, inputs: np.ndarray) -> dict[str, np.ndarray]:
 
 def learned(config: Config, table: Table, inputs: np.ndarray) -> np.ndarray:
     """The worth of what the criterion chooses, the mean over seeds."""
-    scores, usable = table.scores, _usable(table)
+    scores, usable = table.scores, table.usable
     worth = np.zeros((config.seeds, len(scores)))
     for seed in range(config.seeds):
         for place, (left_out, weights) in enumerate(_splits(table)):
@@ -142,10 +142,6 @@ def small_problems() -> list[Problem]:
             group = "round" if name == "blobs" else "bent"
             made.append(Problem(f"{name}{seed}", group, points, (labels,), "scikit-learn"))
     return made
-
-
-def _usable(table: Table) -> np.ndarray:
-    return np.array([[not outcome.failure for outcome in row] for row in table.outcomes])
 
 
 def _at(scores: np.ndarray, preferred: np.ndarray) -> np.ndarray:

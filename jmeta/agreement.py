@@ -80,8 +80,8 @@ def mutual_information(
     """
     total = jnp.sum(counts)
     joint = counts / jnp.where(total > 0, total, 1)
-    of_rows, of_columns = _entropy(joint.sum(1)), _entropy(joint.sum(0))
-    information = of_rows + of_columns - _entropy(joint)
+    of_rows, of_columns = entropy_of(joint.sum(1)), entropy_of(joint.sum(0))
+    information = of_rows + of_columns - entropy_of(joint)
     parts = (information, of_rows, of_columns)
     information, of_rows, of_columns = (
         jnp.where(part <= 8 * jnp.finfo(joint.dtype).eps, 0, part) for part in parts
@@ -98,8 +98,12 @@ def part_of(information: Float[Array, ""], entropy: Float[Array, ""]) -> Float[A
     return jnp.where(entropy > 0, jnp.minimum(information / jnp.where(entropy > 0, entropy, 1), 1), 1)
 
 
-def _entropy(probabilities: Float[Array, "..."]) -> Float[Array, ""]:
-    """In nats; probabilities of zero add nothing, and have no derivative."""
+def entropy_of(probabilities: Float[Array, "..."]) -> Float[Array, ""]:
+    """In nats; probabilities of zero add nothing, and have no derivative.
+
+    >>> print(f"{entropy_of(jnp.array([0.5, 0.5, 0.0])):.4f}")
+    0.6931
+    """
     some = probabilities > 0
     return -jnp.sum(jnp.where(some, probabilities * jnp.log(jnp.where(some, probabilities, 1)), 0))
 

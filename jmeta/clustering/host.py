@@ -126,7 +126,6 @@ def host_labels(
     name: str,
     points: Float[np.ndarray, "N D"],
     clusters: int | None = None,
-    weights: Float[np.ndarray, " N"] | None = None,
     *,
     seed: int = 0,
     **options: Any,
@@ -137,7 +136,6 @@ def host_labels(
         name: one of `PORTFOLIO`.
         points: [N, D].
         clusters: K, for the algorithms that are told.
-        weights: [N], for the algorithms that take them.
         seed: everything random follows from it.
         options: further arguments of its class.
 
@@ -151,7 +149,7 @@ def host_labels(
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
-    return _labels(name, _constructor(name, clusters, options)(seed), points, weights)
+    return _labels(name, _constructor(name, clusters, options)(seed), points, None)
 
 
 def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> Any:

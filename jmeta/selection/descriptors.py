@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ..agreement import entropy_of
 from ..distances import square_root, squared_differences
 from ..metrics import (
     adjusted_rand_index,
@@ -181,10 +182,9 @@ def _sizes(weights: Array, labels: Array) -> list[Array]:
     _, sizes = _owners(weights, labels)
     shares = sizes / jnp.sum(weights)
     count = jnp.sum(sizes > 0)
-    entropy = -jnp.sum(jnp.where(shares > 0, shares * jnp.log(jnp.where(shares > 0, shares, 1)), 0))
     return [
         jnp.log(jnp.maximum(count, 1).astype(weights.dtype)),
-        entropy / jnp.log(jnp.maximum(count, 2)),
+        entropy_of(shares) / jnp.log(jnp.maximum(count, 2)),
         jnp.min(jnp.where(sizes > 0, shares, 1)),
         jnp.max(shares),
         1 - jnp.sum(shares),
@@ -237,5 +237,4 @@ def _shape(points: Array, weights: Array, labels: Array) -> list[Array]:
     volumes = jnp.linalg.slogdet(covariances + ridge)[1]
     shares = sizes / total
     volume = (jnp.sum(shares * volumes) - jnp.linalg.slogdet(everything + ridge)[1]) / (2 * features)
-    entropy = -jnp.sum(jnp.where(shares > 0, shares * jnp.log(jnp.where(shares > 0, shares, 1)), 0))
-    return [volume, volume + entropy / features]
+    return [volume, volume + entropy_of(shares) / features]

@@ -16,11 +16,12 @@ import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as OutOfTime
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -84,6 +85,11 @@ class Table(NamedTuple):
     def groups(self) -> list[str]:
         """The group of every case."""
         return [self.problems[case.problem].group for case in self.cases]
+
+    @property
+    def usable(self) -> Bool[np.ndarray, "C A"]:
+        """Where a candidate found something."""
+        return np.array([[not outcome.failure for outcome in row] for row in self.outcomes])
 
 
 def cases_of(problems: Sequence[Problem]) -> list[Case]:
@@ -179,13 +185,18 @@ def _address(problem: Problem, one: Candidate, case: Case, seed: int) -> str:
     """The name of the file: a hash of everything that an outcome depends on."""
     told = case.clusters if one.told else None
     package = "genieclust" if one.algorithm == "genie" else "scikit-learn"
-    try:
-        version = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        version = "missing"
     points = np.ascontiguousarray(problem.points)
-    words = (FORMAT, points.shape, points.dtype.str, spelled(one), told, seed, package, version)
+    words = (FORMAT, points.shape, points.dtype.str, spelled(one), told, seed, package, _version(package))
     return hashlib.sha256(repr(words).encode() + points.tobytes()).hexdigest()[:32] + ".npz"
+
+
+@cache
+def _version(package: str) -> str:
+    """Of an installed package, looked up once, not for every outcome."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def _keep(path: Path, limit: float, points: np.ndarray, one: Candidate, clusters: int, seed: int) -> None:
