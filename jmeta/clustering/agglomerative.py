@@ -29,6 +29,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..distances import square_root, squared_differences
+from ..metrics.density import joined_pairs
 from ..records import Assignment, Batch, Clusterer, InputError
 from .neighbours import components, largest
 from .partition import Partition, like_nearest, partition
@@ -120,8 +121,7 @@ def merged(
     _, (kept, gone, heights) = lax.scan(walk, start, None, length=3 * count)
     rank = jnp.argsort(jnp.argsort(heights))
     taken = jnp.isfinite(heights) & (rank < jnp.sum(alive) - clusters)
-    joined = jnp.zeros((count, count), bool).at[kept, gone].max(taken)
-    return components(joined | joined.T)
+    return components(joined_pairs(kept, gone, taken, count))
 
 
 def _updated(

@@ -103,8 +103,23 @@ def spanning_forest(
     unreached = jnp.full(count, jnp.inf, lengths.dtype)
     start = (unreached, jnp.zeros(count, ties.dtype), jnp.arange(count), jnp.zeros(count, bool))
     _, (ends, starts, real) = lax.scan(grow, start, None, length=count)
-    edges = jnp.zeros((count, count), bool).at[ends, starts].max(real)
-    return edges | edges.T
+    return joined_pairs(ends, starts, real, count)
+
+
+def joined_pairs(
+    first: Int[Array, " E"], second: Int[Array, " E"], holds: Bool[Array, " E"], count: int
+) -> Bool[Array, "N N"]:
+    """The symmetric relation of `count` points that holds for some pairs of them.
+
+    Both directions are written: XLA's code for the transpose of a matrix of booleans that was scattered into
+    ends the process on CPU, from a thousand points on.
+
+    >>> joined_pairs(jnp.array([0, 0]), jnp.array([1, 2]), jnp.array([True, False]), 3).astype(int)
+    Array([[0, 1, 0],
+           [1, 0, 0],
+           [0, 0, 0]], dtype=int32)
+    """
+    return jnp.zeros((count, count), bool).at[first, second].max(holds).at[second, first].max(holds)
 
 
 def _core_distances(away: Float[Array, "N N"], same: Bool[Array, "N N"], features: int) -> Float[Array, " N"]:

@@ -121,7 +121,18 @@ def describe(
         weights: [M].
         labels: [A, M].
     """
-    shared = structure(points, weights)
+    own = described(structure(points, weights), points, weights, labels)
+
+    def agree(a: Int[Array, " M"]) -> Float[Array, " A"]:
+        return jax.vmap(lambda b: adjusted_rand_index(a, b, weights, slots=SLOTS))(labels)
+
+    return own, lax.map(agree, labels)
+
+
+def described(
+    shared: Structure, points: Float[Array, "M D"], weights: Float[Array, " M"], labels: Int[Array, "A M"]
+) -> Float[Array, "A F"]:
+    """The numbers `NAMES` of every partition of points whose structure is known."""
 
     def own(labels: Int[Array, " M"]) -> Float[Array, " F"]:
         labels = jnp.where(weights > 0, labels, -1)
@@ -135,10 +146,7 @@ def describe(
             ]
         )
 
-    def agree(a: Int[Array, " M"]) -> Float[Array, " A"]:
-        return jax.vmap(lambda b: adjusted_rand_index(a, b, weights, slots=SLOTS))(labels)
-
-    return lax.map(own, labels), lax.map(agree, labels)
+    return lax.map(own, labels)
 
 
 def structure(points: Float[Array, "M D"], weights: Float[Array, " M"]) -> Structure:

@@ -1,7 +1,7 @@
 """Clustering problems with known answers, from files: the material of meta-clustering.
 
 A `Problem` is a table of points and one or several reference labellings. Here they come from benchmark
-batteries and from a folder of one's own; `fields` makes them from images, text and biology.
+batteries, from a folder of one's own and from samplers; `fields` makes them from images, text and biology.
 
 Reference: Gagolewski 2022, A framework for benchmarking clustering algorithms.
 """
@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, Key
 
-from ..records import InputError
+from ..records import InputError, Sampler
 from .datasets import read_npz
 
 BATTERIES = ("wut", "sipu", "fcps", "graves", "uci", "other")
@@ -54,12 +55,10 @@ def batteries(
     Raises:
         InputError: a file is missing or damaged.
     """
-    folder = data_dir or os.environ.get("JMETA_DATA_DIR")
-    if folder is None:
-        raise InputError("the batteries are in files; name their folder by --data-dir or JMETA_DATA_DIR.")
+    folder = data_folder(data_dir)
     found = []
     for battery in names:
-        path = Path(folder) / f"gagolewski_{battery}.npz"
+        path = folder / f"gagolewski_{battery}.npz"
         if not path.exists():
             raise InputError(f"there is no {path.name} in {folder}; put it there, or leave the battery out.")
         arrays = read_npz(path)
@@ -67,6 +66,14 @@ def batteries(
             if len(arrays[f"{name}/data"]) < fewer_than:
                 found.append(_problem(f"{battery}/{name}", battery, arrays, f"{name}/", str(path)))
     return found
+
+
+def data_folder(data_dir: str | os.PathLike | None) -> Path:
+    """Where data files are: the folder given, or $JMETA_DATA_DIR."""
+    folder = data_dir or os.environ.get("JMETA_DATA_DIR")
+    if folder is None:
+        raise InputError("these problems are in files; name their folder by --data-dir or JMETA_DATA_DIR.")
+    return Path(folder)
 
 
 def folder(path: str | os.PathLike, *, group: str | None = None) -> list[Problem]:
@@ -89,6 +96,38 @@ def folder(path: str | os.PathLike, *, group: str | None = None) -> list[Problem
         raise InputError(f"{root} holds no .npz and no .csv file; name a folder of them.")
     read = {".npz": read_npz, ".csv": _read_csv}
     return [_problem(file.stem, group or root.name, read[file.suffix](file), "", str(file)) for file in files]
+
+
+def drawn(sampler: Sampler, key: Key[Array, ""], count: int, *, group: str = "drawn") -> list[Problem]:
+    """Problems of a sampler of unlabelled tasks, such as `shapes`: the supports, without what pads them.
+
+    Args:
+        sampler: key -> one task, whose `truth` is known.
+        key: a typed key.
+        count: how many.
+        group: what they are left out with.
+
+    Raises:
+        InputError: the tasks are labelled, or none is asked for.
+
+    >>> from jmeta.tasks import mixtures
+    >>> [problem.points.shape for problem in drawn(mixtures(points=(5, 5)), jax.random.key(0), 2)]
+    [(5, 2), (5, 2)]
+    """
+    if count < 1:
+        raise InputError(f"{count} problems cannot be drawn; ask for one or more.")
+    tasks = jax.device_get(jax.jit(jax.vmap(sampler))(jax.random.split(key, count)))
+    if tasks.truth is None:
+        raise InputError("problems are drawn from unlabelled tasks, whose truth is known; hide the labels.")
+    found = []
+    for place, (points, weights, truth) in enumerate(
+        zip(tasks.support.inputs, tasks.support.weights, tasks.truth, strict=True)
+    ):
+        x, labels = points[weights > 0].astype(np.float64), truth[weights > 0]
+        values = np.unique(labels[labels >= 0])
+        labels = np.where(labels >= 0, np.searchsorted(values, labels), -1)
+        found.append(Problem(f"{group}/{place}", group, x[:, np.ptp(x, 0) > 0], (labels,), "drawn"))
+    return found
 
 
 def _problem(name: str, group: str, arrays: dict[str, np.ndarray], prefix: str, source: str) -> Problem:

@@ -91,6 +91,12 @@ def test_ward_merges_by_hand():
     assert same_partition(found(jm.agglomerative(3), points, weights=heavy)[0], [0, 1, 2, 2])
 
 
+def test_linkage_of_a_thousand_points():
+    """A transposed scatter of booleans once ended the process from here on."""
+    points = np.linspace(0, 1, 1024, dtype=np.float32)[:, None] + 9 * (np.arange(1024) % 2)[:, None]
+    assert same_partition(found(jm.agglomerative(2, linkage="single"), points)[0], np.arange(1024) % 2)
+
+
 def test_linkage_of_weights_equals_copies():
     points = cloud(5, 12)
     weights = np.array([2, 1, 3, 1, 1, 2, 1, 1, 1, 1, 4, 1])

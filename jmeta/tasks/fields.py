@@ -1,0 +1,215 @@
+"""Clustering problems from five fields: images, text, biology, shapes and tables.
+
+A field's problems are some of its classes and some examples of each, drawn anew for every problem; wide data
+are reduced to their principal axes. Nothing but the classes themselves uses a label.
+
+============  ===============================================================================================
+field         problems
+============  ===============================================================================================
+"images"      characters of one Omniglot alphabet, classes of CIFAR-10 and of CIFAR-100, by pixels and,
+              where an embedding is given, by what it makes of them
+"text"        classes of banking77, clinc150, StackOverflow, SearchSnippets and Biomedical, by latent
+              semantic analysis
+"biology"     cells of three single-cell expression sets, all their types and some of them
+"shapes"      the batteries wut, sipu, fcps, graves and other
+"tables"      the battery uci, and scikit-learn's iris, wine, breast cancer and digits
+============  ===============================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+from sklearn import datasets as bundled
+from sklearn.decomposition import PCA
+
+from ..records import InputError
+from .datasets import load, read_npz
+from .episodes import ClassImages
+from .problems import BATTERIES, Problem, batteries, data_folder
+
+FIELDS = ("images", "text", "biology", "shapes", "tables")
+CORPORA = ("banking77", "clinc150", "StackOverflow", "SearchSnippets", "Biomedical")
+AXES, LARGEST = 50, 2000
+"""Principal axes that are kept; points of the batteries' sets, beyond which a set is left out."""
+
+Embed = Callable[[Num[np.ndarray, "N H W C"]], Float[np.ndarray, "N D"]]
+"""From uint8 images to points."""
+
+
+def field(
+    name: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    count: int = 20,
+    embeds: dict[str, Embed] | None = None,
+    seed: int = 0,
+) -> list[Problem]:
+    """The problems of a field.
+
+    Args:
+        name: one of `FIELDS`.
+        data_dir: where files are; $JMETA_DATA_DIR unless given.
+        count: how many problems to draw from the classes of each image set, as many from all texts, and as
+            many from all cells, which in addition are three problems whole.
+        embeds: of "omniglot" and of "cifar", what makes points of images; pixels alone unless given.
+        seed: which classes and examples are drawn.
+
+    Raises:
+        InputError: there is no such field, or a file is missing or damaged.
+
+    >>> sorted({problem.group for problem in bundled_tables()})
+    ['tables']
+    """
+    if name not in FIELDS:
+        raise InputError(f"there is no field {name!r}; choose one of {', '.join(FIELDS)}.")
+    if count < 1:
+        raise InputError(f"{count} problems make no field; ask for one or more.")
+    random = np.random.default_rng(seed)
+    if name == "images":
+        return _images(data_dir, count, embeds or {}, random)
+    if name == "text":
+        return _text(data_dir, count, random)
+    if name == "biology":
+        return _biology(data_dir, count, random)
+    names = ["uci"] if name == "tables" else [battery for battery in BATTERIES if battery != "uci"]
+    found = batteries(names, data_dir=data_dir, fewer_than=LARGEST)
+    found = [problem._replace(group=name) for problem in found]
+    return found + (bundled_tables() if name == "tables" else [])
+
+
+def bundled_tables() -> list[Problem]:
+    """Iris, wine, breast cancer and digits; they need no file."""
+    found = []
+    for name in ("iris", "wine", "breast_cancer", "digits"):
+        data = getattr(bundled, f"load_{name}")()
+        labels = data.target.astype(int)
+        found.append(Problem(f"sklearn/{name}", "tables", data.data, (labels,), "scikit-learn"))
+    return found
+
+
+def reduced(points: Num[np.ndarray, "N ..."], *, axes: int = AXES, seed: int = 0) -> Float[np.ndarray, "N D"]:
+    """The points on their first principal axes; as they are if they have no more columns than that.
+
+    >>> reduced(np.zeros((3, 2, 2))).shape
+    (3, 4)
+    """
+    flat = np.asarray(points, np.float64).reshape(len(points), -1)
+    if flat.shape[1] <= axes:
+        return flat
+    return PCA(min(axes, len(flat) - 1), svd_solver="randomized", random_state=seed).fit_transform(flat)
+
+
+def class_images_problem(
+    images: ClassImages,
+    classes: Sequence[int] | Int[np.ndarray, " K"],
+    each: int,
+    random: np.random.Generator,
+    *,
+    name: str,
+    group: str = "images",
+    embed: Embed | None = None,
+) -> Problem:
+    """Some examples of some classes of an image set, as points.
+
+    Args:
+        images: the set.
+        classes: which.
+        each: examples of each class; all of it where it has fewer.
+        random: draws them.
+        name: of the problem.
+        group: of the problem.
+        embed: what makes points of images; pixels on their principal axes unless given.
+    """
+    rows = [random.permutation(int(images.counts[one]))[:each] for one in classes]
+    drawn = np.concatenate([images.examples[one][row] for one, row in zip(classes, rows, strict=True)])
+    labels = np.repeat(np.arange(len(classes)), [len(row) for row in rows])
+    points = reduced(drawn / 255) if embed is None else np.asarray(embed(drawn), np.float64)
+    return Problem(name, group, points, (labels,), images.source)
+
+
+def _images(
+    data_dir: str | os.PathLike | None, count: int, embeds: dict[str, Embed], random: np.random.Generator
+) -> list[Problem]:
+    omniglot = load("omniglot", "test", data_dir=data_dir)
+    alphabets = np.array([name.split("/")[0] for name in omniglot.names])
+    sets = {
+        "cifar10": load("cifar10", data_dir=data_dir),
+        "cifar100": load("cifar100", "test", data_dir=data_dir),
+    }
+    found = []
+    for place in range(count):
+        chosen = np.flatnonzero(alphabets == random.choice(np.unique(alphabets)))
+        draws = [("omniglot", omniglot, random.permutation(chosen)[: random.integers(4, 16)], 20)]
+        for name, images in sets.items():
+            some = random.permutation(len(images.names))[: random.integers(3, 11)]
+            draws.append((name, images, some, int(random.integers(30, 81))))
+        for name, images, classes, each in draws:
+            embed = embeds.get("omniglot" if name == "omniglot" else "cifar")
+            for way, make in {"pixels": None, "embedded": embed}.items():
+                if way == "pixels" or embed is not None:
+                    title = f"{name}/{place} {way}"
+                    found.append(class_images_problem(images, classes, each, random, name=title, embed=make))
+    return found
+
+
+def _text(data_dir: str | os.PathLike | None, count: int, random: np.random.Generator) -> list[Problem]:
+    path, arrays = _arrays(data_dir, "text_clustering_intents")
+    found = []
+    for place in range(count):
+        corpus = CORPORA[place % len(CORPORA)]
+        points, labels = arrays[f"{corpus}/lsa64"].astype(float), arrays[f"{corpus}/labels0"]
+        most = min(15, len(np.unique(labels)))
+        kept = _some(labels, int(random.integers(3, most + 1)), int(random.integers(20, 81)), random)
+        found.append(_some_of(f"{corpus}/{place}", "text", points, labels, kept, str(path)))
+    return found
+
+
+def _biology(data_dir: str | os.PathLike | None, count: int, random: np.random.Generator) -> list[Problem]:
+    path, arrays = _arrays(data_dir, "scrnaseq_small")
+    sets = {
+        "mECS": reduced(arrays["mECS/data"]),
+        "Pollen": reduced(arrays["Pollen/data"]),
+        "pbmc68k": arrays["pbmc68k_reduced/pca50"].astype(float),
+    }
+    truth = {name: arrays[f"{'pbmc68k_reduced' if name == 'pbmc68k' else name}/labels0"] for name in sets}
+    found = [
+        _some_of(f"{name}/all", "biology", points, truth[name], np.arange(len(points)), str(path))
+        for name, points in sets.items()
+    ]
+    for place in range(count):
+        name = ("Pollen", "pbmc68k")[place % 2]
+        kept = _some(truth[name], int(random.integers(3, 9)), int(random.integers(20, 61)), random)
+        found.append(_some_of(f"{name}/{place}", "biology", sets[name], truth[name], kept, str(path)))
+    return found
+
+
+def _some(
+    labels: Int[np.ndarray, " N"], classes: int, each: int, random: np.random.Generator
+) -> Int[np.ndarray, " M"]:
+    """The places of at most `each` examples of some classes."""
+    chosen = random.permutation(np.unique(labels))[:classes]
+    return np.concatenate([random.permutation(np.flatnonzero(labels == one))[:each] for one in chosen])
+
+
+def _some_of(
+    name: str,
+    group: str,
+    points: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    kept: Int[np.ndarray, " M"],
+    source: str,
+) -> Problem:
+    _, numbered = np.unique(labels[kept], return_inverse=True)
+    return Problem(name, group, points[kept], (numbered,), source)
+
+
+def _arrays(data_dir: str | os.PathLike | None, name: str) -> tuple[Path, dict[str, np.ndarray]]:
+    path = data_folder(data_dir) / f"{name}.npz"
+    if not path.exists():
+        raise InputError(f"there is no {path.name} in {path.parent}; put it there, or leave the field out.")
+    return path, read_npz(path)
