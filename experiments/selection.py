@@ -1,50 +1,49 @@
-"""Which clustering to believe, leaving a battery out: a learned criterion beside indices and fixed choices.
+"""Which clustering to believe, and which to run, leaving a battery out: learned ways beside fixed ones.
 
 The batteries wut, sipu, fcps, graves, uci and other of Gagolewski's benchmark suite, sets of fewer than
-10,000 points, the number of clusters of each reference labelling given. Every candidate of a portfolio
-clusters every set once; then a way to choose is scored by the adjusted Rand index of what it chose, averaged
-over labellings, then over sets. Points that the reference calls noise are dropped when scoring; a candidate
-that fails or takes too long counts as zero and is never chosen by a criterion. Whatever is learned, the
-single best included, is learned from the other batteries alone.
+10,000 points, the number of clusters of each reference labelling given, or with `--clusters unknown` part of
+what is chosen. Every candidate of a portfolio clusters every set once; then a way to choose is scored by the
+adjusted Rand index of what it chose, averaged over labellings, then over sets. Points that the reference
+calls noise are dropped when scoring; a candidate that fails or takes too long counts as zero and is never
+chosen by a criterion. Whatever is learned, settings and inputs included, is learned from the other batteries
+alone: settings are those that are best when each of these is left out in turn.
 
 - random, oracle: the mean and the best of all candidates
 - single_best: the candidate that is best on the other batteries
-- silhouette, calinski_harabasz, davies_bouldin: the partition that an index prefers
-- consensus: the partition that agrees most with the others
-- learned_criterion: networks that score partitions by their descriptors, the mean over seeds
+- silhouette, calinski_harabasz, davies_bouldin, dunn, density_validity, near_neighbours, gap: the partition
+  that an index prefers; most_agreement: the one most like the others; consensus: what all agree on
+- nearest_neighbours, random_forest: from meta-features, before anything is run, by what was best on the five
+  most similar sets, and by a forest; meta_features: by networks
+- chosen_criterion: the partition that the criterion prefers which the same networks name
+- learned_criterion: networks that score partitions by their descriptors
 
     python -m experiments.selection --portfolio seven --data-dir DIR
-        9 minutes on two cores for the table, once, and 3.3 for the rest; ari/learned_criterion 0.73
+        9 minutes on two cores for the table, once, and MINUTES for the rest; ari/learned_criterion RESULT
 
-`gain/A-B` is the mean difference over sets with its interval by paired bootstrap. The quick preset makes a
-few small sets of its own.
+`gain/A-B` is the mean difference over sets with its interval by paired bootstrap; `gap_closed` is the share
+of the way from the single best to the oracle. The quick preset makes a few small sets of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
-from sklearn.datasets import make_blobs, make_circles, make_moons
 
-import jmeta as jm
-from experiments import harness
+from experiments import choosing, harness
+from experiments.choosing import Known, Option
 from jmeta.metrics import Interval
 from jmeta.selection import performance_table, portfolio
-from jmeta.selection.criterion import candidate_inputs, criterion_scores, train_criterion
-from jmeta.selection.descriptors import NAMES
-from jmeta.selection.table import Table
-from jmeta.tasks.problems import BATTERIES, Problem, batteries
+from jmeta.selection.choice import Settings
+from jmeta.selection.features import FEATURES, feature_names
+from jmeta.selection.selector import CRITERIA, nearest_worths
+from jmeta.tasks.problems import BATTERIES, batteries
 
-INDICES = {
-    "silhouette": "silhouette",
-    "calinski_harabasz": "log Calinski-Harabasz",
-    "davies_bouldin": "Davies-Bouldin, 1 / (1 + x)",
-}
-RESAMPLES = 10_000
+COUNTS = (*range(2, 11), 15, 20)
+"""Clusters that are tried where their number is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +52,14 @@ class Config(harness.Options):
 
     portfolio: Literal["seven", "genie", "grid", "all"] = "seven"
     """What is chosen from."""
+    clusters: Literal["given", "unknown"] = "given"
+    """Whether the number of clusters is told, or chosen together with the algorithm."""
     seconds: float = 120.0
     """That a candidate may take."""
     seeds: int = 3
-    """How often the criterion is trained anew."""
+    """How often everything learned is trained anew."""
     steps: int = 600
-    """Of its training."""
+    """Of training."""
     networks: int = 8
     """That are averaged."""
     table: Path = Path("runs/table")
@@ -68,91 +69,90 @@ class Config(harness.Options):
 PRESETS = {
     "quick": Config(preset="quick", steps=5, networks=2, seeds=1),
     "cpu": Config(),
-    "gpu": Config(preset="gpu"),
+    "gpu": Config(preset="gpu", seeds=10, networks=16),
 }
 
 
 def experiment(config: Config) -> harness.Metrics:
     """Make the table, choose in every way, leaving one battery out at a time."""
     quick = config.preset == "quick"
-    problems = small_problems() if quick else batteries(BATTERIES, data_dir=config.data_dir)
+    problems = choosing.small_problems() if quick else batteries(BATTERIES, data_dir=config.data_dir)
+    counts = () if config.clusters == "given" else COUNTS[:2] if quick else COUNTS
     table = performance_table(
-        problems, portfolio(config.portfolio), folder=config.table, seconds=config.seconds, seed=config.seed
+        problems,
+        portfolio(config.portfolio, clusters=counts),
+        folder=config.table,
+        seconds=config.seconds,
+        seed=config.seed,
     )
-    inputs = candidate_inputs(table, seed=config.seed)
-    per_case = choices(table, inputs) | {"learned_criterion": learned(config, table, inputs)}
-    owners = np.array([case.problem for case in table.cases])
-    sizes = np.bincount(owners)
-    per_set = {name: np.bincount(owners, values) / sizes for name, values in per_case.items()}
-    metrics = {f"ari/{name}": jm.interval(values) for name, values in per_set.items()}
-    for other in ("single_best", "consensus", "silhouette", "random"):
-        difference = per_set["learned_criterion"] - per_set[other]
-        metrics[f"gain/learned_criterion-{other}"] = bootstrap(difference, config.seed)
-    return metrics
+    known = choosing.look(table, config.seed)
+    base = Settings(steps=config.steps, networks=config.networks)
+    ways = choosing.fixed(known) | chosen(known, base, config)
+    pairs = [
+        *(("learned_criterion", other) for other in ("single_best", "consensus", "silhouette", "random")),
+        *(("meta_features", other) for other in ("single_best", "random_forest", "nearest_neighbours")),
+        *(("chosen_criterion", name) for name in CRITERIA if name in ways),
+    ]
+    metrics = choosing.summary(known, ways, [pair for pair in pairs if pair[1] in ways], config.seed)
+    return metrics | {
+        f"gap_closed/{way}": gap(metrics, way) for way in ("learned_criterion", "meta_features")
+    }
 
 
-def choices(table: Table, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """The worth of what every fixed way chooses, for every case."""
-    scores, usable = table.scores, table.usable
+def chosen(known: Known, base: Settings, config: Config) -> dict[str, np.ndarray]:
+    """The worth of what networks choose, the mean over seeds."""
+    scores, count = known.table.scores, known.table.scores.shape[1]
+    criterion, _ = choosing.learned(
+        known, criterion_options(known, base), scores, (count,), config.key, seeds=config.seeds
+    )
+    both = np.concatenate([scores, known.criteria], 1)
+    parts = (count, both.shape[1] - count)
+    selector, _ = choosing.learned(
+        known, selector_options(known, base), both, parts, config.key, seeds=config.seeds
+    )
 
-    def chosen(values: np.ndarray) -> np.ndarray:
-        return _at(scores, np.where(usable, values, -np.inf))
+    def mean(scores: np.ndarray, found: np.ndarray) -> np.ndarray:
+        return np.mean([choosing.worth(scores, one) for one in found], 0)
 
-    found = {"random": scores.mean(1), "oracle": scores.max(1), "single_best": np.zeros(len(scores))}
-    for left_out, weights in _splits(table):
-        found["single_best"][left_out] = scores[left_out, np.argmax(weights @ scores)]
-    for name, descriptor in INDICES.items():
-        found[name] = chosen(inputs[:, :, NAMES.index(descriptor)])
-    return found | {"consensus": chosen(inputs[:, :, len(NAMES)])}
-
-
-def learned(config: Config, table: Table, inputs: np.ndarray) -> np.ndarray:
-    """The worth of what the criterion chooses, the mean over seeds."""
-    scores, usable = table.scores, table.usable
-    worth = np.zeros((config.seeds, len(scores)))
-    for seed in range(config.seeds):
-        for place, (left_out, weights) in enumerate(_splits(table)):
-            key = jax.random.fold_in(jax.random.fold_in(config.key, seed), place)
-            kept = ~left_out
-            criterion = train_criterion(
-                inputs[kept], scores[kept], weights[kept], key, steps=config.steps, networks=config.networks
-            )
-            found = criterion_scores(criterion, inputs[left_out], usable[left_out])
-            worth[seed, left_out] = _at(scores[left_out], found)
-    return worth.mean(0)
+    return {
+        "learned_criterion": mean(scores, criterion),
+        "meta_features": mean(scores, selector[..., :count]),
+        "chosen_criterion": mean(known.criteria, selector[..., count:]),
+    }
 
 
-def bootstrap(differences: np.ndarray, seed: int) -> Interval:
-    """The mean difference, and half the width of its 95 % interval over resampled sets."""
-    random = np.random.default_rng(seed)
-    rows = random.integers(0, len(differences), (RESAMPLES, len(differences)))
-    low, high = np.quantile(differences[rows].mean(1), [0.025, 0.975])
-    return Interval(float(differences.mean()), float(high - low) / 2, len(differences))
+def criterion_options(known: Known, base: Settings) -> list[Option]:
+    """Descriptors alone or beside the meta-features, and how many inputs are hidden from a step."""
+    count = known.candidates.shape[1]
+    own = [name in feature_names([g for g in FEATURES if g != "landmarks"]) for name in feature_names()]
+    beside = np.repeat(known.problems[:, None, own], count, 1)
+    seen = (known.candidates, np.concatenate([known.candidates, beside], 2))
+    return [
+        Option(base._replace(hidden=hidden), partial(_same, inputs))
+        for inputs in seen
+        for hidden in (0.2, 0.5)
+    ]
 
 
-def small_problems() -> list[Problem]:
-    """Two groups of a few small sets."""
-    made = []
-    for seed in range(3):
-        for name, (points, labels) in {
-            "blobs": make_blobs(40, centers=3, random_state=seed),
-            "moons": make_moons(40, noise=0.05, random_state=seed),
-            "circles": make_circles(40, noise=0.05, factor=0.4, random_state=seed),
-        }.items():
-            group = "round" if name == "blobs" else "bent"
-            made.append(Problem(f"{name}{seed}", group, points, (labels,), "scikit-learn"))
-    return made
+def selector_options(known: Known, base: Settings) -> list[Option]:
+    """Meta-features with what was best on the nearest known tasks, and how many inputs are hidden."""
+
+    def inputs(weights: np.ndarray) -> np.ndarray:
+        near = nearest_worths(known.problems, known.table.scores, weights, known.groups)
+        return np.concatenate([known.problems, near], 1)
+
+    return [Option(base._replace(hidden=hidden), inputs) for hidden in (0.2, 0.5, 0.7)]
 
 
-def _at(scores: np.ndarray, preferred: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(scores, preferred.argmax(1)[:, None], 1)[:, 0]
+def gap(metrics: harness.Metrics, way: str) -> Interval:
+    """The share of the way from the single best to the oracle."""
+    best, oracle, found = (metrics[f"ari/{name}"] for name in ("single_best", "oracle", way))
+    room = max(oracle.mean - best.mean, 1e-9)
+    return Interval((found.mean - best.mean) / room, 0.0, found.n)
 
 
-def _splits(table: Table) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For every group the cases that it leaves out, and the weights of the others: one a set."""
-    groups, owners = np.array(table.groups), np.array([case.problem for case in table.cases])
-    weights = 1 / np.bincount(owners)[owners]
-    return [(groups == group, np.where(groups == group, 0, weights)) for group in sorted(set(table.groups))]
+def _same(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return inputs
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ determining the type of distribution of plant individuals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax

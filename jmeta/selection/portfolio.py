@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,26 +24,34 @@ class Candidate(NamedTuple):
         algorithm: a name of `host`.
         options: its arguments, by name.
         scaled: whether every feature is divided by its standard deviation before.
+        clusters: how many to look for, where that is part of the strategy; None where it is given with the
+            problem.
     """
 
     algorithm: str
     options: tuple[tuple[str, Any], ...] = ()
     scaled: bool = False
+    clusters: int | None = None
 
     @property
     def name(self) -> str:
-        """Such as "spectral(gamma=5)"; with a star where features are scaled.
+        """Such as "spectral(gamma=5)"; with a star where features are scaled, and "/ 3" for three clusters.
 
         >>> Candidate("spectral", (("gamma", 5),), scaled=True).name
         'spectral*(gamma=5)'
         """
         told = ", ".join(f"{key}={value}" for key, value in self.options)
-        return self.algorithm + "*" * self.scaled + (f"({told})" if told else "")
+        count = f" / {self.clusters}" if self.clusters else ""
+        return self.algorithm + "*" * self.scaled + (f"({told})" if told else "") + count
 
     @property
     def told(self) -> bool:
         """Whether it must be told the number of clusters."""
         return PORTFOLIO[self.algorithm].told is not None
+
+    def count(self, given: int | None) -> int | None:
+        """The number of clusters that it is told, of a problem that has as many as `given`."""
+        return (self.clusters or given) if self.told else None
 
 
 def candidate(algorithm: str, *, scaled: bool = False, **options: Any) -> Candidate:
@@ -94,18 +103,31 @@ PORTFOLIOS = {
 }
 
 
-def portfolio(name: str) -> tuple[Candidate, ...]:
+def portfolio(name: str, *, clusters: Sequence[int] = ()) -> tuple[Candidate, ...]:
     """A portfolio by name: "seven"; the seven and "genie"; a "grid" of parameters of the seven; "all".
 
+    Args:
+        name: which.
+        clusters: what every algorithm that must be told their number is to try, where it is not known; each
+            is a candidate of its own.
+
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or a number of clusters is none.
 
     >>> [one.algorithm for one in portfolio("seven")][:3]
     ['kmeans', 'gaussian_mixture', 'ward']
+    >>> len(portfolio("seven", clusters=[2, 3, 4]))
+    19
     """
     if name not in PORTFOLIOS:
         raise InputError(f"there is no portfolio {name!r}; choose one of {', '.join(PORTFOLIOS)}.")
-    return PORTFOLIOS[name]
+    if any(count < 1 for count in clusters):
+        raise InputError(f"clusters are {list(clusters)}; give whole numbers >= 1.")
+    return tuple(
+        one._replace(clusters=count)
+        for one in PORTFOLIOS[name]
+        for count in (clusters if one.told and clusters else (None,))
+    )
 
 
 def apply_candidate(
@@ -120,8 +142,7 @@ def apply_candidate(
     if chosen.scaled:
         spread = x.std(0)
         x = (x - x.mean(0)) / np.where(spread > 0, spread, 1)
-    told = clusters if chosen.told else None
-    return host_labels(chosen.algorithm, x, told, seed=seed, **dict(chosen.options))
+    return host_labels(chosen.algorithm, x, chosen.count(clusters), seed=seed, **dict(chosen.options))
 
 
 def spelled(chosen: Candidate) -> str:

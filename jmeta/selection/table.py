@@ -91,6 +91,21 @@ class Table(NamedTuple):
         """Where a candidate found something."""
         return np.array([[not outcome.failure for outcome in row] for row in self.outcomes])
 
+    @property
+    def weights(self) -> Float[np.ndarray, " C"]:
+        """Of every case, so that those of one problem add up to one."""
+        return 1 / np.bincount(self.owners)[self.owners]
+
+    @property
+    def owners(self) -> Int[np.ndarray, " C"]:
+        """The place of every case's problem."""
+        return np.array([case.problem for case in self.cases])
+
+    @property
+    def told(self) -> bool:
+        """Whether the number of clusters is given with a case, not part of the candidates."""
+        return all(one.clusters is None for one in self.candidates)
+
 
 def cases_of(problems: Sequence[Problem]) -> list[Case]:
     """One case for every labelling of every problem."""
@@ -183,7 +198,7 @@ def read_outcome(path: Path) -> Outcome | None:
 
 def _address(problem: Problem, one: Candidate, case: Case, seed: int) -> str:
     """The name of the file: a hash of everything that an outcome depends on."""
-    told = case.clusters if one.told else None
+    told = one.count(case.clusters)
     package = "genieclust" if one.algorithm == "genie" else "scikit-learn"
     points = np.ascontiguousarray(problem.points)
     words = (FORMAT, points.shape, points.dtype.str, spelled(one), told, seed, package, _version(package))

@@ -1,0 +1,232 @@
+"""Adapting a strategy to a new battery or field, from a few of its problems with known answers.
+
+The selector, from meta-features to one of seven candidates, and the criterion, from what a partition looks
+like to a score, are trained on all groups but one; then they see `--support` problems of the group that was
+left out, with known answers, and choose for the others. All ways see the same problems, drawn `--draws`
+times; what is reported is the adjusted Rand index of the choice, averaged over draws, then over problems.
+
+- unadapted: trained on all known cases; the support is not looked at
+- fine_tuned: the same networks, after gradient descent on the support
+- maml: trained so that these steps of descent help, through them; reptile: by the displacement
+- support_best: the candidate that is best on the support; single_best: on the known groups
+
+Steps and rates are those that are best when each of the known batteries is left out in turn. Groups of shapes
+drawn at random, one a kind, are practised on beside the batteries or fields, but never reported.
+
+    python -m experiments.strategy_maml --groups batteries --data-dir DIR
+        MINUTES on two cores
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+
+import jmeta as jm
+from experiments import choosing, harness
+from experiments.choosing import Known, Option, look
+from jmeta.selection import performance_table, portfolio
+from jmeta.selection.choice import Cases, Choice, Settings, adapt_choice, choice_scores
+from jmeta.selection.selector import nearest_worths
+from jmeta.tasks.fields import FIELDS, field
+from jmeta.tasks.problems import BATTERIES, Problem, batteries, drawn
+from jmeta.tasks.shapes import KINDS, shapes
+
+WAYS = ("unadapted", "fine_tuned", "maml", "reptile")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(harness.Options):
+    """Options of this experiment."""
+
+    groups: Literal["batteries", "fields"] = "batteries"
+    """What is left out in turn."""
+    support: int = 5
+    """Problems of the new group with known answers."""
+    draws: int = 20
+    """How often they are drawn."""
+    practice: int = 60
+    """Problems of every kind of shape that are drawn to practise on."""
+    seeds: int = 3
+    """How often everything is trained anew."""
+    steps: int = 600
+    """Of training."""
+    networks: int = 8
+    """That are averaged."""
+    table: Path = Path("runs/table")
+    """Where what candidates found is kept, for all experiments together."""
+
+
+PRESETS = {
+    "quick": Config(preset="quick", steps=5, networks=1, seeds=1, draws=2, support=1, practice=2),
+    "cpu": Config(),
+    "gpu": Config(preset="gpu", seeds=10),
+}
+
+
+class Plan(NamedTuple):
+    """A way to train and to adapt."""
+
+    option: Option
+    steps: int
+    rate: float
+
+
+def experiment(config: Config) -> harness.Metrics:
+    """Every way, for the selector and for the criterion, on every group that is left out."""
+    problems = _problems(config)
+    table = performance_table(problems, portfolio("seven"), folder=config.table, seed=config.seed)
+    known = look(table, config.seed)
+    practised = {number for number, group in zip(known.groups, table.groups, strict=True) if group in KINDS}
+    reported = [number for number in np.unique(known.groups) if number not in practised]
+    metrics = {}
+    for place, kind in enumerate(("selector", "criterion")):
+        key = jax.random.fold_in(config.key, place)
+        ways = {way: _left_out(config, known, kind, way, reported, key) for way in WAYS}
+        if kind == "selector":
+            ways |= _baselines(config, known, reported)
+        found = {f"{kind}/{way}": values for way, values in ways.items()}
+        owners = np.unique(table.owners[np.isin(known.groups, reported)])
+        for name, values in found.items():
+            metrics[f"ari/{name}"] = jm.interval(values[owners])
+        for way in ("fine_tuned", "maml", "reptile"):
+            difference = ways[way] - ways["unadapted"]
+            metrics[f"gain/{kind}/{way}-unadapted"] = choosing.bootstrap(difference[owners], config.seed)
+        for way in ("maml", "reptile"):
+            difference = ways[way] - ways["fine_tuned"]
+            metrics[f"gain/{kind}/{way}-fine_tuned"] = choosing.bootstrap(difference[owners], config.seed)
+    return metrics
+
+
+def plans(config: Config, known: Known, kind: str, way: str) -> list[Plan]:
+    """What the known groups choose among."""
+    base = Settings(steps=config.steps, networks=config.networks, hidden=0.5, support=config.support)
+    scores = known.table.scores
+
+    def inputs(weights: np.ndarray) -> np.ndarray:
+        if kind == "criterion":
+            return known.candidates
+        near = nearest_worths(known.problems, scores, weights, known.groups)
+        return np.concatenate([known.problems, near], 1)
+
+    if way == "unadapted":
+        return [Plan(Option(base, inputs), 0, 0.0)]
+    rates = (0.1,) if config.preset == "quick" else (0.03, 0.1, 0.3)
+    outer = {"reptile": 0.5}.get(way, base.rate)
+    named = "pooled" if way == "fine_tuned" else way
+    return [
+        Plan(Option(base._replace(way=named, rate=outer, inner_rate=rate), inputs), base.inner_steps, rate)
+        for rate in rates
+    ]
+
+
+def _left_out(
+    config: Config, known: Known, kind: str, way: str, reported: list[int], key: jax.Array
+) -> np.ndarray:
+    """The mean worth [P] of what is chosen for every problem of the groups that are left out in turn."""
+    choices = plans(config, known, kind, way)
+    taken = dict.fromkeys(reported, 0)
+    if len(choices) > 1:
+        found = {group: np.zeros(len(choices)) for group in reported}
+        for first, second in ((a, b) for a in reported for b in reported if b < a):
+            for place, plan in enumerate(choices):
+                choice, inputs = _trained(known, plan, (first, second), key)
+                for outer, inner in ((first, second), (second, first)):
+                    worths = _adapted(config, known, plan, choice, inputs, inner)
+                    found[outer][place] += np.nansum(worths)
+        taken = {group: int(values.argmax()) for group, values in found.items()}
+    total = np.zeros(len(known.table.problems))
+    for group in reported:
+        for seed in range(config.seeds):
+            plan = choices[taken[group]]
+            choice, inputs = _trained(known, plan, (group,), jax.random.fold_in(key, seed))
+            total += np.nan_to_num(_adapted(config, known, plan, choice, inputs, group)) / config.seeds
+    return total
+
+
+def _trained(known: Known, plan: Plan, out: tuple[int, ...], key: jax.Array) -> tuple[Choice, np.ndarray]:
+    weights = np.where(np.isin(known.groups, out), 0, known.table.weights)
+    inputs, scores = plan.option.inputs(weights), known.table.scores
+    return choosing.train(known, plan.option, inputs, scores, scores.shape[1:], weights, key), inputs
+
+
+def _adapted(
+    config: Config, known: Known, plan: Plan, choice: Choice, inputs: np.ndarray, group: int
+) -> np.ndarray:
+    """The mean worth [P], over draws, of what is chosen for a group's problems outside of the support."""
+    found = []
+    for support, asked in _draws(config, known, group):
+        adapted = choice
+        if plan.steps:
+            cases = Cases(inputs, known.table.scores, known.table.weights, known.groups, known.table.owners)
+            shown = jax.tree.map(lambda part: part[support], cases)  # noqa: B023
+            adapted = adapt_choice(choice, shown, steps=plan.steps, rate=plan.rate)
+        scores = choosing.usable_scores(known, choice_scores(adapted, inputs), inputs)
+        found.append(np.where(asked, choosing.worth(known.table.scores, scores), np.nan))
+    return _over_problems(known, np.array(found))
+
+
+def _baselines(config: Config, known: Known, reported: list[int]) -> dict[str, np.ndarray]:
+    """The best candidate of the support, and of the known groups, on the same draws."""
+    scores, weights = known.table.scores, known.table.weights
+    found = {name: np.zeros(len(known.table.problems)) for name in ("support_best", "single_best", "oracle")}
+    for group in reported:
+        best = np.argmax(
+            np.where(np.isin(known.groups, reported) & (known.groups != group), weights, 0) @ scores
+        )
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in found}
+        for support, asked in _draws(config, known, group):
+            own = np.argmax(weights[support] @ scores[support])
+            for name, values in (
+                ("support_best", scores[:, own]),
+                ("single_best", scores[:, best]),
+                ("oracle", scores.max(1)),
+            ):
+                rows[name].append(np.where(asked, values, np.nan))
+        for name, row in rows.items():
+            found[name] += np.nan_to_num(_over_problems(known, np.array(row)))
+    return found
+
+
+def _draws(config: Config, known: Known, group: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The cases of some problems of a group, and which of its cases are of the others; always the same."""
+    random = np.random.default_rng(config.seed)
+    owners, inside = known.table.owners, known.groups == group
+    for _ in range(config.draws):
+        order = random.permutation(np.unique(owners[inside]))
+        count = min(config.support, len(order) // 2)
+        shown = [np.flatnonzero(inside & (owners == owner))[:1] for owner in order[:count]]
+        yield np.concatenate(shown), inside & ~np.isin(owners, order[:count])
+
+
+def _over_problems(known: Known, found: np.ndarray) -> np.ndarray:
+    """Means [P] over draws and labellings of [draws, C]; NaN for problems that were never asked about."""
+    counted = np.isfinite(found)
+    per_case = np.where(counted, found, 0).sum(0)
+    sums = np.bincount(known.table.owners, per_case)
+    counts = np.bincount(known.table.owners, counted.sum(0))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _problems(config: Config) -> list[Problem]:
+    """The groups that are left out, and those that are practised on."""
+    if config.preset == "quick":
+        found = choosing.small_problems()
+    elif config.groups == "batteries":
+        found = batteries(BATTERIES, data_dir=config.data_dir)
+    else:
+        found = [p for name in FIELDS for p in field(name, data_dir=config.data_dir, seed=config.seed)]
+    kinds = KINDS[:1] if config.preset == "quick" else KINDS
+    for place, kind in enumerate(kinds):
+        key = jax.random.fold_in(config.key, place)
+        found += drawn(shapes(kinds=[kind], clusters=(2, 10)), key, config.practice, group=kind)
+    return found
+
+
+if __name__ == "__main__":
+    harness.run(experiment, PRESETS)

@@ -1,0 +1,218 @@
+"""The selector: from meta-features alone, before anything is run, to a strategy.
+
+A strategy is an algorithm with its parameters, a number of clusters, and the internal criterion by which to
+judge what comes out. One network answers with a score for every candidate of a portfolio and, beside them,
+for every criterion; what a criterion is worth on a problem is what the partition that it prefers is worth.
+Among the meta-features is what the candidates were worth on the known problems that are most alike, those of
+the same group left out, as the group of a new problem is not known.
+
+Reference: Ferrari & de Castro 2015, Clustering algorithm selection by meta-learning systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+from sklearn.preprocessing import StandardScaler
+
+from ..records import InputError
+from .choice import Cases, Choice, Settings, choice_scores, learn_choice
+from .descriptors import NAMES, landmarks
+from .features import FEATURES, feature_names, meta_features
+from .portfolio import Candidate
+from .table import Table
+
+CRITERIA = {
+    "silhouette": "silhouette",
+    "calinski_harabasz": "log Calinski-Harabasz",
+    "davies_bouldin": "Davies-Bouldin, 1 / (1 + x)",
+    "dunn": "log Dunn",
+    "density_validity": "density validity",
+    "near_neighbours": "25 alike",
+    "gap": "gap",
+    "most_agreement": "mean agreement",
+}
+"""Criteria that a strategy may name, each with the descriptor that it maximises."""
+NEAREST = 5
+"""Known problems that are asked what was best."""
+
+
+class Strategy(NamedTuple):
+    """What the selector answers.
+
+    Attributes:
+        candidate: the algorithm and its parameters.
+        clusters: how many to look for; None where the algorithm finds that itself.
+        criterion: a name of `CRITERIA`.
+    """
+
+    candidate: Candidate
+    clusters: int | None
+    criterion: str
+
+
+class Selector(NamedTuple):
+    """What was learned from a table.
+
+    Attributes:
+        choice: the networks.
+        candidates: of the table.
+        known: [C, F] meta-features of its cases.
+        worths: [C, A] of its candidates.
+        told: whether the number of clusters is given with a problem.
+    """
+
+    choice: Choice
+    candidates: tuple[Candidate, ...]
+    known: Float[np.ndarray, "C F"]
+    worths: Float[np.ndarray, "C A"]
+    told: bool
+
+
+def learn_selector(
+    table: Table,
+    candidate_inputs: Float[np.ndarray, "C A F"],
+    key: Key[Array, ""],
+    *,
+    settings: Settings = Settings(),  # noqa: B008 - a record that is never written to
+) -> Selector:
+    """A selector from what the candidates of a table were worth.
+
+    Args:
+        table: of problems with known answers.
+        candidate_inputs: of its candidates, from `criterion.candidate_inputs`.
+        key: a typed key.
+        settings: of the networks.
+    """
+    told = table.told
+    known = problem_inputs(
+        [table.problems[case.problem].points for case in table.cases],
+        [case.clusters for case in table.cases] if told else None,
+    )
+    groups = np.unique(table.groups, return_inverse=True)[1]
+    weights = table.weights
+    worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
+    near = nearest_worths(known, table.scores, weights, groups)
+    cases = Cases(np.concatenate([known, near], 1), worths, weights, groups, table.owners)
+    parts = (table.scores.shape[1], len(CRITERIA))
+    return Selector(
+        learn_choice(cases, key, settings=settings, parts=parts), table.candidates, known, table.scores, told
+    )
+
+
+def answer(
+    selector: Selector, points: Float[np.ndarray, "N D"], clusters: int | None = None, *, seed: int = 0
+) -> Strategy:
+    """The strategy for a new problem; only meta-features are looked at.
+
+    Args:
+        selector: from `learn_selector`.
+        points: [N, D].
+        clusters: how many there are, where that is given.
+        seed: which landmarks.
+
+    Raises:
+        InputError: the number of clusters is missing, or given to a selector that was learned without.
+    """
+    if (clusters is not None) != selector.told:
+        raise InputError(
+            f"the selector was learned {'with' if selector.told else 'without'} the number of clusters; "
+            f"{'give' if selector.told else 'leave out'} clusters."
+        )
+    seen = problem_inputs([points], None if clusters is None else [clusters], seed=seed)
+    every = np.concatenate([selector.known, seen])
+    worths = np.concatenate([selector.worths, np.zeros((1, selector.worths.shape[1]))])
+    known = np.arange(len(every)) < len(selector.known)
+    near = nearest_worths(every, worths, known, np.where(known, 0, 1))[-1:]
+    scores = choice_scores(selector.choice, np.concatenate([seen, near], 1))[0]
+    count = len(selector.candidates)
+    chosen = selector.candidates[int(scores[:count].argmax())]
+    return Strategy(chosen, chosen.count(clusters), tuple(CRITERIA)[int(scores[count:].argmax())])
+
+
+def problem_inputs(
+    points: Sequence[Float[np.ndarray, "N D"]],
+    clusters: Sequence[int] | None = None,
+    *,
+    groups: Sequence[str] = tuple(FEATURES),
+    seed: int = 0,
+) -> Float[np.ndarray, "C F"]:
+    """Meta-features of problems of any size, by a thousand landmarks of each.
+
+    Args:
+        points: of every problem.
+        clusters: how many each has; estimated unless given.
+        groups: of meta-features.
+        seed: which landmarks, and what is drawn while features are computed.
+
+    >>> problem_inputs([np.eye(3), np.eye(4)], [2, 2], groups=["size"]).round(2).tolist()
+    [[1.1, 1.1, 0.0, 0.69], [1.39, 1.39, 0.0, 0.69]]
+    """
+    found = []
+    sizes = [feature_names(groups).index(name) for name in FEATURES["size"][:3] if "size" in groups]
+    for place, x in enumerate(points):
+        kept = landmarks(x, [], seed=seed)
+        width = 1 << max(1, (x.shape[1] - 1).bit_length())  # few shapes, few programs
+        wide = np.pad(kept.points, ((0, 0), (0, width - x.shape[1])))
+        given = None if clusters is None else jnp.asarray(clusters[place])
+        one = np.array(_features(wide, kept.weights, jax.random.key(seed), given, tuple(groups)))
+        if sizes:
+            one[sizes[0]] = np.log(len(x))
+            one[sizes[2]] = one[sizes[0]] - one[sizes[1]]
+        found.append(one)
+    return np.stack(found)
+
+
+def nearest_worths(
+    inputs: Float[np.ndarray, "C F"],
+    worths: Float[np.ndarray, "C A"],
+    known: Bool[np.ndarray, " C"] | Float[np.ndarray, " C"],
+    groups: Int[np.ndarray, " C"],
+    *,
+    nearest: int = NEAREST,
+) -> Float[np.ndarray, "C A"]:
+    """What candidates were worth, less the mean of all, on the known cases most alike of other groups.
+
+    Cases with the same points are of one group, so that no case is told its own answer.
+
+    Args:
+        inputs: [C, F] meta-features.
+        worths: [C, A] of candidates; only known ones are looked at.
+        known: [C] zero or False where the answer is not known.
+        groups: [C].
+        nearest: how many are averaged.
+    """
+    known = np.asarray(known) > 0
+    scaled = StandardScaler().fit(inputs[known]).transform(inputs)
+    scaled = np.clip(scaled, -3, 3)
+    apart = np.square(scaled[:, None] - scaled).sum(-1)
+    allowed = known & (groups[:, None] != groups)
+    order = np.argsort(np.where(allowed, apart, np.inf), 1, kind="stable")[:, :nearest]
+    usable = np.take_along_axis(allowed, order, 1)[..., None]
+    centered = np.where(known[:, None], worths - worths.mean(1, keepdims=True), 0)
+    return (centered[order] * usable).sum(1) / np.maximum(usable.sum(1), 1)
+
+
+def criterion_values(candidate_inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C A Q"]:
+    """What each of `CRITERIA` says of every candidate, better if larger."""
+    names = (*NAMES, "mean agreement")
+    return candidate_inputs[:, :, [names.index(name) for name in CRITERIA.values()]]
+
+
+def criterion_worths(table: Table, candidate_inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C Q"]:
+    """The worth of the candidate that each of `CRITERIA` prefers."""
+    values = np.where(table.usable[..., None], criterion_values(candidate_inputs), -np.inf)
+    return np.take_along_axis(table.scores, values.argmax(1), 1)
+
+
+@partial(jax.jit, static_argnames="groups")
+def _features(
+    points: Array, weights: Array, key: Key[Array, ""], clusters: Array | None, groups: tuple[str, ...]
+) -> Float[Array, " F"]:
+    return meta_features(points, weights, key, clusters=clusters, groups=groups)

@@ -1,0 +1,158 @@
+"""Meta-features: by hand, then what must not change them, then pymfe and SciPy where definitions coincide."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.spatial.distance import pdist
+
+import jmeta as jm
+from jmeta.selection.features import (
+    FEATURES,
+    estimated_clusters,
+    feature_names,
+    image_features,
+    meta_features,
+)
+
+KEY = jax.random.key(0)
+RANDOM = np.random.default_rng(0)
+CLOUD = (RANDOM.gamma(2, size=(60, 4)) @ RANDOM.normal(size=(4, 4)) + 3).astype(np.float32)
+QUIET = ("size", "marginals", "spectrum", "distances", "neighbours")
+"""Groups that draw nothing at random, save for Hopkins' statistic."""
+
+
+@cache
+def compiled(groups=tuple(FEATURES)):
+    return jax.jit(partial(meta_features, groups=groups))
+
+
+def features(points, weights=None, clusters=3, groups=tuple(FEATURES)):
+    weights = np.ones(len(points), np.float32) if weights is None else weights
+    found = compiled(groups)(points, weights, KEY, clusters=jnp.asarray(clusters))
+    return dict(zip(feature_names(groups), np.asarray(found), strict=True))
+
+
+def test_a_line_by_hand():
+    found = features(np.array([[0.0], [1.0], [3.0], [3.0]], np.float32), clusters=2, groups=QUIET)
+    assert found["log points"] == pytest.approx(np.log(4))
+    assert found["log columns"] == 0
+    assert found["log clusters"] == pytest.approx(np.log(2))
+    assert found["first share"] == pytest.approx(1)
+    # Distances 1, 3, 3, 2, 2, 0 in units of the largest, 3.
+    assert found["mean distance"] == pytest.approx(11 / 18, abs=1e-5)
+    assert [found[f"distances in tenth {tenth}"] * 6 for tenth in (1, 4, 7, 10)] == pytest.approx(
+        [1, 1, 2, 2], abs=1e-4
+    )
+
+
+def test_moments_and_spectrum_equal_scipy_and_numpy():
+    found = features(CLOUD, groups=QUIET)
+    skewness, kurtosis = scipy.stats.skew(CLOUD), scipy.stats.kurtosis(CLOUD)
+    correlation = np.abs(np.corrcoef(CLOUD.T)[np.triu_indices(4, 1)])
+    values = np.linalg.eigvalsh(np.cov(CLOUD.T))[::-1]
+    shares, apart = values / values.sum(), pdist(CLOUD) / pdist(CLOUD).max()
+    assert found["mean skewness"] == pytest.approx(skewness.mean(), rel=1e-3)
+    assert found["spread of kurtosis"] == pytest.approx(kurtosis.std(), rel=1e-3)
+    assert found["mean correlation"] == pytest.approx(correlation.mean(), rel=1e-3)
+    assert found["first two"] == pytest.approx(shares[:2].sum(), rel=1e-4)
+    assert found["effective columns"] == pytest.approx(1 / np.sum(shares**2) / 4, rel=1e-4)
+    assert found["skewness of distance"] == pytest.approx(scipy.stats.skew(apart), rel=1e-3)
+
+
+def test_pymfe_agrees_where_it_computes_the_same():
+    mfe = pytest.importorskip("pymfe.mfe").MFE(
+        groups=["general", "statistical"],
+        features=["nr_inst", "nr_attr", "inst_to_attr", "skewness", "kurtosis", "cor", "eigenvalues"],
+        summary=["mean"],
+        suppress_warnings=True,
+    )
+    mfe.fit(CLOUD.astype(float), np.arange(60) % 2, transform_num=False)
+    theirs = dict(zip(*mfe.extract(suppress_warnings=True), strict=True))
+    found = features(CLOUD, groups=QUIET)
+    assert np.exp(found["log points"]) == pytest.approx(theirs["nr_inst"])
+    assert np.exp(found["log columns"]) == pytest.approx(theirs["nr_attr"])
+    assert np.exp(found["log points per column"]) == pytest.approx(theirs["inst_to_attr"])
+    shrunk = 59 / 60  # theirs divide by the deviation of n - 1
+    assert found["mean skewness"] * shrunk**1.5 == pytest.approx(theirs["skewness.mean"], rel=1e-3)
+    assert (found["mean kurtosis"] + 3) * shrunk**2 - 3 == pytest.approx(theirs["kurtosis.mean"], rel=1e-3)
+    assert found["mean correlation"] == pytest.approx(theirs["cor.mean"], rel=1e-3)
+    total = np.var(CLOUD, 0, ddof=1).sum()
+    assert total / 4 == pytest.approx(theirs["eigenvalues.mean"], rel=1e-4)
+
+
+def test_nothing_changes_when_points_are_moved_scaled_and_shuffled():
+    order = RANDOM.permutation(60)
+    found, moved = (features(points, groups=QUIET) for points in (CLOUD, 40 * CLOUD[order] + 7))
+    for name in set(found) - {"Hopkins"}:  # which looks from random points
+        assert moved[name] == pytest.approx(found[name], abs=2e-2), name
+
+
+def test_padding_and_constant_columns_do_not_count():
+    wide = np.full((80, 6), 9.0, np.float32)
+    wide[:60, :4] = CLOUD
+    weights = np.where(np.arange(80) < 60, 1, 0).astype(np.float32)
+    found, padded = features(CLOUD, groups=QUIET), features(wide, weights, groups=QUIET)
+    for name in set(found) - {"Hopkins"}:
+        assert padded[name] == pytest.approx(found[name], abs=2e-3), name
+
+
+def test_what_features_are_for():
+    """Clusters, their number, intrinsic dimension and noise are seen in the numbers that speak of them."""
+    plane = RANDOM.uniform(size=(60, 2)) @ RANDOM.normal(size=(2, 4))
+    blobs = np.repeat([[0, 0, 0, 0], [9, 0, 0, 0], [0, 9, 0, 0]], 20, 0) + RANDOM.normal(size=(60, 4)) / 3
+    noise = RANDOM.normal(size=(60, 4))
+    flat, tight, shapeless = (features(points.astype(np.float32)) for points in (plane, blobs, noise))
+    assert tight["Hopkins"] > 0.8 > shapeless["Hopkins"]
+    assert abs(np.exp(flat["dimension of two neighbours"]) - 2) < 0.6
+    assert tight["columns above noise"] == 0.5
+    assert flat["signal to noise"] > 5 > tight["signal to noise"] > shapeless["signal to noise"]
+    assert tight["gap below it"] > 5 * shapeless["gap below it"]
+    assert tight["k-means: silhouette"] > 0.8
+    assert tight["agreement of k-means and single linkage"] == pytest.approx(1)
+    assert shapeless["agreement of k-means and single linkage"] < 0.5
+    assert 0 < tight["neighbours kept"] < 1
+    assert int(estimated_clusters(jnp.asarray(blobs), jnp.ones(60), KEY, most=5)) == 3
+
+
+@pytest.mark.parametrize(
+    "points",
+    [np.zeros((4, 2)), np.array([[1e-20], [2e-20]]), np.array([[1e20, 0], [-1e20, 1], [1, 1]]), np.eye(2)],
+)
+def test_degenerate_points_have_finite_features(points):
+    found = meta_features(jnp.asarray(points, jnp.float32), None, KEY, clusters=2)
+    assert np.all(np.isfinite(found))
+
+
+def test_one_program_for_many_tasks_and_a_gradient():
+    """A vmap equals the single tasks, and what has a derivative has a finite one."""
+    tasks = np.stack([CLOUD[:40], CLOUD[20:]])
+    groups = ("size", "marginals", "spectrum", "distances")
+    batched = jax.vmap(lambda x: meta_features(x, None, KEY, clusters=2, groups=groups))(tasks)
+    for points, found in zip(tasks, batched, strict=True):
+        np.testing.assert_allclose(found, list(features(points, None, 2, groups).values()), atol=1e-4)
+    gradient = jax.grad(lambda x: meta_features(x, None, KEY, clusters=2, groups=groups[1:]).sum())(CLOUD)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_images_by_hand():
+    black_and_white = np.array([[[0.0, 1.0]], [[0.0, 1.0]]])
+    density, dispersion, decibels = image_features(black_and_white, None, KEY, bins=4)
+    assert density == pytest.approx(2)  # half of all in each of two bins out of four
+    assert dispersion == pytest.approx(0.5)
+    louder = image_features(black_and_white, None, KEY, deviation=0.3, bins=4)[2]
+    assert decibels > louder
+    dark = image_features(black_and_white, np.array([1.0, 0.0]), KEY, bins=4)
+    assert dark[1] == pytest.approx(0.5)
+
+
+@pytest.mark.faults
+def test_what_has_no_features_is_refused():
+    for points in (np.zeros(3), np.zeros((1, 2)), np.zeros((3, 0))):
+        with pytest.raises(jm.InputError, match="points have shape"):
+            meta_features(points, None, KEY)
+    with pytest.raises(jm.InputError, match="no meta-features"):
+        meta_features(CLOUD, None, KEY, groups=["colour"])
