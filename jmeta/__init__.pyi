@@ -76,6 +76,7 @@ from .tasks import ClassImages as ClassImages
 from .tasks import episodes as episodes
 from .tasks import load as load
 from .tasks import mixtures as mixtures
+from .tasks import shapes as shapes
 from .tasks import sinusoid as sinusoid
 from .training.estimators import backpropagation as backpropagation
 from .training.estimators import evolution as evolution

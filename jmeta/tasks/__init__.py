@@ -3,6 +3,7 @@
 from .datasets import load
 from .episodes import ClassImages, episodes
 from .mixtures import mixtures
+from .shapes import shapes
 from .sinusoid import sinusoid
 
-__all__ = ["ClassImages", "episodes", "load", "mixtures", "sinusoid"]
+__all__ = ["ClassImages", "episodes", "load", "mixtures", "shapes", "sinusoid"]

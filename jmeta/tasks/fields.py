@@ -104,32 +104,21 @@ def reduced(points: Num[np.ndarray, "N ..."], *, axes: int = AXES, seed: int = 0
     return PCA(min(axes, len(flat) - 1), svd_solver="randomized", random_state=seed).fit_transform(flat)
 
 
-def class_images_problem(
+def some_images(
     images: ClassImages,
     classes: Sequence[int] | Int[np.ndarray, " K"],
     each: int,
     random: np.random.Generator,
-    *,
-    name: str,
-    group: str = "images",
-    embed: Embed | None = None,
-) -> Problem:
-    """Some examples of some classes of an image set, as points.
+) -> tuple[Num[np.ndarray, "N ..."], Int[np.ndarray, " N"]]:
+    """Some examples of some classes, and their labels from 0; all of a class that has fewer.
 
-    Args:
-        images: the set.
-        classes: which.
-        each: examples of each class; all of it where it has fewer.
-        random: draws them.
-        name: of the problem.
-        group: of the problem.
-        embed: what makes points of images; pixels on their principal axes unless given.
+    >>> drawn, labels = some_images(load("digits"), [3, 7], 2, np.random.default_rng(0))
+    >>> drawn.shape, labels.tolist()
+    ((4, 8, 8, 1), [0, 0, 1, 1])
     """
     rows = [random.permutation(int(images.counts[one]))[:each] for one in classes]
     drawn = np.concatenate([images.examples[one][row] for one, row in zip(classes, rows, strict=True)])
-    labels = np.repeat(np.arange(len(classes)), [len(row) for row in rows])
-    points = reduced(drawn / 255) if embed is None else np.asarray(embed(drawn), np.float64)
-    return Problem(name, group, points, (labels,), images.source)
+    return drawn, np.repeat(np.arange(len(classes)), [len(row) for row in rows])
 
 
 def _images(
@@ -149,11 +138,14 @@ def _images(
             some = random.permutation(len(images.names))[: random.integers(3, 11)]
             draws.append((name, images, some, int(random.integers(30, 81))))
         for name, images, classes, each in draws:
-            embed = embeds.get("omniglot" if name == "omniglot" else "cifar")
-            for way, make in {"pixels": None, "embedded": embed}.items():
-                if way == "pixels" or embed is not None:
-                    title = f"{name}/{place} {way}"
-                    found.append(class_images_problem(images, classes, each, random, name=title, embed=make))
+            drawn, labels = some_images(images, classes, each, random)
+            ways = {"pixels": reduced(drawn / 255)}
+            if embed := embeds.get("omniglot" if name == "omniglot" else "cifar"):
+                ways["embedded"] = np.asarray(embed(drawn), np.float64)
+            found += [
+                Problem(f"{name}/{place} {way}", "images", points, (labels,), images.source)
+                for way, points in ways.items()
+            ]
     return found
 
 

@@ -162,7 +162,7 @@ def _plan(allowed: Int[Array, " A"], strewn: Array, key: Key[Array, ""], limits:
         columns=jnp.stack([telling, silent]),
         logits=jnp.where(alive, unequal * normal(slots), -jnp.inf),
         centers=uniform(1.5, 6) * (used / 4) ** (1 / telling) * normal(slots, room) * told / telling**0.25,
-        axes=rotation * stretch[:, None, :] * told,
+        axes=rotation * stretch[:, None, :] * told[:, None],
         turns=_rotations(angle),
         scales=jnp.exp(uniform(0, 0.7) * normal(slots)),
         freedom=jnp.exp(uniform(1, 5)),

@@ -1,10 +1,11 @@
 """Problems with known answers, from battery files and from one's own folder."""
 
+import jax
 import numpy as np
 import pytest
 
 import jmeta as jm
-from jmeta.tasks.problems import batteries, folder
+from jmeta.tasks.problems import batteries, drawn, folder
 
 POINTS = np.arange(12.0).reshape(6, 2)
 LABELS = np.array([1, 1, 2, 2, 0, 2], np.int16)
@@ -37,6 +38,19 @@ def test_a_folder_of_files_is_read_whatever_their_kind(tmp_path):
     np.testing.assert_array_equal(first.labellings, second.labellings)
 
 
+def test_problems_are_drawn_without_what_pads_them():
+    sampler = jm.shapes(points=(10, 20), clusters=(2, 3), columns=(2, 4), kinds=["blobs"], strewn=0)
+    for problem in drawn(sampler, jax.random.key(0), 5, group="blobs"):
+        labels = problem.labellings[0]
+        assert 10 <= len(problem.points) == len(labels) <= 20
+        assert np.all(np.ptp(problem.points, 0) > 0)
+        assert set(labels) == set(range(labels.max() + 1))
+    with pytest.raises(jm.InputError, match="hide the labels"):
+        drawn(jm.sinusoid(), jax.random.key(0), 1)
+    with pytest.raises(jm.InputError, match="ask for one or more"):
+        drawn(sampler, jax.random.key(0), 0)
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("arrays", "message"),
@@ -57,7 +71,6 @@ def test_what_is_no_problem_is_refused(tmp_path, arrays, message):
         folder(tmp_path)
 
 
-@pytest.mark.faults
 def test_missing_and_damaged_files_are_named(tmp_path, suite, monkeypatch):
     monkeypatch.delenv("JMETA_DATA_DIR", raising=False)
     with pytest.raises(jm.InputError, match="name their folder"):

@@ -23,6 +23,7 @@ SAMPLERS = {
     "episodes_hidden": jm.episodes(numbered().astype(np.float32), ways=3, shots=2, queries=4, labelled=False),
     "sinusoid": jm.sinusoid(shots=4, queries=3),
     "mixtures": jm.mixtures(points=(5, 12), clusters=(2, 4)),
+    "shapes": jm.shapes(points=(20, 40), clusters=(2, 4), columns=(2, 5)),
 }
 
 
@@ -40,7 +41,7 @@ def test_every_sampler_draws_distinct_finite_tasks_from_keys_alone(name):
     assert len(np.unique(np.asarray(tasks.support.inputs).reshape(64, -1), axis=0)) == 64
     one = SAMPLERS[name](jax.random.split(jax.random.key(0), 64)[5])
     fifth = jax.tree.map(lambda leaf: leaf[5], tasks)
-    np.testing.assert_allclose(one.support.inputs, fifth.support.inputs, rtol=1e-6)
+    np.testing.assert_allclose(one.support.inputs, fifth.support.inputs, rtol=1e-6, atol=1e-6)
     assert one.key == fifth.key
     for part in (one.support, one.query):
         assert part.inputs.dtype == jnp.float32

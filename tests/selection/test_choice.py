@@ -1,0 +1,121 @@
+"""Learning to choose: what was learned holds for unseen cases, adapts to a new group, and looks at no more
+than it may."""
+
+import jax
+import numpy as np
+import pytest
+
+import jmeta as jm
+from jmeta.selection.choice import (
+    Cases,
+    Settings,
+    _of_one_group,
+    adapt_choice,
+    choice_scores,
+    learn_choice,
+)
+
+RANDOM = np.random.default_rng(0)
+SETS = RANDOM.normal(size=(40, 4, 3)).astype(np.float32)
+FLAT = RANDOM.normal(size=(40, 4)).astype(np.float32)
+KEY = jax.random.key(0)
+QUICK = Settings(steps=200, networks=2)
+PLAIN = Cases(np.zeros((0, 0)), np.zeros((0, 0)), np.ones(40), np.arange(40) % 2, np.arange(40))
+
+
+def worths(values):
+    return 1 / (1 + np.exp(-2 * values))
+
+
+def gained(cases, scores, rows):
+    """The share of the way from the mean choice to the best one."""
+    own = cases.worths[rows]
+    chosen = np.take_along_axis(own, scores[rows].argmax(1)[:, None], 1).mean()
+    return (chosen - own.mean()) / (own.max(1).mean() - own.mean())
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        PLAIN._replace(inputs=SETS, worths=worths(SETS[:, :, 1])),  # the second number of a choice tells
+        PLAIN._replace(inputs=FLAT, worths=worths(FLAT)),  # number a of the problem tells of choice a
+    ],
+    ids=["sets", "problems"],
+)
+def test_what_it_learned_holds_for_cases_that_it_has_not_seen(cases):
+    known = np.arange(40) < 30
+    choice = learn_choice(cases._replace(weights=known.astype(float)), KEY, settings=QUICK)
+    assert gained(cases, choice_scores(choice, cases.inputs), ~known) > 0.7
+    hidden = cases.inputs.copy(), cases.worths.copy()
+    for part in hidden:
+        part[~known] = np.nan  # what may not be learned from is not even looked at
+    blind = cases._replace(inputs=np.nan_to_num(hidden[0]), worths=np.nan_to_num(hidden[1]))
+    again = learn_choice(blind._replace(weights=known.astype(float)), KEY, settings=QUICK)
+    np.testing.assert_array_equal(choice_scores(choice, cases.inputs), choice_scores(again, cases.inputs))
+
+
+@pytest.mark.parametrize("way", ["pooled", "maml", "reptile"])
+def test_groups_that_contradict_each_other_are_told_apart_by_adapting(way):
+    """In every other group what is good elsewhere is bad: only who adapts can tell."""
+    groups = np.repeat(np.arange(8), 8)
+    inputs = RANDOM.normal(size=(64, 3, 2)).astype(np.float32)
+    sign = 1 - 2 * (groups % 2)
+    cases = Cases(inputs, worths(2 * sign[:, None] * inputs[:, :, 0]), np.ones(64), groups, np.arange(64))
+    new = groups >= 6
+    known = cases._replace(weights=np.where(new, 0.0, 1.0))
+    rate = 0.3 if way == "reptile" else 1e-2
+    settings = Settings(way=way, steps=300, networks=1, rate=rate, support=4, inner_rate=0.5, inner_steps=5)
+    choice = learn_choice(known, KEY, settings=settings)
+    before = gained(cases, choice_scores(choice, inputs), new)
+    after = []
+    for group in (6, 7):
+        rows = np.flatnonzero(groups == group)
+        support = jax.tree.map(lambda part: part[rows[:4]], cases)  # noqa: B023
+        adapted = adapt_choice(choice, support, steps=5, rate=0.5)
+        after.append(gained(cases, choice_scores(adapted, inputs), rows[4:]))
+    assert before < 0.4
+    if way == "maml":
+        assert min(after) > 0.6
+    assert np.all(np.isfinite(after))
+
+
+def test_a_task_shows_some_problems_of_one_group_and_asks_about_others():
+    owners = np.array([0, 0, 1, 2, 3, 4, 5, 6])
+    groups = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    cases = Cases(FLAT[:8], FLAT[:8], np.array([1, 1, 1, 1, 1, 1, 1, 0.0]), groups, owners)
+    for seed in range(20):
+        task = _of_one_group(cases, jax.random.key(seed), hidden=0.0, size=3, groups=2)
+        asked = np.asarray(task.query.weights) > 0
+        shown = np.isin(FLAT[:8, 0], np.asarray(task.support.inputs)[np.asarray(task.support.weights) > 0, 0])
+        assert len(set(groups[asked])) == 1
+        assert set(groups[asked]) == set(groups[shown])
+        assert not set(owners[asked]) & set(owners[shown])
+        assert not asked[7]
+        assert not shown[7]
+
+
+def test_two_kinds_of_choices_are_learned_side_by_side():
+    cases = PLAIN._replace(inputs=FLAT, worths=np.concatenate([worths(FLAT), worths(-FLAT)], 1))
+    choice = learn_choice(cases, KEY, settings=QUICK, parts=(4, 4))
+    scores = choice_scores(choice, FLAT)
+    for kind in (slice(0, 4), slice(4, 8)):
+        assert gained(cases._replace(worths=cases.worths[:, kind]), scores[:, kind], slice(None)) > 0.7
+
+
+@pytest.mark.faults
+def test_what_cannot_be_learned_from_is_refused():
+    good = PLAIN._replace(inputs=SETS, worths=worths(SETS[:, :, 1]))
+    for bad, message in (
+        (good._replace(worths=good.worths[:, :2]), "not of 2 choices"),
+        (good._replace(weights=np.ones(3)), "do not match"),
+        (good._replace(inputs=SETS * np.nan), "not finite"),
+        (good._replace(weights=np.zeros(40)), "no case to learn from"),
+    ):
+        with pytest.raises(jm.InputError, match=message):
+            learn_choice(bad, KEY, settings=QUICK)
+    with pytest.raises(jm.InputError, match="the way is one of"):
+        learn_choice(good, KEY, settings=QUICK._replace(way="guess"))
+    choice = learn_choice(good, KEY, settings=QUICK)
+    for other in (SETS[:, :3], SETS[..., :2]):
+        with pytest.raises(jm.InputError, match="use the portfolio and the version"):
+            choice_scores(choice, other)
