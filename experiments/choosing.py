@@ -161,7 +161,9 @@ def _scores(
 ) -> np.ndarray:
     inputs = option.inputs(weights)
     choice = train(known, option, inputs, worths, parts, weights, key)
-    return usable_scores(known, choice_scores(choice, inputs), inputs)
+    scores = choice_scores(choice, inputs)
+    # A criterion sees what failed; a selector looks before anything is run.
+    return np.where(known.table.usable, scores, -np.inf) if inputs.ndim == 3 else scores
 
 
 def train(
@@ -176,11 +178,6 @@ def train(
     """Networks that have seen the cases of positive weight."""
     cases = Cases(inputs, worths, weights, known.groups, known.table.owners)
     return learn_choice(cases, key, settings=option.settings, parts=parts)
-
-
-def usable_scores(known: Known, scores: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-    """-inf for what a criterion sees to have failed; a selector looks before anything is run."""
-    return np.where(known.table.usable, scores, -np.inf) if inputs.ndim == 3 else scores
 
 
 def per_problem(known: Known, per_case: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -40,6 +40,7 @@ from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Settings
 from jmeta.selection.features import FEATURES, feature_names
 from jmeta.selection.selector import CRITERIA, nearest_worths
+from jmeta.selection.table import Table
 from jmeta.tasks.problems import BATTERIES, batteries
 
 COUNTS = (*range(2, 11), 15, 20)
@@ -85,6 +86,11 @@ def experiment(config: Config) -> harness.Metrics:
         seconds=config.seconds,
         seed=config.seed,
     )
+    return report(config, table)
+
+
+def report(config: Config, table: Table) -> harness.Metrics:
+    """Every way to choose, leaving out one group of the table at a time."""
     known = choosing.look(table, config.seed)
     base = Settings(steps=config.steps, networks=config.networks)
     ways = choosing.fixed(known) | chosen(known, base, config)
@@ -145,10 +151,12 @@ def selector_options(known: Known, base: Settings) -> list[Option]:
 
 
 def gap(metrics: harness.Metrics, way: str) -> Interval:
-    """The share of the way from the single best to the oracle."""
-    best, oracle, found = (metrics[f"ari/{name}"] for name in ("single_best", "oracle", way))
+    """The share of the way from the single best to the oracle, with the interval of the gain on its scale."""
+    best, oracle, gain = (
+        metrics[f"{name}"] for name in ("ari/single_best", "ari/oracle", f"gain/{way}-single_best")
+    )
     room = max(oracle.mean - best.mean, 1e-9)
-    return Interval((found.mean - best.mean) / room, 0.0, found.n)
+    return Interval(gain.mean / room, gain.ci95 / room, gain.n)
 
 
 def _same(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:

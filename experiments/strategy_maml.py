@@ -20,7 +20,8 @@ drawn at random, one a kind, are practised on beside the batteries or fields, bu
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -38,6 +39,7 @@ from jmeta.tasks.problems import BATTERIES, Problem, batteries, drawn
 from jmeta.tasks.shapes import KINDS, shapes
 
 WAYS = ("unadapted", "fine_tuned", "maml", "reptile")
+BASELINES = ("support_best", "single_best", "oracle")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,75 +135,81 @@ def _left_out(
     taken = dict.fromkeys(reported, 0)
     if len(choices) > 1:
         found = {group: np.zeros(len(choices)) for group in reported}
-        for first, second in ((a, b) for a in reported for b in reported if b < a):
-            for place, plan in enumerate(choices):
-                choice, inputs = _trained(known, plan, (first, second), key)
-                for outer, inner in ((first, second), (second, first)):
-                    worths = _adapted(config, known, plan, choice, inputs, inner)
-                    found[outer][place] += np.nansum(worths)
+        for pair in itertools.combinations(reported, 2):
+            trained = _trained(known, choices, pair, key)
+            for place, (plan, choice, inputs) in enumerate(trained):
+                for outer, inner in (pair, pair[::-1]):
+                    found[outer][place] += np.nansum(_adapted(config, known, plan, choice, inputs, inner))
         taken = {group: int(values.argmax()) for group, values in found.items()}
     total = np.zeros(len(known.table.problems))
     for group in reported:
         for seed in range(config.seeds):
             plan = choices[taken[group]]
-            choice, inputs = _trained(known, plan, (group,), jax.random.fold_in(key, seed))
+            ((_, choice, inputs),) = _trained(known, [plan], (group,), jax.random.fold_in(key, seed))
             total += np.nan_to_num(_adapted(config, known, plan, choice, inputs, group)) / config.seeds
     return total
 
 
-def _trained(known: Known, plan: Plan, out: tuple[int, ...], key: jax.Array) -> tuple[Choice, np.ndarray]:
+def _trained(
+    known: Known, plans: Sequence[Plan], out: tuple[int, ...], key: jax.Array
+) -> list[tuple[Plan, Choice, np.ndarray]]:
+    """What every plan learns from the other groups; plans that differ only in how they adapt share it."""
     weights = np.where(np.isin(known.groups, out), 0, known.table.weights)
-    inputs, scores = plan.option.inputs(weights), known.table.scores
-    return choosing.train(known, plan.option, inputs, scores, scores.shape[1:], weights, key), inputs
+    scores, done, found = known.table.scores, {}, []
+    for plan in plans:
+        settings = plan.option.settings
+        alike = settings._replace(inner_rate=0.0) if settings.way == "pooled" else settings
+        if alike not in done:
+            inputs = plan.option.inputs(weights)
+            parts = scores.shape[1:]
+            done[alike] = choosing.train(known, plan.option, inputs, scores, parts, weights, key), inputs
+        found.append((plan, *done[alike]))
+    return found
 
 
 def _adapted(
     config: Config, known: Known, plan: Plan, choice: Choice, inputs: np.ndarray, group: int
 ) -> np.ndarray:
     """The mean worth [P], over draws, of what is chosen for a group's problems outside of the support."""
-    found = []
-    for support, asked in _draws(config, known, group):
+    rows, scores, usable = np.flatnonzero(known.groups == group), known.table.scores, known.table.usable
+    parts = (inputs, scores, known.table.weights, known.groups, known.table.owners)
+    cases = Cases(*(part[rows] for part in parts))
+    found = np.full((config.draws, len(scores)), np.nan)
+    for draw, (support, asked) in enumerate(_draws(config, cases.owners)):
         adapted = choice
         if plan.steps:
-            cases = Cases(inputs, known.table.scores, known.table.weights, known.groups, known.table.owners)
-            shown = jax.tree.map(lambda part: part[support], cases)  # noqa: B023
+            shown = Cases(*(part[support] for part in cases))
             adapted = adapt_choice(choice, shown, steps=plan.steps, rate=plan.rate)
-        scores = choosing.usable_scores(known, choice_scores(adapted, inputs), inputs)
-        found.append(np.where(asked, choosing.worth(known.table.scores, scores), np.nan))
-    return _over_problems(known, np.array(found))
+        preferred = choice_scores(adapted, cases.inputs)
+        if inputs.ndim == 3:  # a criterion sees what failed; a selector looks before anything is run
+            preferred = np.where(usable[rows], preferred, -np.inf)
+        found[draw, rows[asked]] = choosing.worth(cases.worths, preferred)[asked]
+    return _over_problems(known, found)
 
 
 def _baselines(config: Config, known: Known, reported: list[int]) -> dict[str, np.ndarray]:
     """The best candidate of the support, and of the known groups, on the same draws."""
     scores, weights = known.table.scores, known.table.weights
-    found = {name: np.zeros(len(known.table.problems)) for name in ("support_best", "single_best", "oracle")}
+    found = {name: np.full((config.draws, len(scores)), np.nan) for name in BASELINES}
     for group in reported:
-        best = np.argmax(
-            np.where(np.isin(known.groups, reported) & (known.groups != group), weights, 0) @ scores
-        )
-        rows: dict[str, list[np.ndarray]] = {name: [] for name in found}
-        for support, asked in _draws(config, known, group):
-            own = np.argmax(weights[support] @ scores[support])
-            for name, values in (
-                ("support_best", scores[:, own]),
-                ("single_best", scores[:, best]),
-                ("oracle", scores.max(1)),
-            ):
-                rows[name].append(np.where(asked, values, np.nan))
-        for name, row in rows.items():
-            found[name] += np.nan_to_num(_over_problems(known, np.array(row)))
-    return found
+        rows = np.flatnonzero(known.groups == group)
+        others = np.where(np.isin(known.groups, reported) & (known.groups != group), weights, 0)
+        best = np.argmax(others @ scores)
+        for draw, (support, asked) in enumerate(_draws(config, known.table.owners[rows])):
+            own = np.argmax(scores[rows[support]].sum(0))
+            for name, values in zip(BASELINES, (scores[:, own], scores[:, best], scores.max(1)), strict=True):
+                found[name][draw, rows[asked]] = values[rows[asked]]
+    return {name: np.nan_to_num(_over_problems(known, values)) for name, values in found.items()}
 
 
-def _draws(config: Config, known: Known, group: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The cases of some problems of a group, and which of its cases are of the others; always the same."""
+def _draws(config: Config, owners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One case of some problems of a group, and all cases of its other problems; always the same."""
     random = np.random.default_rng(config.seed)
-    owners, inside = known.table.owners, known.groups == group
     for _ in range(config.draws):
-        order = random.permutation(np.unique(owners[inside]))
+        order = random.permutation(np.unique(owners))
         count = min(config.support, len(order) // 2)
-        shown = [np.flatnonzero(inside & (owners == owner))[:1] for owner in order[:count]]
-        yield np.concatenate(shown), inside & ~np.isin(owners, order[:count])
+        shown = [int(np.flatnonzero(owners == owner)[0]) for owner in order[:count]]
+        yield np.array(shown), np.flatnonzero(~np.isin(owners, order[:count]))
 
 
 def _over_problems(known: Known, found: np.ndarray) -> np.ndarray:

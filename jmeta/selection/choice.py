@@ -31,6 +31,8 @@ from ..training.step import meta_step
 
 FARTHEST = 2.5
 """Deviations beyond which an input is cut off."""
+ASKED = 32
+"""Cases of its group that a task asks about, at most, beside its support."""
 Way = Literal["pooled", "maml", "reptile"]
 
 
@@ -123,7 +125,8 @@ def learn_choice(
     scale = QuantileTransformer(n_quantiles=min(100, len(known)), output_distribution="normal").fit(known)
     seen = cases._replace(inputs=_scaled(scale, cases.inputs))
     groups = int(cases.groups.max()) + 1
-    weights = _learned(jax.tree.map(jnp.asarray, seen), key, settings, parts, groups)
+    static = settings._replace(hidden=0.0)  # one program for every share
+    weights = _learned(jax.tree.map(jnp.asarray, seen), settings.hidden, key, static, parts, groups)
     return Choice(scale, weights, settings, parts)
 
 
@@ -193,7 +196,7 @@ def _adapted(
 
 @partial(jax.jit, static_argnames=("settings", "parts", "groups"))
 def _learned(
-    cases: Cases, key: Key[Array, ""], settings: Settings, parts: tuple[int, ...], groups: int
+    cases: Cases, hidden: float, key: Key[Array, ""], settings: Settings, parts: tuple[int, ...], groups: int
 ) -> PyTree:
     pooled = settings.way == "pooled"
     steps = 0 if pooled else settings.inner_steps
@@ -204,7 +207,7 @@ def _learned(
     else:
         step = meta_step(query_loss(learner, _regret(parts)), optax.adamw(rate, weight_decay=settings.decay))
     draw = _pooled if pooled else partial(_of_one_group, size=settings.support, groups=groups)
-    sampler = jax.tree_util.Partial(partial(draw, hidden=settings.hidden), cases)
+    sampler = jax.tree_util.Partial(draw, cases, hidden)
     tasks = 1 if pooled else settings.tasks
 
     def learned(key: Key[Array, ""]) -> PyTree:
@@ -220,13 +223,13 @@ def _learner(shape: tuple[int, ...], parts: tuple[int, ...], width: int, steps: 
     return maml(network, _regret(parts), steps=steps, numbers={"learning_rate": rate})
 
 
-def _pooled(cases: Cases, key: Key[Array, ""], *, hidden: float) -> Task:
+def _pooled(cases: Cases, hidden: Array, key: Key[Array, ""]) -> Task:
     """All cases, as a task without support."""
     query = _batch(cases, key, hidden)
     return Task(jax.tree.map(lambda leaf: leaf[:0], query), query, None, key)
 
 
-def _of_one_group(cases: Cases, key: Key[Array, ""], *, hidden: float, size: int, groups: int) -> Task:
+def _of_one_group(cases: Cases, hidden: Array, key: Key[Array, ""], *, size: int, groups: int) -> Task:
     """A few cases of a group to adapt to, half of them at most, and its other problems to be asked about."""
     group_key, order_key, hide_key, task_key = jax.random.split(key, 4)
     known = cases.weights > 0
@@ -234,20 +237,20 @@ def _of_one_group(cases: Cases, key: Key[Array, ""], *, hidden: float, size: int
     group = jax.random.categorical(group_key, jnp.where(sizes > 1, 0.0, -jnp.inf))
     inside = known & (cases.groups == group)
     order = jnp.where(inside, jax.random.uniform(order_key, inside.shape)[cases.owners], 2)
-    first = jnp.argsort(order)[:size]
-    shown = jnp.arange(len(first)) < sizes[group] // 2
-    asked = inside & (order > jnp.max(jnp.where(shown, order[first], -1)))
-    query = _batch(cases, hide_key, hidden)
-    support = jax.tree.map(lambda leaf: leaf[first], query)
+    rows = jnp.argsort(order)[: size + ASKED]
+    batch = _batch(jax.tree.map(lambda part: part[rows], cases), hide_key, hidden)
+    shown = jnp.arange(len(rows)) < jnp.minimum(size, sizes[group] // 2)
+    asked = inside[rows] & (order[rows] > jnp.max(jnp.where(shown, order[rows], -1)))
+    support = jax.tree.map(lambda leaf: leaf[:size], batch)
     return Task(
-        support._replace(weights=jnp.where(shown, support.weights, 0)),
-        query._replace(weights=jnp.where(asked, query.weights, 0)),
+        support._replace(weights=jnp.where(shown[:size], support.weights, 0)),
+        batch._replace(weights=jnp.where(asked, batch.weights, 0)),
         None,
         task_key,
     )
 
 
-def _batch(cases: Cases, key: Key[Array, ""] | None = None, hidden: float = 0.0) -> Batch:
+def _batch(cases: Cases, key: Key[Array, ""] | None = None, hidden: Array | float = 0.0) -> Batch:
     """Cases as a network takes them, a random share of the inputs set to their median, zero."""
     inputs = jnp.asarray(cases.inputs)
     if key is not None:

@@ -141,7 +141,7 @@ def _images(
             drawn, labels = some_images(images, classes, each, random)
             ways = {"pixels": reduced(drawn / 255)}
             if embed := embeds.get("omniglot" if name == "omniglot" else "cifar"):
-                ways["embedded"] = np.asarray(embed(drawn), np.float64)
+                ways["embedded"] = reduced(embed(drawn))
             found += [
                 Problem(f"{name}/{place} {way}", "images", points, (labels,), images.source)
                 for way, points in ways.items()

@@ -84,9 +84,11 @@ def test_a_task_shows_some_problems_of_one_group_and_asks_about_others():
     groups = np.array([0, 0, 0, 0, 0, 1, 1, 1])
     cases = Cases(FLAT[:8], FLAT[:8], np.array([1, 1, 1, 1, 1, 1, 1, 0.0]), groups, owners)
     for seed in range(20):
-        task = _of_one_group(cases, jax.random.key(seed), hidden=0.0, size=3, groups=2)
-        asked = np.asarray(task.query.weights) > 0
-        shown = np.isin(FLAT[:8, 0], np.asarray(task.support.inputs)[np.asarray(task.support.weights) > 0, 0])
+        task = _of_one_group(cases, 0.0, jax.random.key(seed), size=3, groups=2)
+        shown, asked = (
+            np.isin(FLAT[:8, 0], np.asarray(batch.inputs)[np.asarray(batch.weights) > 0, 0])
+            for batch in (task.support, task.query)
+        )
         assert len(set(groups[asked])) == 1
         assert set(groups[asked]) == set(groups[shown])
         assert not set(owners[asked]) & set(owners[shown])
