@@ -33,7 +33,7 @@ from experiments import choosing, harness
 from jmeta.metrics import Interval
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Cases, Settings, adapt_choice, choice_scores, learn_choice
-from jmeta.selection.features import image_features
+from jmeta.selection.image_features import image_features
 from jmeta.tasks.fields import reduced, some_images
 from jmeta.tasks.problems import Problem
 

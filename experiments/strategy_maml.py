@@ -32,7 +32,7 @@ import jmeta as jm
 from experiments import choosing, harness
 from experiments.choosing import Known, Option, look
 from jmeta.selection import performance_table, portfolio
-from jmeta.selection.choice import Cases, Choice, Settings, adapt_choice, choice_scores
+from jmeta.selection.choice import Cases, Choice, Settings, Way, adapt_choice, choice_scores
 from jmeta.selection.selector import nearest_worths
 from jmeta.tasks.fields import FIELDS, field
 from jmeta.tasks.problems import BATTERIES, Problem, batteries, drawn
@@ -120,7 +120,7 @@ def plans(config: Config, known: Known, kind: str, way: str) -> list[Plan]:
         return [Plan(Option(base, inputs), 0, 0.0)]
     rates = (0.1,) if config.preset == "quick" else (0.03, 0.1, 0.3)
     outer = {"reptile": 0.5}.get(way, base.rate)
-    named = "pooled" if way == "fine_tuned" else way
+    named: Way = "pooled" if way == "fine_tuned" else "maml" if way == "maml" else "reptile"
     return [
         Plan(Option(base._replace(way=named, rate=outer, inner_rate=rate), inputs), base.inner_steps, rate)
         for rate in rates

@@ -1,6 +1,35 @@
 """Meta-clustering: which strategy for which problem."""
 
+from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
+from .consensus import consensus
+from .criterion import candidate_inputs
+from .features import feature_names, meta_features
+from .image_features import image_features
 from .portfolio import Candidate, candidate, portfolio
+from .selector import Selector, Strategy, answer, learn_selector
 from .table import Case, Outcome, Table, performance_table
 
-__all__ = ["Candidate", "Case", "Outcome", "Table", "candidate", "performance_table", "portfolio"]
+__all__ = [
+    "Candidate",
+    "Case",
+    "Cases",
+    "Choice",
+    "Outcome",
+    "Selector",
+    "Settings",
+    "Strategy",
+    "Table",
+    "adapt_choice",
+    "answer",
+    "candidate",
+    "candidate_inputs",
+    "choice_scores",
+    "consensus",
+    "feature_names",
+    "image_features",
+    "learn_choice",
+    "learn_selector",
+    "meta_features",
+    "performance_table",
+    "portfolio",
+]

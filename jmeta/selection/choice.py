@@ -173,11 +173,11 @@ def _regret(parts: tuple[int, ...]) -> Loss:
     ends = np.cumsum((0, *parts))
 
     def loss(
-        outputs: Float[Array, "C A"], targets: Float[Array, "C A"], weights: Float[Array, " C"] | None
+        outputs: Float[Array, "C A"], targets: Float[Array, "C A"], weights: Float[Array, " C"] | None = None
     ) -> tuple[Array, Metrics]:
         kinds = [slice(start, end) for start, end in itertools.pairwise(ends)]
         each = [expected_regret(outputs[:, kind], targets[:, kind], weights) for kind in kinds]
-        return sum(value for value, _ in each), each[0][1]
+        return sum((value for value, _ in each), start=jnp.zeros(())), each[0][1]
 
     return loss
 
@@ -239,12 +239,13 @@ def _of_one_group(cases: Cases, hidden: Array, key: Key[Array, ""], *, size: int
     order = jnp.where(inside, jax.random.uniform(order_key, inside.shape)[cases.owners], 2)
     rows = jnp.argsort(order)[: size + ASKED]
     batch = _batch(jax.tree.map(lambda part: part[rows], cases), hide_key, hidden)
+    weights = cases.weights[rows]
     shown = jnp.arange(len(rows)) < jnp.minimum(size, sizes[group] // 2)
     asked = inside[rows] & (order[rows] > jnp.max(jnp.where(shown, order[rows], -1)))
     support = jax.tree.map(lambda leaf: leaf[:size], batch)
     return Task(
-        support._replace(weights=jnp.where(shown[:size], support.weights, 0)),
-        batch._replace(weights=jnp.where(asked, batch.weights, 0)),
+        support._replace(weights=jnp.where(shown, weights, 0)[:size]),
+        batch._replace(weights=jnp.where(asked, weights, 0)),
         None,
         task_key,
     )

@@ -177,45 +177,6 @@ def estimated_clusters(
     return counts[jnp.argmax(lax.map(quality, counts))]
 
 
-def image_features(
-    images: Float[Array, "N ..."],
-    weights: Float[Array, " N"] | None,
-    key: Key[Array, ""],
-    *,
-    deviation: float = 0.1,
-    bins: int = 32,
-) -> Float[Array, " 3"]:
-    """Density and dispersion of the histogram of intensities, and signal to noise after noise is added.
-
-    Density is the mean of the squared shares of the bins, times their number: one where all intensities
-    are equally frequent. Dispersion is the deviation of intensities around their mean. Noise of the given
-    deviation is drawn and added, and the ratio of the variance of pixels before to that of the difference
-    it made, after intensities are cut to [0, 1] again, is given in decibels.
-
-    Args:
-        images: [N, ...] intensities in [0, 1].
-        weights: [N]; all ones unless given.
-        key: a typed key.
-        deviation: of the noise.
-        bins: of the histogram.
-
-    >>> flat = jnp.linspace(0, 1, 64, endpoint=False).reshape(4, 4, 4)
-    >>> density, dispersion, ratio = image_features(flat, None, jax.random.key(0))
-    >>> print(f"{density:.2f} {dispersion:.2f}")
-    1.00 0.29
-    """
-    flat = as_float(jnp.asarray(images)).reshape(len(images), -1)
-    counted = weights_or_ones(flat, weights)[:, None] * jnp.ones_like(flat)
-    shares = counted / jnp.maximum(jnp.sum(counted), 1e-9)
-    place = jnp.clip(flat * bins, 0, bins - 1).astype(int)
-    histogram = jnp.zeros(bins).at[place].add(shares)
-    variance = jnp.sum(shares * jnp.square(flat - jnp.sum(shares * flat)))
-    noisy = jnp.clip(flat + deviation * jax.random.normal(key, flat.shape), 0, 1)
-    noise = jnp.sum(shares * jnp.square(noisy - flat))
-    decibels = 10 * (jnp.log10(jnp.maximum(variance, 1e-9)) - jnp.log10(jnp.maximum(noise, 1e-9)))
-    return jnp.stack([bins * jnp.sum(jnp.square(histogram)), jnp.sqrt(variance), decibels])
-
-
 def _size(sketch: Sketch) -> list[Array]:
     points = jnp.log(jnp.maximum(jnp.sum(sketch.weights), 1))
     columns = jnp.log(sketch.dimension)
@@ -347,12 +308,12 @@ def _kmeans_labels(x: Array, weights: Array, clusters: Array, key: Array, slots:
 
 def _linked(shared: Structure, sketch: Sketch) -> Int[Array, " N"]:
     """Single linkage: the spanning tree without its longest edges."""
-    count = len(sketch.x)
+    count, (first, second) = len(sketch.x), shared.ends
     lengths = jnp.where(shared.real > 0, shared.lengths, -jnp.inf)
     rank = jnp.argsort(jnp.argsort(-lengths))
     kept = (shared.real > 0) & (rank >= sketch.clusters - 1)
     used = jnp.arange(SLOTS) < sketch.clusters
-    return largest(components(joined_pairs(*shared.ends, kept, count)), sketch.weights, SLOTS, used)[2]
+    return largest(components(joined_pairs(first, second, kept, count)), sketch.weights, SLOTS, used)[2]
 
 
 def _shared(sketch: Sketch) -> Structure:

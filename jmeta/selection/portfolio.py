@@ -49,7 +49,7 @@ class Candidate(NamedTuple):
         """Whether it must be told the number of clusters."""
         return PORTFOLIO[self.algorithm].told is not None
 
-    def count(self, given: int | None) -> int | None:
+    def sought(self, given: int | None) -> int | None:
         """The number of clusters that it is told, of a problem that has as many as `given`."""
         return (self.clusters or given) if self.told else None
 
@@ -142,7 +142,7 @@ def apply_candidate(
     if chosen.scaled:
         spread = x.std(0)
         x = (x - x.mean(0)) / np.where(spread > 0, spread, 1)
-    return host_labels(chosen.algorithm, x, chosen.count(clusters), seed=seed, **dict(chosen.options))
+    return host_labels(chosen.algorithm, x, chosen.sought(clusters), seed=seed, **dict(chosen.options))
 
 
 def spelled(chosen: Candidate) -> str:

@@ -133,7 +133,7 @@ def answer(
     scores = choice_scores(selector.choice, np.concatenate([seen, near], 1))[0]
     count = len(selector.candidates)
     chosen = selector.candidates[int(scores[:count].argmax())]
-    return Strategy(chosen, chosen.count(clusters), tuple(CRITERIA)[int(scores[count:].argmax())])
+    return Strategy(chosen, chosen.sought(clusters), tuple(CRITERIA)[int(scores[count:].argmax())])
 
 
 def problem_inputs(

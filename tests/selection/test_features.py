@@ -10,13 +10,8 @@ import scipy.stats
 from scipy.spatial.distance import pdist
 
 import jmeta as jm
-from jmeta.selection.features import (
-    FEATURES,
-    estimated_clusters,
-    feature_names,
-    image_features,
-    meta_features,
-)
+from jmeta.selection.features import FEATURES, estimated_clusters, feature_names, meta_features
+from jmeta.selection.image_features import image_features
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
