@@ -189,9 +189,13 @@ def per_problem(known: Known, per_case: Mapping[str, np.ndarray]) -> dict[str, n
 def summary(
     known: Known, per_case: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]], seed: int
 ) -> dict[str, Interval]:
-    """ari/WAY of every way, and gain/A-B of every pair, by paired bootstrap over problems."""
+    """ari/WAY of every way, for four also by group, and gain/A-B of every pair, by paired bootstrap."""
     found = per_problem(known, per_case)
     metrics = {f"ari/{name}": jm.interval(values) for name, values in found.items()}
+    groups = np.array([problem.group for problem in known.table.problems])
+    for name in ("single_best", "meta_features", "learned_criterion", "oracle"):
+        for group in np.unique(groups):
+            metrics[f"ari/{name}/{group}"] = jm.interval(found[name][groups == group])
     return metrics | {f"gain/{a}-{b}": bootstrap(found[a] - found[b], seed) for a, b in pairs}
 
 
