@@ -17,7 +17,6 @@ from jmeta.selection.consensus import consensus
 from jmeta.selection.criterion import candidate_inputs
 from jmeta.selection.selector import (
     CRITERIA,
-    criterion_values,
     criterion_worths,
     nearest_worths,
     problem_inputs,
@@ -85,7 +84,7 @@ def worth(scores: np.ndarray, preferred: np.ndarray) -> np.ndarray:
 
 def fixed(known: Known) -> dict[str, np.ndarray]:
     """The worth, for every case, of what is chosen by ways that need no network."""
-    scores, usable = known.table.scores, known.table.usable
+    scores = known.table.scores
     found = {"random": scores.mean(1), "oracle": scores.max(1)}
     for way in ("single_best", "nearest_neighbours", "random_forest"):
         found[way] = np.zeros(len(scores))
@@ -97,9 +96,7 @@ def fixed(known: Known) -> dict[str, np.ndarray]:
         found["single_best"][out] = scores[out, np.argmax(weights @ scores)]
         found["nearest_neighbours"][out] = worth(scores[out], near[out])
         found["random_forest"][out] = worth(scores[out], forest.predict(known.problems[out]))
-    values = np.where(usable[..., None], criterion_values(known.candidates), -np.inf)
-    for place, name in enumerate(CRITERIA):
-        found[name] = worth(scores, values[..., place])
+    found |= dict(zip(CRITERIA, known.criteria.T, strict=True))
     if known.table.told:
         found["consensus"] = np.array([_consensus(known.table, place) for place in range(len(scores))])
     return found

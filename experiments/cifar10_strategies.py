@@ -11,7 +11,8 @@ of its classes: some with known answers, to adapt to, and others to be asked abo
 
 Images are clustered by their pixels on 50 principal axes. Reported is the regret, the adjusted Rand index of
 the best algorithm less that of the chosen, on the sets of held-out tasks that are asked about, averaged over
-sets, then over `--draws` draws of the ten tasks, with its interval over draws.
+sets, then over `--draws` draws of the ten tasks, with its interval over draws; these share sets, as there are
+but 210 and 120 tasks in all, so that the interval is that of drawing tasks, not of drawing images.
 
     python -m experiments.cifar10_strategies --data-dir DIR
         MINUTES on two cores
@@ -154,9 +155,9 @@ def _summary(
     columns = {name: np.array([row[name] for row in regrets]) for name in regrets[0]}
     spelled = {name: f"always {names[int(name[7:])]}" if name[:7] == "always " else name for name in columns}
     metrics = {f"regret/{mode}/{spelled[name]}": jm.interval(values) for name, values in columns.items()}
-    for other in ("single_best", "unadapted", "fine_tuned", "support_best"):
-        difference = columns[other] - columns["maml"]
-        metrics[f"gain/{mode}/maml-{other}"] = choosing.bootstrap(difference, config.seed)
+    for way, other in itertools.product(("maml", "reptile"), sorted(set(columns) - {"maml", "reptile"})):
+        difference = columns[other] - columns[way]
+        metrics[f"gain/{mode}/{way}-{spelled[other]}"] = choosing.bootstrap(difference, config.seed)
     return metrics
 
 

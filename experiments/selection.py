@@ -36,10 +36,10 @@ import numpy as np
 from experiments import choosing, harness
 from experiments.choosing import Known, Option
 from jmeta.metrics import Interval
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import Candidate, performance_table, portfolio
 from jmeta.selection.choice import Settings
 from jmeta.selection.features import FEATURES, feature_names
-from jmeta.selection.selector import CRITERIA, nearest_worths
+from jmeta.selection.selector import CRITERIA, selector_inputs
 from jmeta.selection.table import Table
 from jmeta.tasks.problems import BATTERIES, batteries
 
@@ -78,15 +78,20 @@ def experiment(config: Config) -> harness.Metrics:
     """Make the table, choose in every way, leaving one battery out at a time."""
     quick = config.preset == "quick"
     problems = choosing.small_problems() if quick else batteries(BATTERIES, data_dir=config.data_dir)
-    counts = () if config.clusters == "given" else COUNTS[:2] if quick else COUNTS
     table = performance_table(
         problems,
-        portfolio(config.portfolio, clusters=counts),
+        candidates(config),
         folder=config.table,
         seconds=config.seconds,
         seed=config.seed,
     )
     return report(config, table)
+
+
+def candidates(config: Config) -> tuple[Candidate, ...]:
+    """What is chosen from: the portfolio, and all numbers of clusters where they are not given."""
+    counts = COUNTS[:2] if config.preset == "quick" else COUNTS
+    return portfolio(config.portfolio, clusters=counts if config.clusters == "unknown" else ())
 
 
 def report(config: Config, table: Table) -> harness.Metrics:
@@ -144,8 +149,7 @@ def selector_options(known: Known, base: Settings) -> list[Option]:
     """Meta-features with what was best on the nearest known tasks, and how many inputs are hidden."""
 
     def inputs(weights: np.ndarray) -> np.ndarray:
-        near = nearest_worths(known.problems, known.table.scores, weights, known.groups)
-        return np.concatenate([known.problems, near], 1)
+        return selector_inputs(known.problems, known.table.scores, weights, known.groups)
 
     return [Option(base._replace(hidden=hidden), inputs) for hidden in (0.2, 0.5, 0.7)]
 

@@ -22,7 +22,7 @@ import optax
 
 import jmeta as jm
 from experiments import choosing, harness, selection
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import performance_table
 from jmeta.tasks.fields import FIELDS, Embed, field
 from jmeta.tasks.problems import Problem
 
@@ -52,7 +52,7 @@ def experiment(config: Config) -> harness.Metrics:
     problems = choosing.small_problems() if config.preset == "quick" else all_fields(config)
     table = performance_table(
         problems,
-        portfolio(config.portfolio),
+        selection.candidates(config),
         folder=config.table,
         seconds=config.seconds,
         seed=config.seed,

@@ -8,9 +8,9 @@ times; what is reported is the adjusted Rand index of the choice, averaged over 
 - unadapted: trained on all known cases; the support is not looked at
 - fine_tuned: the same networks, after gradient descent on the support
 - maml: trained so that these steps of descent help, through them; reptile: by the displacement
-- support_best: the candidate that is best on the support; single_best: on the known groups
+- support_best: the candidate that is best on the support; single_best: on the known batteries or fields
 
-Steps and rates are those that are best when each of the known batteries is left out in turn. Groups of shapes
+Inner rates are those that are best when each of the known batteries is left out in turn. Groups of shapes
 drawn at random, one a kind, are practised on beside the batteries or fields, but never reported.
 
     python -m experiments.strategy_maml --groups batteries --data-dir DIR
@@ -33,7 +33,7 @@ from experiments import choosing, harness
 from experiments.choosing import Known, Option, look
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Cases, Choice, Settings, Way, adapt_choice, choice_scores
-from jmeta.selection.selector import nearest_worths
+from jmeta.selection.selector import selector_inputs
 from jmeta.tasks.fields import FIELDS, field
 from jmeta.tasks.problems import BATTERIES, Problem, batteries, drawn
 from jmeta.tasks.shapes import KINDS, shapes
@@ -92,16 +92,15 @@ def experiment(config: Config) -> harness.Metrics:
         ways = {way: _left_out(config, known, kind, way, reported, key) for way in WAYS}
         if kind == "selector":
             ways |= _baselines(config, known, reported)
-        found = {f"{kind}/{way}": values for way, values in ways.items()}
-        owners = np.unique(table.owners[np.isin(known.groups, reported)])
-        for name, values in found.items():
-            metrics[f"ari/{name}"] = jm.interval(values[owners])
+        asked = np.isfinite(ways["unadapted"])  # the same for all ways
+        for way, values in ways.items():
+            metrics[f"ari/{kind}/{way}"] = jm.interval(values[asked])
         for way in ("fine_tuned", "maml", "reptile"):
             difference = ways[way] - ways["unadapted"]
-            metrics[f"gain/{kind}/{way}-unadapted"] = choosing.bootstrap(difference[owners], config.seed)
+            metrics[f"gain/{kind}/{way}-unadapted"] = choosing.bootstrap(difference[asked], config.seed)
         for way in ("maml", "reptile"):
             difference = ways[way] - ways["fine_tuned"]
-            metrics[f"gain/{kind}/{way}-fine_tuned"] = choosing.bootstrap(difference[owners], config.seed)
+            metrics[f"gain/{kind}/{way}-fine_tuned"] = choosing.bootstrap(difference[asked], config.seed)
     return metrics
 
 
@@ -113,8 +112,7 @@ def plans(config: Config, known: Known, kind: str, way: str) -> list[Plan]:
     def inputs(weights: np.ndarray) -> np.ndarray:
         if kind == "criterion":
             return known.candidates
-        near = nearest_worths(known.problems, scores, weights, known.groups)
-        return np.concatenate([known.problems, near], 1)
+        return selector_inputs(known.problems, scores, weights, known.groups)
 
     if way == "unadapted":
         return [Plan(Option(base, inputs), 0, 0.0)]
@@ -141,12 +139,13 @@ def _left_out(
                 for outer, inner in (pair, pair[::-1]):
                     found[outer][place] += np.nansum(_adapted(config, known, plan, choice, inputs, inner))
         taken = {group: int(values.argmax()) for group, values in found.items()}
-    total = np.zeros(len(known.table.problems))
+    total = np.full(len(known.table.problems), np.nan)
     for group in reported:
         for seed in range(config.seeds):
             plan = choices[taken[group]]
             ((_, choice, inputs),) = _trained(known, [plan], (group,), jax.random.fold_in(key, seed))
-            total += np.nan_to_num(_adapted(config, known, plan, choice, inputs, group)) / config.seeds
+            worths = _adapted(config, known, plan, choice, inputs, group)
+            total = np.where(np.isfinite(worths), np.nan_to_num(total) + worths / config.seeds, total)
     return total
 
 
@@ -199,7 +198,7 @@ def _baselines(config: Config, known: Known, reported: list[int]) -> dict[str, n
             own = np.argmax(scores[rows[support]].sum(0))
             for name, values in zip(BASELINES, (scores[:, own], scores[:, best], scores.max(1)), strict=True):
                 found[name][draw, rows[asked]] = values[rows[asked]]
-    return {name: np.nan_to_num(_over_problems(known, values)) for name, values in found.items()}
+    return {name: _over_problems(known, values) for name, values in found.items()}
 
 
 def _draws(config: Config, owners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -209,7 +208,7 @@ def _draws(config: Config, owners: np.ndarray) -> Iterator[tuple[np.ndarray, np.
         order = random.permutation(np.unique(owners))
         count = min(config.support, len(order) // 2)
         shown = [int(np.flatnonzero(owners == owner)[0]) for owner in order[:count]]
-        yield np.array(shown), np.flatnonzero(~np.isin(owners, order[:count]))
+        yield np.array(shown, int), np.flatnonzero(~np.isin(owners, order[:count]))
 
 
 def _over_problems(known: Known, found: np.ndarray) -> np.ndarray:

@@ -51,7 +51,8 @@ def density_validity(
     together = member @ member.T > 0
     same = together & ~jnp.eye(len(x), dtype=bool)
     away = distances(x, x)
-    core = _core_distances(away, same, x.shape[1])
+    columns = jnp.maximum(jnp.sum(jnp.any(x != 0, 0)), 1)  # constant ones change no distance
+    core = _core_distances(away, same, columns)
     reached = jnp.maximum(away, jnp.maximum(core, core[:, None]))
     edges = spanning_forest(reached, away, same)
     inner = _inner(edges, member)
@@ -122,7 +123,9 @@ def joined_pairs(
     return jnp.zeros((count, count), bool).at[first, second].max(holds).at[second, first].max(holds)
 
 
-def _core_distances(away: Float[Array, "N N"], same: Bool[Array, "N N"], features: int) -> Float[Array, " N"]:
+def _core_distances(
+    away: Float[Array, "N N"], same: Bool[Array, "N N"], features: Int[Array, ""]
+) -> Float[Array, " N"]:
     """(mean_j d_ij^-D)^(-1/D), in logarithms: the powers leave the range of any float."""
     log_away = jnp.log(jnp.where(away > 0, away, jnp.finfo(away.dtype).tiny))
     others = jnp.sum(same, 1)

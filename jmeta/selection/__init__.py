@@ -2,11 +2,11 @@
 
 from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .consensus import consensus
-from .criterion import candidate_inputs
+from .criterion import Criterion, candidate_inputs, criterion_scores, learn_criterion
 from .features import feature_names, meta_features
 from .image_features import image_features
 from .portfolio import Candidate, candidate, portfolio
-from .selector import Selector, Strategy, answer, learn_selector
+from .selector import Selector, Strategy, answer, learn_selector, problem_inputs, selector_inputs
 from .table import Case, Outcome, Table, performance_table
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Case",
     "Cases",
     "Choice",
+    "Criterion",
     "Outcome",
     "Selector",
     "Settings",
@@ -25,11 +26,15 @@ __all__ = [
     "candidate_inputs",
     "choice_scores",
     "consensus",
+    "criterion_scores",
     "feature_names",
     "image_features",
     "learn_choice",
+    "learn_criterion",
     "learn_selector",
     "meta_features",
     "performance_table",
     "portfolio",
+    "problem_inputs",
+    "selector_inputs",
 ]

@@ -10,6 +10,7 @@ few cases of one group to adapt to and the others of that group to be asked abou
 from __future__ import annotations
 
 import itertools
+import math
 from functools import cache, partial
 from typing import Literal, NamedTuple, get_args
 
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from sklearn.preprocessing import QuantileTransformer
 
 from ..learners.gradient import Descent, maml
@@ -62,7 +63,7 @@ class Settings(NamedTuple):
         steps: of training.
         networks: E, each from a start of its own; their scores are averaged.
         rate: of AdamW, or of Reptile's plain descent; it falls along a cosine.
-        decay: of the weights.
+        decay: of the weights, but for Reptile.
         hidden: the share of all inputs that are hidden from a step, so that none is relied on.
         way: "pooled", "maml" or "reptile".
         support: cases that a task adapts to, in training.
@@ -89,15 +90,19 @@ class Choice(NamedTuple):
 
     Attributes:
         scale: what maps every input to a standard normal distribution.
+        varies: [F] which inputs differed among the known cases; the others are taken for zero.
         weights: of E networks.
         settings: how they were trained.
         parts: how many choices there are of each kind.
+        sets: whether every choice has inputs of its own.
     """
 
     scale: QuantileTransformer
+    varies: Bool[np.ndarray, " F"]
     weights: PyTree
     settings: Settings
     parts: tuple[int, ...]
+    sets: bool
 
 
 def learn_choice(
@@ -120,14 +125,19 @@ def learn_choice(
             out of its range.
     """
     parts = parts or cases.worths.shape[1:]
-    _check(cases, settings, parts)
+    _check(cases, parts)
+    _check_settings(settings)
     known = cases.inputs[cases.weights > 0].reshape(-1, cases.inputs.shape[-1])
-    scale = QuantileTransformer(n_quantiles=min(100, len(known)), output_distribution="normal").fit(known)
-    seen = cases._replace(inputs=_scaled(scale, cases.inputs))
-    groups = int(cases.groups.max()) + 1
+    scale = QuantileTransformer(
+        n_quantiles=min(100, len(known)), output_distribution="normal", subsample=None, random_state=0
+    ).fit(known)
+    choice = Choice(scale, np.ptp(known, 0) > 0, None, settings, parts, cases.inputs.ndim == 3)
+    seen, groups = _seen(choice, cases), len(np.unique(cases.groups))
     static = settings._replace(hidden=0.0)  # one program for every share
     weights = _learned(jax.tree.map(jnp.asarray, seen), settings.hidden, key, static, parts, groups)
-    return Choice(scale, weights, settings, parts)
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(weights)):
+        raise InputError(f"training with {settings} left the numbers; lower the rates.")
+    return choice._replace(weights=weights)
 
 
 def adapt_choice(choice: Choice, cases: Cases, *, steps: int, rate: float) -> Choice:
@@ -138,9 +148,17 @@ def adapt_choice(choice: Choice, cases: Cases, *, steps: int, rate: float) -> Ch
         cases: those of weight zero are not looked at.
         steps: of descent.
         rate: of descent.
+
+    Raises:
+        InputError: the cases are not such as were learned from, or the descent leaves the numbers.
     """
-    seen = _batch(cases._replace(inputs=_scaled(choice.scale, cases.inputs)))
-    return choice._replace(weights=_adapted(choice.weights, seen, choice.settings, choice.parts, steps, rate))
+    _check(cases, choice.parts)
+    _check_inputs(choice, cases.inputs)
+    support = _batch(_seen(choice, cases))
+    weights = _adapted(choice.weights, support, choice.settings, choice.parts, steps, rate)
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(weights)):
+        raise InputError(f"{steps} steps of rate {rate} leave the numbers; lower the rate.")
+    return choice._replace(weights=weights)
 
 
 def choice_scores(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "C A"]:
@@ -150,15 +168,9 @@ def choice_scores(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[n
         InputError: the inputs are not such as were learned from, as those of another portfolio or of
             another version.
     """
-    learned = choice.scale.n_features_in_
-    ranked, count = inputs.ndim - 1, sum(choice.parts)
-    if inputs.shape[-1] != learned or (ranked == 2 and inputs.shape[1] != count):
-        raise InputError(
-            f"what was learned takes {learned} numbers for {count} choices, but the inputs have shape "
-            f"{inputs.shape}; use the portfolio and the version of jmeta that it was learned with."
-        )
-    seen = jnp.asarray(_scaled(choice.scale, inputs))
-    network = _network(seen.shape[1:], count, choice.settings.width)
+    _check_inputs(choice, inputs)
+    seen = jnp.asarray(_scaled(choice, inputs))
+    network = _network(seen.shape[1:], sum(choice.parts), choice.settings.width)
     return np.asarray(jnp.mean(jax.vmap(lambda weights: network.apply(weights, seen))(choice.weights), 0))
 
 
@@ -260,21 +272,31 @@ def _batch(cases: Cases, key: Key[Array, ""] | None = None, hidden: Array | floa
     return Batch(inputs, jnp.asarray(cases.worths, inputs.dtype), jnp.asarray(cases.weights, inputs.dtype))
 
 
-def _scaled(scale: QuantileTransformer, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "C ..."]:
-    flat = scale.transform(inputs.reshape(-1, inputs.shape[-1]))
+def _seen(choice: Choice, cases: Cases) -> Cases:
+    """As networks see them: what may not be looked at is zero, and groups and problems count from zero."""
+    known = cases.weights > 0
+    inputs = np.where(known.reshape(-1, *[1] * (cases.inputs.ndim - 1)), cases.inputs, 0)
+    groups, owners = (np.unique(part, return_inverse=True)[1] for part in (cases.groups, cases.owners))
+    return Cases(
+        _scaled(choice, inputs), np.where(known[:, None], cases.worths, 0), cases.weights, groups, owners
+    )
+
+
+def _scaled(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "C ..."]:
+    flat = choice.scale.transform(inputs.reshape(-1, inputs.shape[-1])) * choice.varies
     return np.clip(flat, -FARTHEST, FARTHEST).reshape(inputs.shape).astype(np.float32)
 
 
-def _check(cases: Cases, settings: Settings, parts: tuple[int, ...]) -> None:
-    count = len(cases.inputs)
-    shapes = (cases.worths.shape[:1], *(part.shape for part in cases[2:]))
-    sets = cases.inputs.ndim == 3
-    if cases.inputs.ndim not in (2, 3) or any(shape != (count,) for shape in shapes):
+def _check(cases: Cases, parts: tuple[int, ...]) -> None:
+    shapes = [np.shape(part)[:1] for part in cases]
+    ranks = (np.ndim(cases.inputs) in (2, 3), np.ndim(cases.worths) == 2, np.ndim(cases.weights) == 1)
+    if not all(ranks) or len(set(shapes)) > 1:
         raise InputError(
-            f"inputs {cases.inputs.shape}, worths {cases.worths.shape}, weights {cases.weights.shape}, "
-            f"groups {cases.groups.shape} and owners {cases.owners.shape} do not match; give one of each for "
-            "every case."
+            f"inputs {np.shape(cases.inputs)}, worths {np.shape(cases.worths)}, weights "
+            f"{np.shape(cases.weights)}, groups {np.shape(cases.groups)} and owners {np.shape(cases.owners)} "
+            "do not match; give one of each for every case."
         )
+    sets = cases.inputs.ndim == 3
     if sum(parts) != cases.worths.shape[1] or (sets and cases.inputs.shape[1] != sum(parts)):
         raise InputError(
             f"worths {cases.worths.shape} and inputs {cases.inputs.shape} are not of {sum(parts)} choices."
@@ -284,5 +306,22 @@ def _check(cases: Cases, settings: Settings, parts: tuple[int, ...]) -> None:
         raise InputError("there is no case to learn from; give one with a positive weight.")
     if not all(np.all(np.isfinite(part[known])) for part in (cases.inputs, cases.worths, cases.weights)):
         raise InputError("nothing can be learned from numbers that are not finite.")
-    if settings.way not in get_args(Way) or not 0 <= settings.hidden < 1:
-        raise InputError(f"settings are {settings}; the way is one of {get_args(Way)}, hidden in [0, 1).")
+
+
+def _check_settings(settings: Settings) -> None:
+    counts = ("width", "steps", "networks", "support", "inner_steps", "tasks")
+    if any(getattr(settings, name) < 1 for name in counts) or settings.way not in get_args(Way):
+        raise InputError(f"settings are {settings}; the way is one of {get_args(Way)}, and counts are >= 1.")
+    rates = (settings.rate, settings.inner_rate)
+    if not all(0 < rate < math.inf for rate in rates) or not 0 <= settings.hidden < 1 or settings.decay < 0:
+        raise InputError(f"settings are {settings}; rates are positive, and a share is hidden in [0, 1).")
+
+
+def _check_inputs(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> None:
+    learned, count = choice.scale.n_features_in_, sum(choice.parts)
+    shape = np.shape(inputs)
+    if len(shape) != 2 + choice.sets or shape[-1] != learned or (choice.sets and shape[1] != count):
+        raise InputError(
+            f"what was learned takes {learned} numbers for {count} choices, but the inputs have shape "
+            f"{shape}; use the portfolio and the version of jmeta that it was learned with."
+        )

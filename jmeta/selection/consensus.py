@@ -37,7 +37,9 @@ def consensus(labels: Int[np.ndarray, "A N"], clusters: int) -> Int[np.ndarray, 
     >>> consensus(np.array([[0, 0, 1, 1], [1, 1, 1, 0], [0, 0, 1, 1]]), 2).tolist()
     [0, 0, 1, 1]
     """
-    if labels.ndim != 2 or not labels.size or clusters < 1:
+    labels = np.asarray(labels)
+    whole = isinstance(clusters, int | np.integer) and clusters >= 1
+    if labels.ndim != 2 or not labels.size or not whole:
         raise InputError(
             f"partitions {labels.shape} have no consensus of {clusters} clusters; give [partitions, points]."
         )
@@ -50,5 +52,9 @@ def consensus(labels: Int[np.ndarray, "A N"], clusters: int) -> Int[np.ndarray, 
 
 @jax.jit
 def _linked(kinds: Int[Array, "A U"], sizes: Float[Array, " U"], clusters: Int[Array, ""]) -> Array:
-    parted = jax.lax.map(lambda row: row[:, None] != row, kinds)
-    return merged("average", jnp.square(jnp.mean(parted, 0)), sizes, clusters)
+    def add(parted: Array, row: Array) -> tuple[Array, None]:
+        return parted + (row[:, None] != row), None
+
+    many = jnp.zeros((len(sizes), len(sizes)))
+    parted, _ = jax.lax.scan(add, many, kinds)
+    return merged("average", jnp.square(parted / len(kinds)), sizes, clusters)

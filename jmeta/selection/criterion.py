@@ -2,19 +2,59 @@
 
 Internal indices choose no better than chance among the partitions of a portfolio. Here a set-aware network
 scores every partition from its descriptors, beside the others' and beside what is known of the problem; it is
-trained on problems with known answers by the regret of its choice (`choice.learn_choice`). Where a candidate
+trained on problems with known answers by the regret of its choice. Where a candidate
 is good is part of what is learned, so that a criterion belongs to its portfolio.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Key
 
+from ..records import InputError
+from .choice import Cases, Choice, Settings, choice_scores, learn_choice
 from .descriptors import describe, landmarks
+from .portfolio import Candidate
 from .table import Table
+
+
+class Criterion(NamedTuple):
+    """What was learned from a table.
+
+    Attributes:
+        choice: the networks.
+        candidates: whose partitions they judge.
+    """
+
+    choice: Choice
+    candidates: tuple[Candidate, ...]
+
+
+def learn_criterion(
+    table: Table,
+    key: Key[Array, ""],
+    *,
+    settings: Settings = Settings(),  # noqa: B008 - a record that is never written to
+) -> Criterion:
+    """A criterion from what the candidates of a table found and were worth."""
+    groups = np.unique(table.groups, return_inverse=True)[1]
+    cases = Cases(candidate_inputs(table), table.scores, table.weights, groups, table.owners)
+    return Criterion(learn_choice(cases, key, settings=settings), table.candidates)
+
+
+def criterion_scores(criterion: Criterion, table: Table) -> Float[np.ndarray, "C A"]:
+    """The score of every candidate of every case, the highest the one to believe; -inf for what failed.
+
+    Raises:
+        InputError: the table is of other candidates, or of another version.
+    """
+    if criterion.candidates != table.candidates:
+        raise InputError("the criterion was learned with another portfolio than the table's; use the same.")
+    return np.where(table.usable, choice_scores(criterion.choice, candidate_inputs(table)), -np.inf)
 
 
 def candidate_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C A F"]:

@@ -29,12 +29,13 @@ from ..metrics import (
 )
 from ..metrics.density import spanning_forest
 
-LANDMARKS, SLOTS, NEIGHBOURS = 1024, 64, 25
+LANDMARKS, SLOTS, NEIGHBOURS, VOTERS = 1024, 64, 25, 9
 NAMES = (
     *("silhouette", "simplified silhouette", "log Calinski-Harabasz", "Davies-Bouldin, 1 / (1 + x)"),
     *("log Dunn", "density validity"),
     *("log clusters", "evenness", "smallest share", "largest share", "noise"),
     *("nearest alike", "5 alike", "10 alike", "25 alike", "10 alike, worst cluster", "density within"),
+    "told by neighbours",
     *("cut edges", "shortest cut edge", "longest edge kept", "gap", "edges cut beyond clusters"),
     *("log volume", "Gaussian likelihood"),
 )
@@ -200,17 +201,35 @@ def _sizes(weights: Array, labels: Array) -> list[Array]:
 
 
 def _neighbourhood(shared: Structure, weights: Array, labels: Array) -> list[Array]:
-    """How many near neighbours are of the same cluster, and how even density is within clusters."""
+    """How many near neighbours are of the same cluster, how even density is within clusters, and stability.
+
+    That is the adjusted Rand index with the partition in which every point follows most of its nine nearest.
+    """
     owners, sizes = _owners(weights, labels)
     whole, total = jnp.maximum(sizes, 1), jnp.sum(weights)
     same = (labels[shared.near] == labels[:, None]) & (labels >= 0)[:, None]
-    alike = [jnp.mean(same[:, :count], 1) for count in (1, 5, 10, 25)]
+    others = jnp.clip(jnp.sum(weights > 0) - 1, 1, shared.near.shape[1])
+    place = jnp.arange(shared.near.shape[1])
+
+    def share(count: int) -> Float[Array, " M"]:
+        asked = jnp.minimum(count, others)
+        return jnp.sum(same & (place < asked), 1) / asked
+
+    alike = [share(count) for count in (1, 5, 10, 25)]
     worst = jnp.min(jnp.where(sizes > 0, owners.T @ alike[2] / whole, 1))
-    density = jnp.log(jnp.clip(shared.away[:, min(9, shared.away.shape[1] - 1)], 1e-9, 1e9))
+    density = jnp.log(jnp.clip(shared.away[:, jnp.minimum(9, others - 1)], 1e-9, 1e9))
     inside = jax.nn.one_hot(labels, SLOTS) @ (owners.T @ density / whole)
     within = jnp.sum(weights * jnp.where(labels >= 0, jnp.square(density - inside), 0)) / total
     whole_variance = jnp.sum(weights * jnp.square(density - weights @ density / total)) / total
-    return [*(weights @ share / total for share in alike), worst, within / (whole_variance + 1e-6)]
+    asked = jax.nn.one_hot(labels[shared.near], SLOTS) * (place < jnp.minimum(VOTERS, others))[:, None]
+    votes = jnp.sum(asked, 1)
+    told = jnp.where(jnp.max(votes, 1) > 0, jnp.argmax(votes, 1), -1)
+    return [
+        *(weights @ share / total for share in alike),
+        worst,
+        within / (whole_variance + 1e-6),
+        adjusted_rand_index(labels, told, weights, slots=SLOTS),
+    ]
 
 
 def _tree(shared: Structure, labels: Array) -> list[Array]:
@@ -235,12 +254,14 @@ def _tree(shared: Structure, labels: Array) -> list[Array]:
 def _shape(points: Array, weights: Array, labels: Array) -> list[Array]:
     """How much smaller the volume is of Gaussians around the clusters than of one around all points."""
     owners, sizes = _owners(weights, labels)
-    features, whole, total = points.shape[1], jnp.maximum(sizes, 1), jnp.sum(weights)
+    whole, total = jnp.maximum(sizes, 1), jnp.sum(weights)
+    features = jnp.maximum(jnp.sum(jnp.any(points != 0, 0)), 1)  # constant columns change no volume
 
+    width = points.shape[1]
     means = owners.T @ points / whole[:, None]
     centered = points - jax.nn.one_hot(labels, SLOTS) @ means
     everything = jnp.einsum("n,nd,ne->de", weights, points, points) / total
-    ridge = 1e-3 * jnp.trace(everything) / features * jnp.eye(features) + 1e-9 * jnp.eye(features)
+    ridge = 1e-3 * jnp.trace(everything) / features * jnp.eye(width) + 1e-9 * jnp.eye(width)
     covariances = jnp.einsum("nk,nd,ne->kde", owners, centered, centered) / whole[:, None, None]
     volumes = jnp.linalg.slogdet(covariances + ridge)[1]
     shares = sizes / total

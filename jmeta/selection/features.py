@@ -1,9 +1,10 @@
 """Meta-features: what can be said of a clustering problem before anything is run on it.
 
-Numbers of a table of points, each the same if all points are moved, turned (save for the marginals), scaled
-by one factor, or put in another order. They are computed on the device, vmapped over tasks that are padded to
-one shape: points of weight zero do not count, nor do columns that are constant, so that a narrow task may
-stand in a wide array.
+Numbers of a table of points, each the same if all points are moved, scaled by one factor or put in another
+order, and, but for marginals and Hopkins' statistic, if they are turned; save for what is drawn at random,
+which the key decides. They are computed on the device, vmapped over tasks that are padded to one shape:
+points of weight zero do not count, nor do columns that are constant, so that a narrow task may stand in a
+wide array.
 
 ==============  ==========================================================================================
 group           numbers
@@ -19,8 +20,8 @@ group           numbers
 
 References: Ferrari & de Castro 2015, Clustering algorithm selection by meta-learning systems; Facco et al.
 2017, Estimating the intrinsic dimension of datasets by a minimal neighborhood information; Levina & Bickel
-2004, Maximum likelihood estimation of intrinsic dimension; Hopkins & Skellam 1954, A new method for
-determining the type of distribution of plant individuals.
+2004, Maximum likelihood estimation of intrinsic dimension, averaged as by MacKay & Ghahramani 2005; Hopkins &
+Skellam 1954, A new method for determining the type of distribution of plant individuals.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ class Sketch(NamedTuple):
         x: [N, D] points around their mean, at a mean squared norm of one; padding at zero.
         weights: [N].
         columns: [D] which are not constant.
-        clusters: how many; None where that is counted.
+        clusters: how many.
         key: a typed key.
+        shared: neighbours and spanning tree; None where no group looks at them.
     """
 
     x: Float[Array, "N D"]
@@ -90,6 +92,7 @@ class Sketch(NamedTuple):
     columns: Bool[Array, " D"]
     clusters: Int[Array, ""]
     key: Key[Array, ""]
+    shared: Structure | None
 
     @property
     def dimension(self) -> Float[Array, ""]:
@@ -130,7 +133,8 @@ def meta_features(
         [F], all finite.
 
     Raises:
-        InputError: there are fewer than two points, or no group of that name.
+        InputError: there are fewer than two points, weights of another number, or no group of that
+            name.
 
     >>> points = jnp.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [4.0, 5.0]])
     >>> found = meta_features(points, None, jax.random.key(0), clusters=2, groups=["size"])
@@ -141,6 +145,10 @@ def meta_features(
     x = as_float(jnp.asarray(points))
     if x.ndim != 2 or len(x) < 2 or not x.size:
         raise InputError(f"points have shape {x.shape}; give [points, columns], two points or more.")
+    if not groups:
+        raise InputError(f"no group of meta-features is asked for; name some of {', '.join(FEATURES)}.")
+    if weights is not None and jnp.shape(weights) != x.shape[:1]:
+        raise InputError(f"{len(x)} points have weights of shape {jnp.shape(weights)}; give one for each.")
     counted = jnp.asarray(weights_or_ones(x, weights), x.dtype)
     x = jnp.where(counted[:, None] > 0, x, 0)
     centered = jnp.where(counted[:, None] > 0, x - weighted_mean(x, counted), 0)
@@ -154,7 +162,9 @@ def meta_features(
     draw, look = jax.random.split(key)
     if clusters is None:
         clusters = estimated_clusters(centered, counted, look)
-    sketch = Sketch(centered, counted, columns, jnp.asarray(clusters), draw)
+    looked_at = {"neighbours", "noise", "landmarks"} & set(groups)
+    shared = structure(centered, counted) if looked_at else None
+    sketch = Sketch(centered, counted, columns, jnp.asarray(clusters), draw, shared)
     found = jnp.concatenate([jnp.stack(_GROUPS[group](sketch)) for group in groups])
     return jnp.nan_to_num(jnp.clip(found, -1e4, 1e4))
 
@@ -186,7 +196,7 @@ def _size(sketch: Sketch) -> list[Array]:
 def _marginals(sketch: Sketch) -> list[Array]:
     """Moments of columns; correlations in absolute value."""
     variances = weighted_mean(jnp.square(sketch.x), sketch.weights)
-    deviations = jnp.where(sketch.columns, jnp.sqrt(variances), 1)
+    deviations = jnp.where(sketch.columns, square_root(variances), 1)
     x = sketch.x / jnp.where(deviations > 0, deviations, 1)
     one = sketch.columns.astype(x.dtype)
     pairs = jnp.triu(one[:, None] * one, 1)
@@ -203,17 +213,16 @@ def _spectrum(sketch: Sketch) -> list[Array]:
     """Shares of the total variance, which is one, that principal axes have.
 
     Of noise of variance s in d columns and n points the largest eigenvalue is about s (1 + sqrt(d / n))^2.
-    Axes are taken for signal from the first on while they stand above that, s the mean of those that follow.
+    Axes are taken for signal from the first on while they stand above that, s the mean of the rest.
     """
     values = jnp.maximum(jnp.linalg.eigvalsh(_covariance(sketch.x, sketch.weights))[::-1], 0)
     shares = values / jnp.maximum(jnp.sum(values), 1e-12)
     dimension, place = sketch.dimension, jnp.arange(len(shares))
-    left = jnp.maximum(dimension - 1 - place, 0)
-    rest = jnp.maximum(jnp.sum(shares) - jnp.cumsum(shares), 0) / jnp.maximum(left, 1)
+    left = jnp.maximum(dimension - place, 1)
+    rest = jnp.maximum(jnp.sum(shares) - jnp.cumsum(shares) + shares, 0) / left
     edge = rest * jnp.square(1 + jnp.sqrt(left / jnp.maximum(jnp.sum(sketch.weights), 1)))
-    signal = jnp.cumprod((shares > edge * 1.05) & (left > 0)).astype(shares.dtype)
-    last = jnp.maximum(jnp.sum(signal).astype(int) - 1, 0)
-    noise = jnp.where(jnp.sum(signal) > 0, rest[last], 1 / dimension)
+    signal = jnp.cumprod((shares > edge * 1.05) & (left > 1)).astype(shares.dtype)
+    noise = rest[jnp.minimum(jnp.sum(signal).astype(int), len(rest) - 1)]
     ratio = jnp.sum(signal * jnp.maximum(shares - noise, 0)) / (noise * dimension + 1e-6)
     many = jnp.maximum(jnp.log(dimension), 1e-6)
     return [
@@ -238,29 +247,28 @@ def _distances(sketch: Sketch) -> list[Array]:
 
 
 def _neighbours(sketch: Sketch) -> list[Array]:
-    shared, logs = _shared(sketch), lambda x: jnp.log(jnp.maximum(x, 1e-6))
-    shares = sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
-    away = shared.away
-    ten = away[:, : min(10, away.shape[1])]
-    _, spread, skewness, kurtosis = _moments(logs(ten[:, -1]), shares)
+    shared, shares = _seen(sketch), sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
+    logs = jnp.log(jnp.maximum(shared.away, 1e-6))
+    others = jnp.maximum(jnp.sum(sketch.weights > 0) - 1, 1)
+    two, ten = (jnp.minimum(count, jnp.minimum(others, logs.shape[1])) for count in (2, 10))
+    tenth = logs[:, ten - 1]
+    _, spread, skewness, kurtosis = _moments(tenth, shares)
     apart, pairs = _apart(sketch)
     mean = jnp.sum(pairs * apart) / jnp.maximum(jnp.sum(pairs), 1)
-    inverse_two = jnp.sum(shares * (logs(away[:, min(1, away.shape[1] - 1)]) - logs(away[:, 0])))
-    inverse_ten = jnp.sum(shares * jnp.mean(logs(ten[:, -1:]) - logs(ten), 1)) * ten.shape[1]
-    inverse_ten = inverse_ten / max(ten.shape[1] - 1, 1)
+    inner = jnp.arange(logs.shape[1]) < ten
+    to_tenth = jnp.sum(jnp.where(inner, tenth[:, None] - logs, 0), 1) / jnp.maximum(ten - 1, 1)
     edges = jnp.where(shared.real > 0, shared.lengths, -jnp.inf)
     longest = jnp.sort(edges)[::-1]
-    last = jnp.clip(sketch.clusters - 2, 0, len(edges) - 1)
-    below = jnp.clip(sketch.clusters - 1, 0, len(edges) - 1)
+    last, below = (jnp.clip(sketch.clusters - less, 0, len(edges) - 1) for less in (2, 1))
     real = shared.real / jnp.maximum(jnp.sum(shared.real), 1)
     return [
         spread,
         skewness,
         kurtosis,
-        jnp.sum(shares * logs(ten[:, -1])) - logs(mean),
-        -logs(inverse_two),
-        -logs(inverse_ten),
-        _hopkins(sketch, away[:, 0]),
+        jnp.sum(shares * tenth) - jnp.log(jnp.maximum(mean, 1e-6)),
+        _log_dimension(jnp.sum(shares * (logs[:, two - 1] - logs[:, 0]))),
+        _log_dimension(jnp.sum(shares * to_tenth)),
+        _hopkins(sketch, shared.away[:, 0]),
         _moments(shared.lengths, real)[2],
         longest[0],
         longest[last],
@@ -268,11 +276,15 @@ def _neighbours(sketch: Sketch) -> list[Array]:
     ]
 
 
+def _log_dimension(inverse: Float[Array, ""]) -> Float[Array, ""]:
+    return -jnp.log(jnp.maximum(inverse, 1e-6))
+
+
 def _noise(sketch: Sketch) -> list[Array]:
-    """Neighbourhoods of points that were moved by a tenth of their deviation in each column."""
+    """Neighbourhoods of points that were moved by a tenth of the root mean square deviation of columns."""
     step = AMOUNT / jnp.sqrt(sketch.dimension)
     moved = sketch.x + step * sketch.columns * jax.random.normal(sketch.key, sketch.x.shape)
-    before, after = _shared(sketch), _nearest(sketch._replace(x=moved))
+    before, after = _seen(sketch), _nearest(sketch._replace(x=moved))
     five = min(5, before.near.shape[1])
     kept = jnp.any(before.near[:, :five, None] == after[1][:, None, :five], 2)
     shares = sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
@@ -281,7 +293,7 @@ def _noise(sketch: Sketch) -> list[Array]:
 
 
 def _landmarks(sketch: Sketch) -> list[Array]:
-    shared = _shared(sketch)
+    shared = _seen(sketch)
     by_means = _kmeans_labels(sketch.x, sketch.weights, sketch.clusters, sketch.key, SLOTS)
     linked = _linked(shared, sketch)
     own = described(shared, sketch.x, sketch.weights, jnp.stack([by_means, linked]))
@@ -316,8 +328,8 @@ def _linked(shared: Structure, sketch: Sketch) -> Int[Array, " N"]:
     return largest(components(joined_pairs(first, second, kept, count)), sketch.weights, SLOTS, used)[2]
 
 
-def _shared(sketch: Sketch) -> Structure:
-    return structure(sketch.x, sketch.weights)
+def _seen(sketch: Sketch) -> Structure:
+    return structure(sketch.x, sketch.weights) if sketch.shared is None else sketch.shared
 
 
 def _apart(sketch: Sketch) -> tuple[Float[Array, "N N"], Float[Array, "N N"]]:

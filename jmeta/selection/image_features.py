@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..distances import as_float
+from ..records import InputError
 from ..trees import weights_or_ones
 
 
@@ -32,13 +32,23 @@ def image_features(
         deviation: of the noise.
         bins: of the histogram.
 
+    Raises:
+        InputError: there are no images, or they are not of a floating type.
+
     >>> flat = jnp.linspace(0, 1, 64, endpoint=False).reshape(4, 4, 4)
     >>> density, dispersion, ratio = image_features(flat, None, jax.random.key(0))
     >>> print(f"{density:.2f} {dispersion:.2f}")
     1.00 0.29
     """
-    flat = as_float(jnp.asarray(images)).reshape(len(images), -1)
-    counted = weights_or_ones(flat, weights)[:, None] * jnp.ones_like(flat)
+    images = jnp.asarray(images)
+    if images.ndim < 2 or not images.size or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(
+            f"images are {images.dtype} of shape {images.shape}; give intensities in [0, 1], [images, ...]."
+        )
+    flat = images.reshape(len(images), -1)
+    kept = weights_or_ones(flat, weights)[:, None]
+    flat = jnp.where(kept > 0, flat, 0)
+    counted = kept * jnp.ones_like(flat)
     shares = counted / jnp.maximum(jnp.sum(counted), 1e-9)
     place = jnp.clip(flat * bins, 0, bins - 1).astype(int)
     histogram = jnp.zeros(bins).at[place].add(shares)

@@ -146,5 +146,5 @@ def apply_candidate(
 
 
 def spelled(chosen: Candidate) -> str:
-    """The candidate in full, for what is stored by its content."""
+    """The candidate but for its number of clusters, for what is stored by its content."""
     return json.dumps([chosen.algorithm, dict(chosen.options), chosen.scaled], sort_keys=True)

@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
+from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
 
+from ..clustering.validation import check_points
 from ..records import InputError
 from .choice import Cases, Choice, Settings, choice_scores, learn_choice
 from .descriptors import NAMES, landmarks
@@ -89,21 +91,23 @@ def learn_selector(
         candidate_inputs: of its candidates, from `criterion.candidate_inputs`.
         key: a typed key.
         settings: of the networks.
+
+    Raises:
+        InputError: the problems are of one group, or as from `learn_choice`.
     """
+    if len(set(table.groups)) < 2:
+        raise InputError("a selector is learned from problems of two groups or more, each left out in turn.")
     told = table.told
     known = problem_inputs(
         [table.problems[case.problem].points for case in table.cases],
         [case.clusters for case in table.cases] if told else None,
     )
     groups = np.unique(table.groups, return_inverse=True)[1]
-    weights = table.weights
     worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
-    near = nearest_worths(known, table.scores, weights, groups)
-    cases = Cases(np.concatenate([known, near], 1), worths, weights, groups, table.owners)
-    parts = (table.scores.shape[1], len(CRITERIA))
-    return Selector(
-        learn_choice(cases, key, settings=settings, parts=parts), table.candidates, known, table.scores, told
-    )
+    inputs = selector_inputs(known, table.scores, table.weights, groups)
+    cases = Cases(inputs, worths, table.weights, groups, table.owners)
+    choice = learn_choice(cases, key, settings=settings, parts=(table.scores.shape[1], len(CRITERIA)))
+    return Selector(choice, table.candidates, known, table.scores, told)
 
 
 def answer(
@@ -118,7 +122,8 @@ def answer(
         seed: which landmarks.
 
     Raises:
-        InputError: the number of clusters is missing, or given to a selector that was learned without.
+        InputError: the number of clusters is missing, or given to a selector that was learned without; the
+            points cannot be clustered, or the selector is of another version.
     """
     if (clusters is not None) != selector.told:
         raise InputError(
@@ -126,11 +131,13 @@ def answer(
             f"{'give' if selector.told else 'leave out'} clusters."
         )
     seen = problem_inputs([points], None if clusters is None else [clusters], seed=seed)
+    if seen.shape[1] != selector.known.shape[1]:
+        raise InputError("the selector is of another version of jmeta; learn it anew.")
     every = np.concatenate([selector.known, seen])
     worths = np.concatenate([selector.worths, np.zeros((1, selector.worths.shape[1]))])
     known = np.arange(len(every)) < len(selector.known)
-    near = nearest_worths(every, worths, known, np.where(known, 0, 1))[-1:]
-    scores = choice_scores(selector.choice, np.concatenate([seen, near], 1))[0]
+    inputs = selector_inputs(every, worths, known, np.where(known, 0, 1))[-1:]
+    scores = choice_scores(selector.choice, inputs)[0]
     count = len(selector.candidates)
     chosen = selector.candidates[int(scores[:count].argmax())]
     return Strategy(chosen, chosen.sought(clusters), tuple(CRITERIA)[int(scores[count:].argmax())])
@@ -151,12 +158,20 @@ def problem_inputs(
         groups: of meta-features.
         seed: which landmarks, and what is drawn while features are computed.
 
+    Raises:
+        InputError: there is no problem, or its points cannot be clustered.
+
     >>> problem_inputs([np.eye(3), np.eye(4)], [2, 2], groups=["size"]).round(2).tolist()
     [[1.1, 1.1, 0.0, 0.69], [1.39, 1.39, 0.0, 0.69]]
     """
     found = []
     sizes = [feature_names(groups).index(name) for name in FEATURES["size"][:3] if "size" in groups]
-    for place, x in enumerate(points):
+    if not len(points):
+        raise InputError("there is no problem to describe; give one or more.")
+    for place, x in enumerate(map(np.asarray, points)):
+        if x.ndim == 2 and len(x) < 2:
+            raise InputError("fewer than two points have no meta-features; give two or more.")
+        check_points(x, None)
         kept = landmarks(x, [], seed=seed)
         width = 1 << max(1, (x.shape[1] - 1).bit_length())  # few shapes, few programs
         wide = np.pad(kept.points, ((0, 0), (0, width - x.shape[1])))
@@ -167,6 +182,16 @@ def problem_inputs(
             one[sizes[2]] = one[sizes[0]] - one[sizes[1]]
         found.append(one)
     return np.stack(found)
+
+
+def selector_inputs(
+    problems: Float[np.ndarray, "C F"],
+    worths: Float[np.ndarray, "C A"],
+    known: Bool[np.ndarray, " C"] | Float[np.ndarray, " C"],
+    groups: Int[np.ndarray, " C"],
+) -> Float[np.ndarray, "C G"]:
+    """What the selector sees: meta-features, and what was best on the nearest known problems."""
+    return np.concatenate([problems, nearest_worths(problems, worths, known, groups)], 1)
 
 
 def nearest_worths(
@@ -191,7 +216,7 @@ def nearest_worths(
     known = np.asarray(known) > 0
     scaled = StandardScaler().fit(inputs[known]).transform(inputs)
     scaled = np.clip(scaled, -3, 3)
-    apart = np.square(scaled[:, None] - scaled).sum(-1)
+    apart = cdist(scaled, scaled)
     allowed = known & (groups[:, None] != groups)
     order = np.argsort(np.where(allowed, apart, np.inf), 1, kind="stable")[:, :nearest]
     usable = np.take_along_axis(allowed, order, 1)[..., None]
@@ -200,9 +225,11 @@ def nearest_worths(
 
 
 def criterion_values(candidate_inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C A Q"]:
-    """What each of `CRITERIA` says of every candidate, better if larger."""
+    """What each of `CRITERIA` says of every candidate, better if larger; -inf of fewer than two clusters."""
     names = (*NAMES, "mean agreement")
-    return candidate_inputs[:, :, [names.index(name) for name in CRITERIA.values()]]
+    values = candidate_inputs[:, :, [names.index(name) for name in CRITERIA.values()]]
+    parted = candidate_inputs[:, :, names.index("log clusters")] > 0
+    return np.where(parted[..., None], values, -np.inf)
 
 
 def criterion_worths(table: Table, candidate_inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C Q"]:

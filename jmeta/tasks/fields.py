@@ -11,8 +11,8 @@ field         problems
 "text"        classes of banking77, clinc150, StackOverflow, SearchSnippets and Biomedical, by latent
               semantic analysis
 "biology"     cells of three single-cell expression sets, all their types and some of them
-"shapes"      the batteries wut, sipu, fcps, graves and other
-"tables"      the battery uci, and scikit-learn's iris, wine, breast cancer and digits
+"shapes"      the batteries wut, sipu, fcps, graves and other, without its iris
+"tables"      the battery uci, iris of the battery other, and scikit-learn's digits
 ============  ===============================================================================================
 """
 
@@ -34,6 +34,10 @@ from .problems import BATTERIES, Problem, batteries, data_folder
 
 FIELDS = ("images", "text", "biology", "shapes", "tables")
 CORPORA = ("banking77", "clinc150", "StackOverflow", "SearchSnippets", "Biomedical")
+CELLS = (
+    *("mECS/data", "mECS/labels0", "Pollen/data", "Pollen/labels0"),
+    *("pbmc68k_reduced/pca50", "pbmc68k_reduced/labels0"),
+)
 AXES, LARGEST = 50, 2000
 """Principal axes that are kept; points of the batteries' sets, beyond which a set is left out."""
 
@@ -76,10 +80,12 @@ def field(
         return _text(data_dir, count, random)
     if name == "biology":
         return _biology(data_dir, count, random)
-    names = ["uci"] if name == "tables" else [battery for battery in BATTERIES if battery != "uci"]
-    found = batteries(names, data_dir=data_dir, fewer_than=LARGEST)
-    found = [problem._replace(group=name) for problem in found]
-    return found + (bundled_tables() if name == "tables" else [])
+    found = []
+    for problem in batteries(BATTERIES, data_dir=data_dir, fewer_than=LARGEST):
+        if (problem.group == "uci" or "/iris" in problem.name) == (name == "tables"):
+            found.append(problem._replace(group=name))
+    # The batteries hold the same iris, wine and breast cancer.
+    return found + ([one for one in bundled_tables() if one.name == "sklearn/digits"] * (name == "tables"))
 
 
 def bundled_tables() -> list[Problem]:
@@ -150,7 +156,11 @@ def _images(
 
 
 def _text(data_dir: str | os.PathLike | None, count: int, random: np.random.Generator) -> list[Problem]:
-    path, arrays = _arrays(data_dir, "text_clustering_intents")
+    path, arrays = _arrays(
+        data_dir,
+        "text_clustering_intents",
+        [f"{one}/{part}" for one in CORPORA for part in ("lsa64", "labels0")],
+    )
     found = []
     for place in range(count):
         corpus = CORPORA[place % len(CORPORA)]
@@ -162,7 +172,7 @@ def _text(data_dir: str | os.PathLike | None, count: int, random: np.random.Gene
 
 
 def _biology(data_dir: str | os.PathLike | None, count: int, random: np.random.Generator) -> list[Problem]:
-    path, arrays = _arrays(data_dir, "scrnaseq_small")
+    path, arrays = _arrays(data_dir, "scrnaseq_small", CELLS)
     sets = {
         "mECS": reduced(arrays["mECS/data"]),
         "Pollen": reduced(arrays["Pollen/data"]),
@@ -200,8 +210,13 @@ def _some_of(
     return Problem(name, group, points[kept], (numbered,), source)
 
 
-def _arrays(data_dir: str | os.PathLike | None, name: str) -> tuple[Path, dict[str, np.ndarray]]:
+def _arrays(
+    data_dir: str | os.PathLike | None, name: str, keys: Sequence[str]
+) -> tuple[Path, dict[str, np.ndarray]]:
     path = data_folder(data_dir) / f"{name}.npz"
     if not path.exists():
         raise InputError(f"there is no {path.name} in {path.parent}; put it there, or leave the field out.")
-    return path, read_npz(path)
+    arrays = read_npz(path)
+    if missing := [key for key in keys if key not in arrays]:
+        raise InputError(f"{path} lacks {', '.join(missing)}; it is not the file that it is named after.")
+    return path, arrays

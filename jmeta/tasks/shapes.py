@@ -1,8 +1,8 @@
 """Clustering tasks of many kinds, drawn on the device: what a meta-model of clusterings practises on.
 
 Every task draws its own number of points, of clusters and of columns, how unequal clusters are in size and
-in density, and one of the kinds below; then the plane of its shapes is bent by a random network, laid into
-its columns by a random linear map, joined by columns that say nothing, and strewn with points that belong to
+in density, and one of the kinds below; then the plane of its shapes is bent by a random network, turned into
+its columns, joined by columns that say nothing, and strewn with points that belong to
 no cluster.
 
 ==========  ==============================================================================================
@@ -107,10 +107,11 @@ def shapes(
     ((40, 8), True)
     """
     limits = Limits(points, clusters, columns)
-    for name, (least, most) in limits._asdict().items():
+    for name, limit in limits._asdict().items():
         lowest = 2 if name == "columns" else 1
-        if not lowest <= least <= most:
-            raise InputError(f"{name} range from {least} to {most}; give {lowest} <= least <= most.")
+        pair = limit if isinstance(limit, tuple | list) and len(limit) == 2 else (0, 0)
+        if not all(isinstance(end, int) for end in pair) or not lowest <= pair[0] <= pair[1]:
+            raise InputError(f"{name} range is {limit}; give (least, most), whole numbers from {lowest} on.")
     if not kinds or set(kinds) - set(KINDS):
         raise InputError(f"kinds are {list(kinds)}; choose among {', '.join(KINDS)}.")
     if not 0 <= strewn < 1:

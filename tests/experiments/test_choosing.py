@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import choosing
-from experiments.choosing import Known, Option
+from experiments import choosing, selection
+from experiments.choosing import Known
 from jmeta.selection import candidate, performance_table
 from jmeta.selection.choice import Settings
 
@@ -34,7 +34,8 @@ def test_every_group_is_left_out_once(known):
     assert np.all(covered == 1)
 
 
-def test_answers_of_what_is_left_out_reach_nothing_that_is_learned(known):
+@pytest.mark.parametrize("kind", ["criterion", "selector"])
+def test_answers_of_what_is_left_out_reach_nothing_that_is_learned(known, kind):
     """With other scores in one group, what is chosen for that group stays the same."""
     out = known.groups == 0
     changed = known.table.scores.copy()
@@ -42,15 +43,13 @@ def test_answers_of_what_is_left_out_reach_nothing_that_is_learned(known):
     other = known._replace(table=known.table._replace(scores=changed))
 
     def chosen(known: Known):
-        options = [
-            Option(SETTINGS._replace(hidden=hidden), lambda weights: known.candidates)
-            for hidden in (0.1, 0.2)
-        ]
-        scores = known.table.scores
-        return choosing.learned(known, options, scores, (3,), jax.random.key(0), seeds=1)
+        make = selection.criterion_options if kind == "criterion" else selection.selector_options
+        options, scores = make(known, SETTINGS), known.table.scores
+        return choosing.learned(known, options[:2], scores, (3,), jax.random.key(0), seeds=1)
 
     (one, taken), (two, retaken) = chosen(known), chosen(other)
     np.testing.assert_array_equal(one[:, out], two[:, out])
+    assert not np.array_equal(one[:, ~out], two[:, ~out])
     assert taken[0] == retaken[0]
 
 

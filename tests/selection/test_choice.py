@@ -46,15 +46,14 @@ def test_what_it_learned_holds_for_cases_that_it_has_not_seen(cases):
     known = np.arange(40) < 30
     choice = learn_choice(cases._replace(weights=known.astype(float)), KEY, settings=QUICK)
     assert gained(cases, choice_scores(choice, cases.inputs), ~known) > 0.7
-    hidden = cases.inputs.copy(), cases.worths.copy()
-    for part in hidden:
-        part[~known] = np.nan  # what may not be learned from is not even looked at
-    blind = cases._replace(inputs=np.nan_to_num(hidden[0]), worths=np.nan_to_num(hidden[1]))
+    inputs, unknown = cases.inputs.copy(), cases.worths.copy()
+    inputs[~known] = unknown[~known] = np.nan  # what may not be learned from is not even looked at
+    blind = cases._replace(inputs=inputs, worths=unknown, owners=cases.owners + 100, groups=cases.groups - 5)
     again = learn_choice(blind._replace(weights=known.astype(float)), KEY, settings=QUICK)
     np.testing.assert_array_equal(choice_scores(choice, cases.inputs), choice_scores(again, cases.inputs))
 
 
-@pytest.mark.parametrize("way", ["pooled", "maml", "reptile"])
+@pytest.mark.parametrize("way", ["maml", "reptile"])
 def test_groups_that_contradict_each_other_are_told_apart_by_adapting(way):
     """In every other group what is good elsewhere is bad: only who adapts can tell."""
     groups = np.repeat(np.arange(8), 8)
@@ -74,9 +73,7 @@ def test_groups_that_contradict_each_other_are_told_apart_by_adapting(way):
         adapted = adapt_choice(choice, support, steps=5, rate=0.5)
         after.append(gained(cases, choice_scores(adapted, inputs), rows[4:]))
     assert before < 0.4
-    if way == "maml":
-        assert min(after) > 0.6
-    assert np.all(np.isfinite(after))
+    assert np.mean(after) > {"maml": 0.7, "reptile": before + 0.1}[way]
 
 
 def test_a_task_shows_some_problems_of_one_group_and_asks_about_others():
@@ -94,6 +91,14 @@ def test_a_task_shows_some_problems_of_one_group_and_asks_about_others():
         assert not set(owners[asked]) & set(owners[shown])
         assert not asked[7]
         assert not shown[7]
+
+
+def test_inputs_that_never_varied_are_taken_for_zero():
+    inputs = np.concatenate([FLAT, np.ones((40, 1), np.float32)], 1)
+    choice = learn_choice(PLAIN._replace(inputs=inputs, worths=worths(FLAT)), KEY, settings=QUICK)
+    moved = inputs.copy()
+    moved[:, -1] = 9
+    np.testing.assert_array_equal(choice_scores(choice, inputs), choice_scores(choice, moved))
 
 
 def test_two_kinds_of_choices_are_learned_side_by_side():
@@ -115,9 +120,17 @@ def test_what_cannot_be_learned_from_is_refused():
     ):
         with pytest.raises(jm.InputError, match=message):
             learn_choice(bad, KEY, settings=QUICK)
-    with pytest.raises(jm.InputError, match="the way is one of"):
-        learn_choice(good, KEY, settings=QUICK._replace(way="guess"))
+    for change in ({"way": "guess"}, {"steps": 0}, {"width": 0}, {"networks": 0}):
+        with pytest.raises(jm.InputError, match="the way is one of"):
+            learn_choice(good, KEY, settings=QUICK._replace(**change))
+    for change in ({"rate": np.nan}, {"hidden": 1.0}, {"inner_rate": -1}):
+        with pytest.raises(jm.InputError, match="rates are positive"):
+            learn_choice(good, KEY, settings=QUICK._replace(**change))
     choice = learn_choice(good, KEY, settings=QUICK)
-    for other in (SETS[:, :3], SETS[..., :2]):
+    for other in (SETS[:, :3], SETS[..., :2], FLAT, FLAT[0]):
         with pytest.raises(jm.InputError, match="use the portfolio and the version"):
             choice_scores(choice, other)
+    with pytest.raises(jm.InputError, match="use the portfolio and the version"):
+        adapt_choice(choice, good._replace(inputs=SETS[..., :2]), steps=1, rate=0.1)
+    with pytest.raises(jm.InputError, match="lower the rate"):
+        adapt_choice(choice, good, steps=9, rate=1e30)

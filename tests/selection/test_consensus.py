@@ -37,6 +37,6 @@ def test_names_of_clusters_do_not_matter():
 
 @pytest.mark.faults
 def test_nothing_has_no_consensus():
-    for labels, clusters in ((np.zeros((0, 3), int), 2), (np.zeros((2, 3), int), 0)):
+    for labels, clusters in ((np.zeros((0, 3), int), 2), (np.zeros((2, 3), int), 0), ([[0, 1]], 1.5)):
         with pytest.raises(jm.InputError, match="no consensus"):
             consensus(labels, clusters)

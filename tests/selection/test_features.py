@@ -86,13 +86,39 @@ def test_nothing_changes_when_points_are_moved_scaled_and_shuffled():
         assert moved[name] == pytest.approx(found[name], abs=2e-2), name
 
 
-def test_padding_and_constant_columns_do_not_count():
-    wide = np.full((80, 6), 9.0, np.float32)
-    wide[:60, :4] = CLOUD
-    weights = np.where(np.arange(80) < 60, 1, 0).astype(np.float32)
-    found, padded = features(CLOUD, groups=QUIET), features(wide, weights, groups=QUIET)
+@pytest.mark.parametrize("count", [8, 60])
+def test_padding_and_constant_columns_do_not_count(count):
+    """Of the landmarks those of single linkage, which draws nothing: also by volume and by density."""
+    groups = (*QUIET, "landmarks")
+    points, wide = CLOUD[:count], np.full((80, 6), 9.0, np.float32)
+    wide[:count, :4] = points
+    weights = np.where(np.arange(80) < count, 1, 0).astype(np.float32)
+    found, padded = features(points, groups=groups), features(wide, weights, groups=groups)
+    for name in found:
+        if name != "Hopkins" and not name.startswith(("k-means", "agreement")):
+            assert padded[name] == pytest.approx(found[name], abs=5e-3), name
+
+
+def test_turning_the_points_changes_only_marginals():
+    turn = np.linalg.qr(RANDOM.normal(size=(4, 4)))[0].astype(np.float32)
+    groups = ("spectrum", "distances", "neighbours")
+    found, turned = features(CLOUD, groups=groups), features(CLOUD @ turn, groups=groups)
     for name in set(found) - {"Hopkins"}:
-        assert padded[name] == pytest.approx(found[name], abs=2e-3), name
+        assert turned[name] == pytest.approx(found[name], abs=2e-2), name
+
+
+def test_noise_is_no_signal():
+    tasks = RANDOM.normal(size=(100, 60, 4)).astype(np.float32)
+    seen = jax.vmap(lambda x: meta_features(x, None, KEY, clusters=1, groups=["spectrum"]))(tasks)
+    place = feature_names(["spectrum"]).index("columns above noise")
+    assert np.mean(np.asarray(seen)[:, place] > 0) < 0.1
+
+
+def test_intrinsic_dimension_of_a_surface_in_space():
+    flat = RANDOM.uniform(size=(1000, 2)) @ RANDOM.normal(size=(2, 5))
+    found = features(flat.astype(np.float32), groups=("neighbours",))
+    for name in ("dimension of two neighbours", "dimension of ten"):
+        assert np.exp(found[name]) == pytest.approx(2, abs=0.25)
 
 
 def test_what_features_are_for():
@@ -129,8 +155,12 @@ def test_one_program_for_many_tasks_and_a_gradient():
     batched = jax.vmap(lambda x: meta_features(x, None, KEY, clusters=2, groups=groups))(tasks)
     for points, found in zip(tasks, batched, strict=True):
         np.testing.assert_allclose(found, list(features(points, None, 2, groups).values()), atol=1e-4)
-    gradient = jax.grad(lambda x: meta_features(x, None, KEY, clusters=2, groups=groups[1:]).sum())(CLOUD)
-    assert np.all(np.isfinite(gradient))
+    constant = np.concatenate([CLOUD, np.ones((60, 1), np.float32)], 1)
+    for points in (CLOUD, constant):
+        slope = jax.grad(
+            lambda x: meta_features(x, None, KEY, clusters=2, groups=("marginals", "distances")).sum()
+        )
+        assert np.all(np.isfinite(slope(points)))
 
 
 def test_images_by_hand():
@@ -151,3 +181,10 @@ def test_what_has_no_features_is_refused():
             meta_features(points, None, KEY)
     with pytest.raises(jm.InputError, match="no meta-features"):
         meta_features(CLOUD, None, KEY, groups=["colour"])
+    with pytest.raises(jm.InputError, match="no group"):
+        meta_features(CLOUD, None, KEY, groups=[])
+    with pytest.raises(jm.InputError, match="have weights of shape"):
+        meta_features(CLOUD, np.ones(3), KEY)
+    for images in (np.zeros((2, 3), np.uint8), np.zeros((0, 3)), np.zeros(3)):
+        with pytest.raises(jm.InputError, match="intensities in"):
+            image_features(images, None, KEY)

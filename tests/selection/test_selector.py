@@ -8,7 +8,8 @@ from sklearn.datasets import make_blobs, make_moons
 import jmeta as jm
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Settings
-from jmeta.selection.criterion import candidate_inputs
+from jmeta.selection.criterion import candidate_inputs, criterion_scores, learn_criterion
+from jmeta.selection.descriptors import NAMES
 from jmeta.selection.selector import (
     CRITERIA,
     answer,
@@ -17,6 +18,7 @@ from jmeta.selection.selector import (
     nearest_worths,
     problem_inputs,
 )
+from jmeta.selection.table import Outcome
 from jmeta.tasks.problems import Problem
 
 KEY = jax.random.key(0)
@@ -53,6 +55,24 @@ def test_moons_are_not_given_to_the_algorithm_of_blobs(table):
     assert {moons.criterion, blobs.criterion} <= set(CRITERIA)
     with pytest.raises(jm.InputError, match="with the number of clusters; give clusters"):
         answer(selector, made(11, "moons").points)
+    with pytest.raises(jm.InputError, match="another version"):
+        answer(selector._replace(known=selector.known[:, 1:]), made(11, "moons").points, 2)
+    one_group = table._replace(problems=[p._replace(group="one") for p in table.problems])
+    with pytest.raises(jm.InputError, match="two groups"):
+        learn_selector(one_group, candidate_inputs(table), KEY)
+    for points in (np.zeros((0, 2)), np.zeros(3), np.full((5, 2), np.nan), np.zeros((1, 2))):
+        with pytest.raises(jm.InputError):
+            answer(selector, points, 2)
+
+
+def test_a_criterion_belongs_to_its_portfolio(table):
+    criterion = learn_criterion(table, KEY, settings=Settings(steps=60, networks=1))
+    failed = [[*row[:-1], Outcome(None, 0.0, "it failed")] for row in table.outcomes]
+    scores = criterion_scores(criterion, table._replace(outcomes=failed))
+    assert np.all(np.isneginf(scores[:, -1]))
+    assert np.all(np.isfinite(scores[:, :-1]))
+    with pytest.raises(jm.InputError, match="another portfolio"):
+        criterion_scores(criterion, table._replace(candidates=table.candidates[::-1]))
 
 
 def test_a_criterion_is_worth_what_it_prefers(table):
@@ -60,8 +80,15 @@ def test_a_criterion_is_worth_what_it_prefers(table):
     found = criterion_worths(table, inputs)
     assert found.shape == (8, len(CRITERIA))
     place = list(CRITERIA).index("silhouette")
-    best = inputs[:, :, 0].argmax(1)
+    best = np.where(inputs[:, :, NAMES.index("log clusters")] > 0, inputs[:, :, 0], -np.inf).argmax(1)
     np.testing.assert_array_equal(found[:, place], table.scores[np.arange(8), best])
+    one, noise = (np.full(60, label) for label in (0, -1))
+    outcomes = [[row[0], Outcome(one, 0.0, ""), Outcome(noise, 0.0, "")] for row in table.outcomes]
+    alone = table._replace(outcomes=outcomes)
+    names = [name for name in CRITERIA if name != "most_agreement"]
+    found = criterion_worths(alone, candidate_inputs(alone))  # nothing but the first parts any points
+    for name in names:
+        np.testing.assert_array_equal(found[:, list(CRITERIA).index(name)], table.scores[:, 0])
 
 
 def test_the_nearest_known_problems_answer_by_hand():

@@ -88,9 +88,10 @@ def test_support_and_query_are_of_one_distribution():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"points": (9, 3)}, "points range"),
-        ({"columns": (1, 3)}, "columns range"),
-        ({"clusters": (0, 3)}, "clusters range"),
+        ({"points": (9, 3)}, "points range is"),
+        ({"points": 20}, "points range is"),
+        ({"columns": (1, 3)}, "columns range is"),
+        ({"clusters": (0, 3)}, "clusters range is"),
         ({"kinds": ["squares"]}, "choose among"),
         ({"strewn": 1.0}, "share of 1.0"),
     ],
