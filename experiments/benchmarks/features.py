@@ -91,21 +91,34 @@ def _marginals(x: np.ndarray) -> Side:
         return meta_features(points, None, jax.random.key(0), clusters=1, groups=GROUPS)
 
     names = ["nr_inst", "nr_attr", "inst_to_attr", "skewness", "kurtosis", "cor", "eigenvalues"]
-    ours = compiled(jm.over_tasks(of), x).call
+    ours, halves = compiled(jm.over_tasks(of), x).call, np.arange(len(x[0])) % 2
 
     def differ() -> float:
-        own = dict(zip(feature_names(GROUPS), np.asarray(ours(x)[0], float), strict=True))
-        other, shrunk = _pymfe(names, x[0], np.arange(len(x[0])) % 2), 1 - 1 / len(x[0])
-        pairs = [
-            (np.exp(own["log points"]), other["nr_inst"]),
-            (own["mean skewness"] * shrunk**1.5, other["skewness.mean"]),
-            ((own["mean kurtosis"] + 3) * shrunk**2 - 3, other["kurtosis.mean"]),
-            (own["mean correlation"], other["cor.mean"]),
-        ]
-        return max(abs(a - b) / max(abs(b), 1e-2) for a, b in pairs)
+        return max(_difference(ours(x)[place], _pymfe(names, x[place], halves)) for place in (0, -1))
 
-    halves = np.arange(len(x[0])) % 2
     return partial(ours, x), lambda: [_pymfe(names, points, halves) for points in x], differ
+
+
+def _difference(own: jax.Array, other: dict[str, float]) -> float:
+    """Of everything that both compute, on one task: theirs divide by the deviation of n - 1."""
+    found = dict(zip(feature_names(GROUPS), np.asarray(own, float), strict=True))
+    count, columns = other["nr_inst"], other["nr_attr"]
+    shrunk, pairs = 1 - 1 / count, columns * (columns - 1) / 2
+    spread = {name: np.sqrt(1 - 1 / size) for name, size in (("column", columns), ("pair", pairs))}
+    mean, deviation = other["eigenvalues.mean"], other["eigenvalues.sd"] * spread["column"]
+    both = [
+        (np.exp(found["log points"]), count),
+        (np.exp(found["log columns"]), columns),
+        (np.exp(found["log points per column"]), other["inst_to_attr"]),
+        (found["mean skewness"] * shrunk**1.5, other["skewness.mean"]),
+        (found["spread of skewness"] * shrunk**1.5, other["skewness.sd"] * spread["column"]),
+        ((found["mean kurtosis"] + 3) * shrunk**2 - 3, other["kurtosis.mean"]),
+        (found["spread of kurtosis"] * shrunk**2, other["kurtosis.sd"] * spread["column"]),
+        (found["mean correlation"], other["cor.mean"]),
+        (found["spread of correlation"], other["cor.sd"] * spread["pair"]),
+        (found["effective columns"], mean**2 / (mean**2 + deviation**2)),
+    ]
+    return max(abs(a - b) / max(abs(b), 1e-2) for a, b in both)
 
 
 def _indices(x: np.ndarray, labels: np.ndarray) -> Side:
@@ -131,7 +144,7 @@ def _pymfe(names: list[str], points: np.ndarray, labels: np.ndarray) -> dict[str
     from pymfe.mfe import MFE
 
     groups = ["general", "statistical", "clustering"]
-    mfe = MFE(groups=groups, features=names, summary=["mean"], suppress_warnings=True)
+    mfe = MFE(groups=groups, features=names, summary=["mean", "sd"], suppress_warnings=True)
     mfe.fit(points.astype(float), labels, transform_num=False)
     return dict(zip(*mfe.extract(suppress_warnings=True), strict=True))
 
