@@ -19,7 +19,7 @@ from jmeta.selection.selector import (
     CRITERIA,
     criterion_worths,
     nearest_worths,
-    problem_inputs,
+    table_inputs,
 )
 from jmeta.selection.table import Table, score
 from jmeta.tasks.problems import Problem
@@ -62,13 +62,8 @@ class Option(NamedTuple):
 
 def look(table: Table, seed: int) -> Known:
     """Everything that may be seen of a table."""
-    problems = problem_inputs(
-        [table.problems[case.problem].points for case in table.cases],
-        [case.clusters for case in table.cases] if table.told else None,
-        seed=seed,
-    )
     groups = np.unique(table.groups, return_inverse=True)[1]
-    return Known(table, problems, candidate_inputs(table, seed=seed), groups)
+    return Known(table, table_inputs(table, seed=seed), candidate_inputs(table, seed=seed), groups)
 
 
 def left_out(known: Known) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -58,7 +58,7 @@ class Config(harness.Options):
     """How often everything is trained anew."""
     steps: int = 600
     """Of training."""
-    networks: int = 8
+    networks: int = 4
     """That are averaged."""
     table: Path = Path("runs/table")
     """Where what candidates found is kept, for all experiments together."""
@@ -116,7 +116,7 @@ def plans(config: Config, known: Known, kind: str, way: str) -> list[Plan]:
 
     if way == "unadapted":
         return [Plan(Option(base, inputs), 0, 0.0)]
-    rates = (0.1,) if config.preset == "quick" else (0.03, 0.1, 0.3)
+    rates = (0.02,) if config.preset == "quick" else (0.005, 0.02, 0.06)
     outer = {"reptile": 0.5}.get(way, base.rate)
     named: Way = "pooled" if way == "fine_tuned" else "maml" if way == "maml" else "reptile"
     return [

@@ -8,7 +8,7 @@ from .clustering import (
     soft_nmi,
 )
 from .embedding import supervised_contrastive, within_class_variance
-from .regret import expected_regret
+from .regret import expected_regret, listwise
 from .supervised import cross_entropy, squared_error
 from .unlabelled import clustering_energy, information_maximization
 
@@ -17,6 +17,7 @@ __all__ = [
     "cross_entropy",
     "expected_regret",
     "information_maximization",
+    "listwise",
     "matched_cross_entropy",
     "pairwise_cross_entropy",
     "pairwise_divergence",

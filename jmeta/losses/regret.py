@@ -1,4 +1,7 @@
-"""What a choice costs: losses of scores against what every choice was worth."""
+"""What a choice costs: losses of scores against what every choice was worth.
+
+Reference: Cao et al. 2007, Learning to rank: from pairwise approach to listwise approach.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +44,7 @@ def expected_regret(
     >>> print(f"{loss:.3f} {metrics['regret']:.3f}")
     0.250 0.250
     """
-    if outputs.shape != targets.shape or outputs.ndim != 2 or not outputs.size:
-        raise InputError(
-            f"scores have shape {outputs.shape} and worths {targets.shape}; give [cases, choices] of both."
-        )
+    _check(outputs, targets)
     counted = weights_or_ones(outputs, weights)
     best = jnp.max(targets, 1)
     chances = jax.nn.softmax(sharpness * outputs, 1)
@@ -54,3 +54,46 @@ def expected_regret(
         "regret": weighted_average(best - chosen, counted),
         "worth": weighted_average(chosen, counted),
     }
+
+
+def listwise(
+    outputs: Float[Array, "N A"],
+    targets: Float[Array, "N A"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    sharpness: float = 5.0,
+) -> tuple[Float[Array, ""], Metrics]:
+    """The cross-entropy between what should be chosen and what is, both with a softmax: ListNet.
+
+    For every case  -sum_a softmax(2 beta y)_a log softmax(beta s)_a, of scores s and worths y. Where the
+    wrong choice is certain `expected_regret` has no slope; this one has its steepest, so that a few steps of
+    descent from there lead away.
+
+    Args:
+        outputs: [N, A] scores of A choices.
+        targets: [N, A] what each was worth.
+        weights: [N]; all ones unless given.
+        sharpness: beta.
+
+    Returns:
+        The mean over cases, in nats, and "listwise", the same.
+
+    Raises:
+        InputError: shapes differ, or there is no choice.
+
+    >>> loss, _ = listwise(jnp.array([[9.0, 0.0]]), jnp.array([[0.0, 9.0]]))
+    >>> print(f"{loss:.1f}")
+    45.0
+    """
+    _check(outputs, targets)
+    wanted = jax.nn.softmax(2 * sharpness * targets, 1)
+    each = -jnp.sum(wanted * jax.nn.log_softmax(sharpness * outputs, 1), 1)
+    loss = weighted_average(each, weights_or_ones(outputs, weights))
+    return loss, {"listwise": loss}
+
+
+def _check(outputs: Float[Array, "N A"], targets: Float[Array, "N A"]) -> None:
+    if outputs.shape != targets.shape or outputs.ndim != 2 or not outputs.size:
+        raise InputError(
+            f"scores have shape {outputs.shape} and worths {targets.shape}; give [cases, choices] of both."
+        )

@@ -2,11 +2,19 @@
 
 from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .consensus import consensus
-from .criterion import Criterion, candidate_inputs, criterion_scores, learn_criterion
+from .criterion import Criterion, adapt_criterion, candidate_inputs, criterion_scores, learn_criterion
 from .features import feature_names, meta_features
 from .image_features import image_features
 from .portfolio import Candidate, candidate, portfolio
-from .selector import Selector, Strategy, answer, learn_selector, problem_inputs, selector_inputs
+from .selector import (
+    Selector,
+    Strategy,
+    adapt_selector,
+    answer,
+    learn_selector,
+    problem_inputs,
+    selector_inputs,
+)
 from .table import Case, Outcome, Table, performance_table
 
 __all__ = [
@@ -21,6 +29,8 @@ __all__ = [
     "Strategy",
     "Table",
     "adapt_choice",
+    "adapt_criterion",
+    "adapt_selector",
     "answer",
     "candidate",
     "candidate_inputs",

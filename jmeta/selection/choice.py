@@ -3,8 +3,9 @@
 A `Cases` holds what is seen of problems with known answers and what every choice was worth there; a network
 scores the choices, and learns by the regret of its choice. It does so in one of three ways, of which the
 others are to be measured against the first: on all cases at once, by MAML, or by Reptile, whose tasks are a
-few cases of one group to adapt to and the others of that group to be asked about. All are the learner
-`maml` over the same network, the first with no inner step.
+few cases of one group to adapt to and the others of that group to be asked about. All are the learner `maml`
+over the same network, the first with no inner step. What is descended when it adapts is not regret, which has
+no slope where the wrong choice is certain, but a ranking loss.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from sklearn.preprocessing import QuantileTransformer
 
 from ..learners.gradient import Descent, maml
-from ..losses import expected_regret
+from ..losses import expected_regret, listwise
 from ..networks import scorer
 from ..networks.mlp import mlp
 from ..records import Batch, InputError, Learner, Loss, Metrics, Model, Task
@@ -81,7 +82,7 @@ class Settings(NamedTuple):
     way: Way = "pooled"
     support: int = 8
     inner_steps: int = 5
-    inner_rate: float = 0.1
+    inner_rate: float = 0.02
     tasks: int = 4
 
 
@@ -181,17 +182,18 @@ def _network(shape: tuple[int, ...], choices: int, width: int) -> Model:
 
 
 @cache
-def _regret(parts: tuple[int, ...]) -> Loss:
+def _of_parts(loss: Loss, parts: tuple[int, ...]) -> Loss:
+    """The sum of a loss over every kind of choice, and the metrics of the first."""
     ends = np.cumsum((0, *parts))
 
-    def loss(
+    def summed(
         outputs: Float[Array, "C A"], targets: Float[Array, "C A"], weights: Float[Array, " C"] | None = None
     ) -> tuple[Array, Metrics]:
         kinds = [slice(start, end) for start, end in itertools.pairwise(ends)]
-        each = [expected_regret(outputs[:, kind], targets[:, kind], weights) for kind in kinds]
+        each = [loss(outputs[:, kind], targets[:, kind], weights) for kind in kinds]
         return sum((value for value, _ in each), start=jnp.zeros(())), each[0][1]
 
-    return loss
+    return summed
 
 
 @partial(jax.jit, static_argnames=("settings", "parts", "steps", "rate"))
@@ -217,7 +219,10 @@ def _learned(
     if settings.way == "reptile":
         step = meta_step(displacement(learner), optax.sgd(rate))
     else:
-        step = meta_step(query_loss(learner, _regret(parts)), optax.adamw(rate, weight_decay=settings.decay))
+        step = meta_step(
+            query_loss(learner, _of_parts(expected_regret, parts)),
+            optax.adamw(rate, weight_decay=settings.decay),
+        )
     draw = _pooled if pooled else partial(_of_one_group, size=settings.support, groups=groups)
     sampler = jax.tree_util.Partial(draw, cases, hidden)
     tasks = 1 if pooled else settings.tasks
@@ -232,7 +237,7 @@ def _learned(
 
 def _learner(shape: tuple[int, ...], parts: tuple[int, ...], width: int, steps: int, rate: float) -> Learner:
     network = _network(shape, sum(parts), width)
-    return maml(network, _regret(parts), steps=steps, numbers={"learning_rate": rate})
+    return maml(network, _of_parts(listwise, parts), steps=steps, numbers={"learning_rate": rate})
 
 
 def _pooled(cases: Cases, hidden: Array, key: Key[Array, ""]) -> Task:

@@ -2,8 +2,8 @@
 
 Internal indices choose no better than chance among the partitions of a portfolio. Here a set-aware network
 scores every partition from its descriptors, beside the others' and beside what is known of the problem; it is
-trained on problems with known answers by the regret of its choice. Where a candidate
-is good is part of what is learned, so that a criterion belongs to its portfolio.
+trained on problems with known answers by the regret of its choice. Where a candidate is good is part of what
+is learned, so that a criterion belongs to its portfolio.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..records import InputError
-from .choice import Cases, Choice, Settings, choice_scores, learn_choice
+from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .descriptors import describe, landmarks
 from .portfolio import Candidate
 from .table import Table
@@ -46,15 +46,27 @@ def learn_criterion(
     return Criterion(learn_choice(cases, key, settings=settings), table.candidates)
 
 
+def adapt_criterion(criterion: Criterion, table: Table, *, steps: int = 5, rate: float = 0.02) -> Criterion:
+    """The criterion after some steps of descent on problems of a new group, whose answers are known."""
+    _check_portfolio(criterion, table)
+    one_group = np.zeros(len(table.cases), int)
+    cases = Cases(candidate_inputs(table), table.scores, table.weights, one_group, table.owners)
+    return criterion._replace(choice=adapt_choice(criterion.choice, cases, steps=steps, rate=rate))
+
+
 def criterion_scores(criterion: Criterion, table: Table) -> Float[np.ndarray, "C A"]:
     """The score of every candidate of every case, the highest the one to believe; -inf for what failed.
 
     Raises:
         InputError: the table is of other candidates, or of another version.
     """
+    _check_portfolio(criterion, table)
+    return np.where(table.usable, choice_scores(criterion.choice, candidate_inputs(table)), -np.inf)
+
+
+def _check_portfolio(criterion: Criterion, table: Table) -> None:
     if criterion.candidates != table.candidates:
         raise InputError("the criterion was learned with another portfolio than the table's; use the same.")
-    return np.where(table.usable, choice_scores(criterion.choice, candidate_inputs(table)), -np.inf)
 
 
 def candidate_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C A F"]:

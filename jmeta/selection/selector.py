@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..clustering.validation import check_points
 from ..records import InputError
-from .choice import Cases, Choice, Settings, choice_scores, learn_choice
+from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .descriptors import NAMES, landmarks
 from .features import FEATURES, feature_names, meta_features
 from .portfolio import Candidate
@@ -97,17 +97,41 @@ def learn_selector(
     """
     if len(set(table.groups)) < 2:
         raise InputError("a selector is learned from problems of two groups or more, each left out in turn.")
-    told = table.told
-    known = problem_inputs(
-        [table.problems[case.problem].points for case in table.cases],
-        [case.clusters for case in table.cases] if told else None,
-    )
+    known = table_inputs(table)
     groups = np.unique(table.groups, return_inverse=True)[1]
     worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
     inputs = selector_inputs(known, table.scores, table.weights, groups)
     cases = Cases(inputs, worths, table.weights, groups, table.owners)
     choice = learn_choice(cases, key, settings=settings, parts=(table.scores.shape[1], len(CRITERIA)))
-    return Selector(choice, table.candidates, known, table.scores, told)
+    return Selector(choice, table.candidates, known, table.scores, table.told)
+
+
+def adapt_selector(
+    selector: Selector,
+    table: Table,
+    candidate_inputs: Float[np.ndarray, "C A F"],
+    *,
+    steps: int = 5,
+    rate: float = 0.02,
+) -> Selector:
+    """The selector after some steps of descent on problems of a new group, whose answers are known.
+
+    Args:
+        selector: from `learn_selector`; of `settings.way` "maml" it was trained for this.
+        table: of the new problems.
+        candidate_inputs: of its candidates.
+        steps: of descent.
+        rate: of descent.
+
+    Raises:
+        InputError: the table is of other candidates, or as from `adapt_choice`.
+    """
+    if selector.candidates != table.candidates:
+        raise InputError("the selector was learned with another portfolio than the table's; use the same.")
+    inputs = _beside_known(selector, table_inputs(table))
+    worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
+    cases = Cases(inputs, worths, table.weights, np.zeros(len(inputs), int), table.owners)
+    return selector._replace(choice=adapt_choice(selector.choice, cases, steps=steps, rate=rate))
 
 
 def answer(
@@ -131,16 +155,27 @@ def answer(
             f"{'give' if selector.told else 'leave out'} clusters."
         )
     seen = problem_inputs([points], None if clusters is None else [clusters], seed=seed)
-    if seen.shape[1] != selector.known.shape[1]:
-        raise InputError("the selector is of another version of jmeta; learn it anew.")
-    every = np.concatenate([selector.known, seen])
-    worths = np.concatenate([selector.worths, np.zeros((1, selector.worths.shape[1]))])
-    known = np.arange(len(every)) < len(selector.known)
-    inputs = selector_inputs(every, worths, known, np.where(known, 0, 1))[-1:]
-    scores = choice_scores(selector.choice, inputs)[0]
+    scores = choice_scores(selector.choice, _beside_known(selector, seen))[0]
     count = len(selector.candidates)
     chosen = selector.candidates[int(scores[:count].argmax())]
     return Strategy(chosen, chosen.sought(clusters), tuple(CRITERIA)[int(scores[count:].argmax())])
+
+
+def _beside_known(selector: Selector, seen: Float[np.ndarray, "C F"]) -> Float[np.ndarray, "C G"]:
+    """What the selector sees of new problems: their own meta-features, and the answers of known ones."""
+    if seen.shape[1] != selector.known.shape[1]:
+        raise InputError("the selector is of another version of jmeta; learn it anew.")
+    every = np.concatenate([selector.known, seen])
+    worths = np.concatenate([selector.worths, np.zeros((len(seen), selector.worths.shape[1]))])
+    known = np.arange(len(every)) < len(selector.known)
+    return selector_inputs(every, worths, known, np.where(known, 0, 1))[len(selector.known) :]
+
+
+def table_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C F"]:
+    """Meta-features of the problem of every case; with its number of clusters where that is given."""
+    points = [table.problems[case.problem].points for case in table.cases]
+    clusters = [case.clusters for case in table.cases] if table.told else None
+    return problem_inputs(points, clusters, seed=seed)
 
 
 def problem_inputs(

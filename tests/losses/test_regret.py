@@ -42,3 +42,27 @@ def test_descending_it_finds_the_best_choice():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(jm.InputError, match="give \\[cases, choices\\] of both"):
         jm.losses.expected_regret(SCORES, WORTHS[:, :3])
+
+
+def test_listwise_by_hand_and_where_the_wrong_choice_is_certain():
+    scores, worths = jnp.array([[0.0, 0.2]]), jnp.array([[0.3, 0.1]])
+    wanted, found = (np.exp(x) / np.exp(x).sum() for x in (np.array([3.0, 1.0]), np.array([0.0, 1.0])))
+    loss, _ = jm.losses.listwise(scores, worths)
+    np.testing.assert_allclose(loss, -np.sum(wanted * np.log(found)), rtol=1e-5)
+    certain = jnp.array([[9.0, 0.0]])
+    flat, steep = (
+        jax.grad(lambda s: kind(s, certain[:, ::-1])[0])(certain)  # noqa: B023
+        for kind in (jm.losses.expected_regret, jm.losses.listwise)
+    )
+    assert jnp.abs(flat).max() < 1e-6
+    assert jnp.abs(steep).max() > 1
+    with pytest.raises(jm.InputError, match="give"):
+        jm.losses.listwise(scores, worths[:, :1])
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_gradient_of_listwise_is_that_of_differences():
+    def loss(scores):
+        return jm.losses.listwise(scores, WORTHS, WEIGHTS)[0]
+
+    check_grads(loss, (jnp.asarray(SCORES, jnp.float64),), order=2, modes=["fwd", "rev"])

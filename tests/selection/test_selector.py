@@ -8,10 +8,11 @@ from sklearn.datasets import make_blobs, make_moons
 import jmeta as jm
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Settings
-from jmeta.selection.criterion import candidate_inputs, criterion_scores, learn_criterion
+from jmeta.selection.criterion import adapt_criterion, candidate_inputs, criterion_scores, learn_criterion
 from jmeta.selection.descriptors import NAMES
 from jmeta.selection.selector import (
     CRITERIA,
+    adapt_selector,
     answer,
     criterion_worths,
     learn_selector,
@@ -63,6 +64,22 @@ def test_moons_are_not_given_to_the_algorithm_of_blobs(table):
     for points in (np.zeros((0, 2)), np.zeros(3), np.full((5, 2), np.nan), np.zeros((1, 2))):
         with pytest.raises(jm.InputError):
             answer(selector, points, 2)
+
+
+def test_both_adapt_to_a_new_group_where_another_algorithm_is_best(table):
+    """In the new group the worst of the old ones is best: after some descent it is chosen."""
+    settings = Settings(steps=60, networks=1)
+    inputs, worst = candidate_inputs(table), int(table.scores.mean(0).argmin())
+    other = table._replace(scores=np.eye(3)[[worst] * 8])
+    selector = learn_selector(table, inputs, KEY, settings=settings)
+    adapted = adapt_selector(selector, other, inputs, steps=200, rate=0.02)
+    assert answer(adapted, made(11, "blobs").points, 2).candidate == PORTFOLIO[worst]
+    criterion = adapt_criterion(learn_criterion(table, KEY, settings=settings), other, steps=200, rate=0.02)
+    assert np.mean(criterion_scores(criterion, table).argmax(1) == worst) > 0.8
+    fewer = table._replace(candidates=table.candidates[::-1])
+    for adapt in (lambda: adapt_selector(selector, fewer, inputs), lambda: adapt_criterion(criterion, fewer)):
+        with pytest.raises(jm.InputError, match="another portfolio"):
+            adapt()
 
 
 def test_a_criterion_belongs_to_its_portfolio(table):
