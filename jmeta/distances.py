@@ -7,9 +7,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-FEW = 16
-"""Columns up to which differences are added up one column after the other: on CPU six times faster."""
-
 
 def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[Array, "N K"]:
     """Squared Euclidean distances, ||x_n||^2 + ||y_k||^2 - 2 x_n . y_k, never below zero.
@@ -41,9 +38,6 @@ def squared_differences(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float
     >>> squared_differences(jnp.array([[1e5], [1e5 + 0.25]]), jnp.array([[1e5]])).ravel()
     Array([0.    , 0.0625], dtype=float32)
     """
-    if 0 < x.shape[1] <= FEW:
-        columns = (jnp.square(x[:, None, place] - y[None, :, place]) for place in range(x.shape[1]))
-        return sum(columns, start=jnp.zeros((), x.dtype))
     return jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), -1)
 
 

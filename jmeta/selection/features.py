@@ -38,7 +38,7 @@ from ..agreement import entropy_of
 from ..clustering.kmeans import kmeans
 from ..clustering.neighbours import components, largest
 from ..distances import as_float, square_root, squared_differences, weighted_mean
-from ..metrics import adjusted_rand_index, simplified_silhouette
+from ..metrics import adjusted_rand_index, silhouette
 from ..metrics.density import joined_pairs
 from ..records import Batch, InputError
 from ..trees import weights_or_ones
@@ -172,7 +172,7 @@ def meta_features(
 def estimated_clusters(
     points: Float[Array, "N D"], weights: Float[Array, " N"], key: Key[Array, ""], *, most: int = MOST
 ) -> Int[Array, ""]:
-    """The number of clusters, from 2 to `most`, whose k-means has the best simplified silhouette.
+    """The number of clusters, from 2 to `most`, whose k-means has the best silhouette.
 
     >>> points = jnp.array([[0.0], [0.1], [5.0], [5.1], [9.0], [9.1]])
     >>> int(estimated_clusters(points, jnp.ones(6), jax.random.key(0), most=4))
@@ -180,8 +180,8 @@ def estimated_clusters(
     """
 
     def quality(count: Int[Array, ""]) -> Float[Array, ""]:
-        labels = _kmeans_labels(points, weights, count, key, most)
-        return simplified_silhouette(points, labels, weights, slots=most)
+        labels = _kmeans_labels(points, weights, count, key, most, restarts=4)
+        return silhouette(points, labels, weights, slots=most)
 
     counts = jnp.arange(2, most + 1)
     return counts[jnp.argmax(lax.map(quality, counts))]
@@ -311,8 +311,10 @@ _GROUPS = {
 }
 
 
-def _kmeans_labels(x: Array, weights: Array, clusters: Array, key: Array, slots: int) -> Int[Array, " N"]:
-    clusterer = kmeans(slots)
+def _kmeans_labels(
+    x: Array, weights: Array, clusters: Array, key: Array, slots: int, *, restarts: int = 1
+) -> Int[Array, " N"]:
+    clusterer = kmeans(slots, restarts=restarts)
     state = clusterer.fit({}, Batch(x, None, weights, clusters), key)
     labels = jnp.argmax(clusterer.assign({}, state, x).log_probs, -1)
     return jnp.where(weights > 0, labels, -1)

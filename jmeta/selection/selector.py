@@ -196,8 +196,9 @@ def problem_inputs(
     Raises:
         InputError: there is no problem, or its points cannot be clustered.
 
-    >>> problem_inputs([np.eye(3), np.eye(4)], [2, 2], groups=["size"]).round(2).tolist()
-    [[1.1, 1.1, 0.0, 0.69], [1.39, 1.39, 0.0, 0.69]]
+    >>> np.exp(problem_inputs([np.eye(3), np.eye(4)], [2, 2], groups=["size"])).round(2)
+    array([[3., 3., 1., 2.],
+           [4., 4., 1., 2.]], dtype=float32)
     """
     found = []
     sizes = [feature_names(groups).index(name) for name in FEATURES["size"][:3] if "size" in groups]
