@@ -15,7 +15,7 @@ sets, then over `--draws` draws of the ten tasks, with its interval over draws; 
 but 210 and 120 tasks in all, so that the interval is that of drawing tasks, not of drawing images.
 
     python -m experiments.cifar10_strategies --data-dir DIR
-        MINUTES on two cores
+        19 minutes on two cores
 
 The quick preset takes scikit-learn's digits.
 """

@@ -18,7 +18,7 @@ alone: settings are those that are best when each of these is left out in turn.
 - learned_criterion: networks that score partitions by their descriptors
 
     python -m experiments.selection --portfolio seven --data-dir DIR
-        9 minutes on two cores for the table, once, and MINUTES for the rest; ari/learned_criterion RESULT
+        9 minutes on two cores for the table, once, and 8 for the rest; ari/learned_criterion 0.73
 
 `gain/A-B` is the mean difference over sets with its interval by paired bootstrap; `gap_closed` is the share
 of the way from the single best to the oracle. The quick preset makes a few small sets of its own.

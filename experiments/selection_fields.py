@@ -6,7 +6,7 @@ pixels and by an embedding that a prototypical network learned on other classes,
 text is by latent semantic analysis, cells are on their principal axes; see `jmeta.tasks.fields`.
 
     python -m experiments.selection_fields --data-dir DIR
-        MINUTES on two cores
+        11 minutes on two cores
 
 The quick preset makes a few small sets of its own.
 """

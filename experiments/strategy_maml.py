@@ -14,7 +14,7 @@ Inner rates are those that are best when each of the known batteries is left out
 drawn at random, one a kind, are practised on beside the batteries or fields, but never reported.
 
     python -m experiments.strategy_maml --groups batteries --data-dir DIR
-        MINUTES on two cores
+        more than half an hour on two cores
 """
 
 from __future__ import annotations
