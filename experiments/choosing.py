@@ -62,8 +62,7 @@ class Option(NamedTuple):
 
 def look(table: Table, seed: int) -> Known:
     """Everything that may be seen of a table."""
-    groups = np.unique(table.groups, return_inverse=True)[1]
-    return Known(table, table_inputs(table, seed=seed), candidate_inputs(table, seed=seed), groups)
+    return Known(table, table_inputs(table, seed=seed), candidate_inputs(table, seed=seed), table.numbers)
 
 
 def left_out(known: Known) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -153,9 +152,12 @@ def _scores(
 ) -> np.ndarray:
     inputs = option.inputs(weights)
     choice = train(known, option, inputs, worths, parts, weights, key)
-    scores = choice_scores(choice, inputs)
-    # A criterion sees what failed; a selector looks before anything is run.
-    return np.where(known.table.usable, scores, -np.inf) if inputs.ndim == 3 else scores
+    return allowed(choice_scores(choice, inputs), inputs, known.table.usable)
+
+
+def allowed(scores: np.ndarray, inputs: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """-inf for what failed, which a criterion sees; a selector looks before anything is run."""
+    return np.where(usable, scores, -np.inf) if inputs.ndim == 3 else scores
 
 
 def train(

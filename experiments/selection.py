@@ -36,12 +36,11 @@ import numpy as np
 from experiments import choosing, harness
 from experiments.choosing import Known, Option
 from jmeta.metrics import Interval
-from jmeta.selection import Candidate, performance_table, portfolio
+from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Settings
 from jmeta.selection.features import FEATURES, feature_names
 from jmeta.selection.selector import CRITERIA, selector_inputs
-from jmeta.selection.table import Table
-from jmeta.tasks.problems import BATTERIES, batteries
+from jmeta.tasks.problems import BATTERIES, Problem, batteries
 
 COUNTS = (*range(2, 11), 15, 20)
 """Clusters that are tried where their number is not known."""
@@ -75,27 +74,19 @@ PRESETS = {
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Make the table, choose in every way, leaving one battery out at a time."""
+    """Choose in every way, leaving one battery out at a time."""
     quick = config.preset == "quick"
     problems = choosing.small_problems() if quick else batteries(BATTERIES, data_dir=config.data_dir)
-    table = performance_table(
-        problems,
-        candidates(config),
-        folder=config.table,
-        seconds=config.seconds,
-        seed=config.seed,
-    )
-    return report(config, table)
+    return report(config, problems)
 
 
-def candidates(config: Config) -> tuple[Candidate, ...]:
-    """What is chosen from: the portfolio, and all numbers of clusters where they are not given."""
+def report(config: Config, problems: list[Problem]) -> harness.Metrics:
+    """Make the table, and choose in every way, leaving out one group of problems at a time."""
     counts = COUNTS[:2] if config.preset == "quick" else COUNTS
-    return portfolio(config.portfolio, clusters=counts if config.clusters == "unknown" else ())
-
-
-def report(config: Config, table: Table) -> harness.Metrics:
-    """Every way to choose, leaving out one group of the table at a time."""
+    candidates = portfolio(config.portfolio, clusters=counts if config.clusters == "unknown" else ())
+    table = performance_table(
+        problems, candidates, folder=config.table, seconds=config.seconds, seed=config.seed
+    )
     known = choosing.look(table, config.seed)
     base = Settings(steps=config.steps, networks=config.networks)
     ways = choosing.fixed(known) | chosen(known, base, config)
@@ -157,7 +148,7 @@ def selector_options(known: Known, base: Settings) -> list[Option]:
 def gap(metrics: harness.Metrics, way: str) -> Interval:
     """The share of the way from the single best to the oracle, with the interval of the gain on its scale."""
     best, oracle, gain = (
-        metrics[f"{name}"] for name in ("ari/single_best", "ari/oracle", f"gain/{way}-single_best")
+        metrics[name] for name in ("ari/single_best", "ari/oracle", f"gain/{way}-single_best")
     )
     room = max(oracle.mean - best.mean, 1e-9)
     return Interval(gain.mean / room, gain.ci95 / room, gain.n)

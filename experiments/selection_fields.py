@@ -22,7 +22,6 @@ import optax
 
 import jmeta as jm
 from experiments import choosing, harness, selection
-from jmeta.selection import performance_table
 from jmeta.tasks.fields import FIELDS, Embed, field
 from jmeta.tasks.problems import Problem
 
@@ -48,16 +47,9 @@ PRESETS = {
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Make the problems of every field and the table, and choose in every way."""
+    """Make the problems of every field, and choose in every way."""
     problems = choosing.small_problems() if config.preset == "quick" else all_fields(config)
-    table = performance_table(
-        problems,
-        selection.candidates(config),
-        folder=config.table,
-        seconds=config.seconds,
-        seed=config.seed,
-    )
-    return selection.report(config, table)
+    return selection.report(config, problems)
 
 
 def all_fields(config: Config) -> list[Problem]:

@@ -179,9 +179,7 @@ def _adapted(
         if plan.steps:
             shown = Cases(*(part[support] for part in cases))
             adapted = adapt_choice(choice, shown, steps=plan.steps, rate=plan.rate)
-        preferred = choice_scores(adapted, cases.inputs)
-        if inputs.ndim == 3:  # a criterion sees what failed; a selector looks before anything is run
-            preferred = np.where(usable[rows], preferred, -np.inf)
+        preferred = choosing.allowed(choice_scores(adapted, cases.inputs), cases.inputs, usable[rows])
         found[draw, rows[asked]] = choosing.worth(cases.worths, preferred)[asked]
     return _over_problems(known, found)
 

@@ -24,8 +24,7 @@ def expected_regret(
     """How much worse than the best is what is chosen with probability softmax(beta s).
 
     For every case  sum_a softmax(beta s)_a (max_b y_b - y_a), of scores s and worths y: zero where only the
-    best may be chosen. As beta grows it becomes
-    the regret of the highest score.
+    best may be chosen. As beta grows it becomes the regret of the highest score.
 
     Args:
         outputs: [N, A] scores of A choices.

@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..records import InputError
 from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .descriptors import describe, landmarks
 from .portfolio import Candidate
-from .table import Table
+from .table import Table, check_portfolio
 
 
 class Criterion(NamedTuple):
@@ -41,14 +40,13 @@ def learn_criterion(
     settings: Settings = Settings(),  # noqa: B008 - a record that is never written to
 ) -> Criterion:
     """A criterion from what the candidates of a table found and were worth."""
-    groups = np.unique(table.groups, return_inverse=True)[1]
-    cases = Cases(candidate_inputs(table), table.scores, table.weights, groups, table.owners)
+    cases = Cases(candidate_inputs(table), table.scores, table.weights, table.numbers, table.owners)
     return Criterion(learn_choice(cases, key, settings=settings), table.candidates)
 
 
 def adapt_criterion(criterion: Criterion, table: Table, *, steps: int = 5, rate: float = 0.02) -> Criterion:
     """The criterion after some steps of descent on problems of a new group, whose answers are known."""
-    _check_portfolio(criterion, table)
+    check_portfolio(criterion.candidates, table)
     one_group = np.zeros(len(table.cases), int)
     cases = Cases(candidate_inputs(table), table.scores, table.weights, one_group, table.owners)
     return criterion._replace(choice=adapt_choice(criterion.choice, cases, steps=steps, rate=rate))
@@ -60,13 +58,8 @@ def criterion_scores(criterion: Criterion, table: Table) -> Float[np.ndarray, "C
     Raises:
         InputError: the table is of other candidates, or of another version.
     """
-    _check_portfolio(criterion, table)
+    check_portfolio(criterion.candidates, table)
     return np.where(table.usable, choice_scores(criterion.choice, candidate_inputs(table)), -np.inf)
-
-
-def _check_portfolio(criterion: Criterion, table: Table) -> None:
-    if criterion.candidates != table.candidates:
-        raise InputError("the criterion was learned with another portfolio than the table's; use the same.")
 
 
 def candidate_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C A F"]:
@@ -76,7 +69,9 @@ def candidate_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C A F
     candidates, the logarithms of points, columns and, where it is given, the number of clusters, whether it
     failed, and which it is.
     """
-    return np.stack([_inputs_of(table, place, seed) for place in range(len(table.cases))])
+    sights = table.sights
+    made = {sight: _inputs_of(table, sights.index(sight), seed) for sight in dict.fromkeys(sights)}
+    return np.stack([made[sight] for sight in sights])
 
 
 def _inputs_of(table: Table, place: int, seed: int) -> Float[np.ndarray, "A F"]:

@@ -28,7 +28,7 @@ from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_
 from .descriptors import NAMES, landmarks
 from .features import FEATURES, feature_names, meta_features
 from .portfolio import Candidate
-from .table import Table
+from .table import Table, check_portfolio
 
 CRITERIA = {
     "silhouette": "silhouette",
@@ -98,7 +98,7 @@ def learn_selector(
     if len(set(table.groups)) < 2:
         raise InputError("a selector is learned from problems of two groups or more, each left out in turn.")
     known = table_inputs(table)
-    groups = np.unique(table.groups, return_inverse=True)[1]
+    groups = table.numbers
     worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
     inputs = selector_inputs(known, table.scores, table.weights, groups)
     cases = Cases(inputs, worths, table.weights, groups, table.owners)
@@ -126,8 +126,7 @@ def adapt_selector(
     Raises:
         InputError: the table is of other candidates, or as from `adapt_choice`.
     """
-    if selector.candidates != table.candidates:
-        raise InputError("the selector was learned with another portfolio than the table's; use the same.")
+    check_portfolio(selector.candidates, table)
     inputs = _beside_known(selector, table_inputs(table))
     worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
     cases = Cases(inputs, worths, table.weights, np.zeros(len(inputs), int), table.owners)
@@ -173,9 +172,11 @@ def _beside_known(selector: Selector, seen: Float[np.ndarray, "C F"]) -> Float[n
 
 def table_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C F"]:
     """Meta-features of the problem of every case; with its number of clusters where that is given."""
-    points = [table.problems[case.problem].points for case in table.cases]
-    clusters = [case.clusters for case in table.cases] if table.told else None
-    return problem_inputs(points, clusters, seed=seed)
+    sights = list(dict.fromkeys(table.sights))
+    points = [table.problems[place].points for place, _ in sights]
+    clusters = [count for _, count in sights if count is not None] if table.told else None
+    found = problem_inputs(points, clusters, seed=seed)
+    return found[[sights.index(sight) for sight in table.sights]]
 
 
 def problem_inputs(

@@ -102,9 +102,25 @@ class Table(NamedTuple):
         return np.array([case.problem for case in self.cases])
 
     @property
+    def numbers(self) -> Int[np.ndarray, " C"]:
+        """The group of every case, by number."""
+        return np.unique(self.groups, return_inverse=True)[1]
+
+    @property
+    def sights(self) -> list[tuple[int, int | None]]:
+        """What tells cases apart while answers are hidden: the problem and, where given, its clusters."""
+        return [(case.problem, case.clusters if self.told else None) for case in self.cases]
+
+    @property
     def told(self) -> bool:
         """Whether the number of clusters is given with a case, not part of the candidates."""
         return all(one.clusters is None for one in self.candidates)
+
+
+def check_portfolio(candidates: tuple[Candidate, ...], table: Table) -> None:
+    """Refuse a table of other candidates than those that were learned from."""
+    if candidates != table.candidates:
+        raise InputError("this was learned with another portfolio than the table's; use the same.")
 
 
 def cases_of(problems: Sequence[Problem]) -> list[Case]:
