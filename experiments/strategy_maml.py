@@ -116,7 +116,7 @@ def plans(config: Config, known: Known, kind: str, way: str) -> list[Plan]:
 
     if way == "unadapted":
         return [Plan(Option(base, inputs), 0, 0.0)]
-    rates = (0.02,) if config.preset == "quick" else (0.005, 0.02, 0.06)
+    rates = (0.02,) if config.preset == "quick" else (0.001, 0.005, 0.02)
     outer = {"reptile": 0.5}.get(way, base.rate)
     named: Way = "pooled" if way == "fine_tuned" else "maml" if way == "maml" else "reptile"
     return [
