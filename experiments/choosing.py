@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,6 +13,7 @@ from sklearn.datasets import make_blobs, make_circles, make_moons
 from sklearn.ensemble import RandomForestRegressor
 
 import jmeta as jm
+from experiments import harness
 from jmeta.metrics import Interval
 from jmeta.selection.choice import Cases, Choice, Settings, choice_scores, learn_choice
 from jmeta.selection.consensus import consensus
@@ -25,6 +28,18 @@ from jmeta.selection.table import Table, score
 from jmeta.tasks.problems import Problem
 
 RESAMPLES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(harness.Options):
+    """Options of every experiment on choosing."""
+
+    steps: int = 600
+    """Of training."""
+    networks: int = 8
+    """That are averaged."""
+    table: Path = Path("runs/table")
+    """Where what candidates found is kept, for all experiments together."""
 
 
 class Known(NamedTuple):

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -35,6 +34,7 @@ from jmeta.metrics import Interval
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Cases, Settings, adapt_choice, choice_scores, learn_choice
 from jmeta.selection.image_features import image_features
+from jmeta.selection.table import Table
 from jmeta.tasks.fields import reduced, some_images
 from jmeta.tasks.problems import Problem
 
@@ -45,7 +45,7 @@ TRAINED, ADAPTED = 7, 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(harness.Options):
+class Config(choosing.Options):
     """Options of this experiment."""
 
     draws: int = 30
@@ -55,11 +55,6 @@ class Config(harness.Options):
     most: int = 60
     """Images of a class in a set; the least are 20."""
     steps: int = 300
-    """Of training."""
-    networks: int = 8
-    """That are averaged."""
-    table: Path = Path("runs/table")
-    """Where what candidates found is kept, for all experiments together."""
 
 
 PRESETS = {
@@ -80,8 +75,8 @@ def experiment(config: Config) -> harness.Metrics:
         problems, seen = make_sets(config, images, kinds, random)
         table = performance_table(problems, portfolio("seven"), folder=config.table, seed=config.seed)
         places = [[kinds.index(task) for task in draw] for draw in draws]
-        regrets = [regret(config, table.scores, seen, np.array(draw), at) for at, draw in enumerate(places)]
-        metrics |= _summary(config, mode, regrets, [one.algorithm for one in table.candidates])
+        regrets = [regret(config, table, seen, np.array(draw), at) for at, draw in enumerate(places)]
+        metrics |= _summary(config, mode, regrets)
         metrics[f"ari/{mode}/oracle"] = jm.interval(table.scores.max(1))
         metrics[f"ari/{mode}/random"] = jm.interval(table.scores.mean(1))
     return metrics
@@ -116,17 +111,15 @@ def make_sets(
     return problems, np.array(seen, np.float32)
 
 
-def regret(
-    config: Config, scores: np.ndarray, seen: np.ndarray, tasks: np.ndarray, at: int
-) -> dict[str, float]:
+def regret(config: Config, table: Table, seen: np.ndarray, tasks: np.ndarray, at: int) -> dict[str, float]:
     """Of every way, on the sets of the held-out tasks that are asked about."""
     rows = (tasks[:, None] * config.sets + np.arange(config.sets)).ravel()
     groups = np.repeat(np.arange(len(tasks)), config.sets)
     trained = groups < TRAINED
-    cases = Cases(seen[rows], scores[rows], trained.astype(float), groups, np.arange(len(rows)))
+    own = table.scores[rows]
+    cases = Cases(seen[rows], own, trained.astype(float), groups, np.arange(len(rows)))
     shown = np.tile(np.arange(config.sets) < ADAPTED, len(tasks))
-    own = scores[rows]
-    found = {f"always {place}": own[:, place] for place in range(own.shape[1])}
+    found = {f"always {one.algorithm}": worths for one, worths in zip(table.candidates, own.T, strict=True)}
     found |= {"random": own.mean(1), "single_best": own[:, own[trained].mean(0).argmax()]}
     key = jax.random.fold_in(config.key, at)
     base = Settings(steps=config.steps, networks=config.networks, support=ADAPTED)
@@ -138,8 +131,7 @@ def regret(
             here = groups == task
             known = jax.tree.map(lambda part: part[here & shown], cases)  # noqa: B023
             known = known._replace(weights=np.ones(len(known.inputs)))
-            adapted = adapt_choice(choice, known, steps=base.inner_steps, rate=base.inner_rate)
-            values[here] = choosing.worth(own, choice_scores(adapted, cases.inputs))[here]
+            values[here] = choosing.worth(own, choice_scores(adapt_choice(choice, known), cases.inputs))[here]
         found["fine_tuned" if way == "pooled" else way] = values
         if way == "pooled":
             found["unadapted"] = choosing.worth(own, choice_scores(choice, cases.inputs))
@@ -149,15 +141,12 @@ def regret(
     return {name: float((own.max(1) - values)[asked].mean()) for name, values in found.items()}
 
 
-def _summary(
-    config: Config, mode: str, regrets: list[dict[str, float]], names: list[str]
-) -> dict[str, Interval]:
+def _summary(config: Config, mode: str, regrets: list[dict[str, float]]) -> dict[str, Interval]:
     columns = {name: np.array([row[name] for row in regrets]) for name in regrets[0]}
-    spelled = {name: f"always {names[int(name[7:])]}" if name[:7] == "always " else name for name in columns}
-    metrics = {f"regret/{mode}/{spelled[name]}": jm.interval(values) for name, values in columns.items()}
+    metrics = {f"regret/{mode}/{way}": jm.interval(values) for way, values in columns.items()}
     for way, other in itertools.product(("maml", "reptile"), sorted(set(columns) - {"maml", "reptile"})):
         difference = columns[other] - columns[way]
-        metrics[f"gain/{mode}/{way}-{spelled[other]}"] = choosing.bootstrap(difference, config.seed)
+        metrics[f"gain/{mode}/{way}-{other}"] = choosing.bootstrap(difference, config.seed)
     return metrics
 
 

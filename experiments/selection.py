@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -47,7 +46,7 @@ COUNTS = (*range(2, 11), 15, 20)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(harness.Options):
+class Config(choosing.Options):
     """Options of this experiment."""
 
     portfolio: Literal["seven", "genie", "grid", "all"] = "seven"
@@ -58,12 +57,6 @@ class Config(harness.Options):
     """That a candidate may take."""
     seeds: int = 3
     """How often everything learned is trained anew."""
-    steps: int = 600
-    """Of training."""
-    networks: int = 8
-    """That are averaged."""
-    table: Path = Path("runs/table")
-    """Where what candidates found is kept, for all experiments together."""
 
 
 PRESETS = {

@@ -6,12 +6,12 @@ left out, with known answers, and choose for the others. All ways see the same p
 times; what is reported is the adjusted Rand index of the choice, averaged over draws, then over problems.
 
 - unadapted: trained on all known cases; the support is not looked at
-- fine_tuned: the same networks, after gradient descent on the support
-- maml: trained so that these steps of descent help, through them; reptile: by the displacement
+- fine_tuned: the same networks, after five steps of gradient descent on the support
+- maml: trained so that these steps help, through them, their rates with them; reptile: by the displacement
 - support_best: the candidate that is best on the support; single_best: on the known batteries or fields
 
-Inner rates are those that are best when each of the known batteries is left out in turn. Groups of shapes
-drawn at random, one a kind, are practised on beside the batteries or fields, but never reported.
+Rates that are not learned are those that are best when each of the known groups is left out in turn. Groups
+of shapes drawn at random, one a kind, are practised on beside the batteries or fields, but never reported.
 
     python -m experiments.strategy_maml --groups batteries --data-dir DIR
         more than half an hour on two cores
@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Literal, NamedTuple
 
 import jax
@@ -38,12 +38,11 @@ from jmeta.tasks.fields import FIELDS, field
 from jmeta.tasks.problems import BATTERIES, Problem, batteries, drawn
 from jmeta.tasks.shapes import KINDS, shapes
 
-WAYS = ("unadapted", "fine_tuned", "maml", "reptile")
 BASELINES = ("support_best", "single_best", "oracle")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(harness.Options):
+class Config(choosing.Options):
     """Options of this experiment."""
 
     groups: Literal["batteries", "fields"] = "batteries"
@@ -56,12 +55,7 @@ class Config(harness.Options):
     """Problems of every kind of shape that are drawn to practise on."""
     seeds: int = 3
     """How often everything is trained anew."""
-    steps: int = 600
-    """Of training."""
     networks: int = 4
-    """That are averaged."""
-    table: Path = Path("runs/table")
-    """Where what candidates found is kept, for all experiments together."""
 
 
 PRESETS = {
@@ -72,11 +66,27 @@ PRESETS = {
 
 
 class Plan(NamedTuple):
-    """A way to train and to adapt."""
+    """How networks are trained, and the rates at which they may then descend on the support.
 
-    option: Option
-    steps: int
-    rate: float
+    Attributes:
+        training: of `Settings`.
+        rates: of which the known groups choose one; None are those that were learned with the weights.
+    """
+
+    training: Way
+    rates: tuple[float | None, ...]
+
+
+RATES = (0.002, 0.01, 0.05)
+PLANS = {
+    "unadapted": Plan("pooled", (0.0,)),
+    "fine_tuned": Plan("pooled", RATES),
+    "maml": Plan("maml", (None,)),
+    "reptile": Plan("reptile", RATES),
+}
+Trained = tuple[Choice, np.ndarray]
+Trainer = Callable[[Way, tuple[int, ...], int], Trained]
+"""How networks are trained, the groups that are left out, and a seed -> they, and what they are to see."""
 
 
 def experiment(config: Config) -> harness.Metrics:
@@ -87,9 +97,9 @@ def experiment(config: Config) -> harness.Metrics:
     practised = {number for number, group in zip(known.groups, table.groups, strict=True) if group in KINDS}
     reported = [number for number in np.unique(known.groups) if number not in practised]
     metrics = {}
-    for place, kind in enumerate(("selector", "criterion")):
-        key = jax.random.fold_in(config.key, place)
-        ways = {way: _left_out(config, known, kind, way, reported, key) for way in WAYS}
+    for kind in ("selector", "criterion"):
+        trained = trainer(config, known, kind)
+        ways = {way: left_out(config, known, plan, trained, reported) for way, plan in PLANS.items()}
         if kind == "selector":
             ways |= _baselines(config, known, reported)
         asked = np.isfinite(ways["unadapted"])  # the same for all ways
@@ -104,70 +114,48 @@ def experiment(config: Config) -> harness.Metrics:
     return metrics
 
 
-def plans(config: Config, known: Known, kind: str, way: str) -> list[Plan]:
-    """What the known groups choose among."""
-    base = Settings(steps=config.steps, networks=config.networks, hidden=0.5, support=config.support)
+def trainer(config: Config, known: Known, kind: str) -> Trainer:
+    """Train the networks of a selector or of a criterion, and remember them."""
     scores = known.table.scores
+    base = Settings(steps=config.steps, networks=config.networks, hidden=0.5, support=config.support)
 
     def inputs(weights: np.ndarray) -> np.ndarray:
         if kind == "criterion":
             return known.candidates
         return selector_inputs(known.problems, scores, weights, known.groups)
 
-    if way == "unadapted":
-        return [Plan(Option(base, inputs), 0, 0.0)]
-    rates = (0.02,) if config.preset == "quick" else (0.001, 0.005, 0.02)
-    outer = {"reptile": 0.5}.get(way, base.rate)
-    named: Way = "pooled" if way == "fine_tuned" else "maml" if way == "maml" else "reptile"
-    return [
-        Plan(Option(base._replace(way=named, rate=outer, inner_rate=rate), inputs), base.inner_steps, rate)
-        for rate in rates
-    ]
+    @cache
+    def trained(way: Way, out: tuple[int, ...], seed: int) -> Trained:
+        weights = np.where(np.isin(known.groups, out), 0, known.table.weights)
+        option = Option(base._replace(way=way, rate=0.5 if way == "reptile" else base.rate), inputs)
+        key, seen = jax.random.fold_in(config.key, seed), inputs(weights)
+        return choosing.train(known, option, seen, scores, scores.shape[1:], weights, key), seen
+
+    return trained
 
 
-def _left_out(
-    config: Config, known: Known, kind: str, way: str, reported: list[int], key: jax.Array
+def left_out(
+    config: Config, known: Known, plan: Plan, trained: Trainer, reported: Sequence[int]
 ) -> np.ndarray:
     """The mean worth [P] of what is chosen for every problem of the groups that are left out in turn."""
-    choices = plans(config, known, kind, way)
     taken = dict.fromkeys(reported, 0)
-    if len(choices) > 1:
-        found = {group: np.zeros(len(choices)) for group in reported}
+    if len(plan.rates) > 1:
+        found = {group: np.zeros(len(plan.rates)) for group in reported}
         for pair in itertools.combinations(reported, 2):
-            trained = _trained(known, choices, pair, key)
-            for place, (plan, choice, inputs) in enumerate(trained):
-                for outer, inner in (pair, pair[::-1]):
-                    found[outer][place] += np.nansum(_adapted(config, known, plan, choice, inputs, inner))
+            one = trained(plan.training, pair, config.seeds)
+            for (place, rate), (outer, inner) in itertools.product(enumerate(plan.rates), (pair, pair[::-1])):
+                found[outer][place] += np.nansum(_adapted(config, known, *one, rate, inner))
         taken = {group: int(values.argmax()) for group, values in found.items()}
     total = np.full(len(known.table.problems), np.nan)
-    for group in reported:
-        for seed in range(config.seeds):
-            plan = choices[taken[group]]
-            ((_, choice, inputs),) = _trained(known, [plan], (group,), jax.random.fold_in(key, seed))
-            worths = _adapted(config, known, plan, choice, inputs, group)
-            total = np.where(np.isfinite(worths), np.nan_to_num(total) + worths / config.seeds, total)
+    for group, seed in itertools.product(reported, range(config.seeds)):
+        one = trained(plan.training, (group,), seed)
+        worths = _adapted(config, known, *one, plan.rates[taken[group]], group)
+        total = np.where(np.isfinite(worths), np.nan_to_num(total) + worths / config.seeds, total)
     return total
 
 
-def _trained(
-    known: Known, plans: Sequence[Plan], out: tuple[int, ...], key: jax.Array
-) -> list[tuple[Plan, Choice, np.ndarray]]:
-    """What every plan learns from the other groups; plans that differ only in how they adapt share it."""
-    weights = np.where(np.isin(known.groups, out), 0, known.table.weights)
-    scores, done, found = known.table.scores, {}, []
-    for plan in plans:
-        settings = plan.option.settings
-        alike = settings._replace(inner_rate=0.0) if settings.way == "pooled" else settings
-        if alike not in done:
-            inputs = plan.option.inputs(weights)
-            parts = scores.shape[1:]
-            done[alike] = choosing.train(known, plan.option, inputs, scores, parts, weights, key), inputs
-        found.append((plan, *done[alike]))
-    return found
-
-
 def _adapted(
-    config: Config, known: Known, plan: Plan, choice: Choice, inputs: np.ndarray, group: int
+    config: Config, known: Known, choice: Choice, inputs: np.ndarray, rate: float | None, group: int
 ) -> np.ndarray:
     """The mean worth [P], over draws, of what is chosen for a group's problems outside of the support."""
     rows, scores, usable = np.flatnonzero(known.groups == group), known.table.scores, known.table.usable
@@ -175,10 +163,7 @@ def _adapted(
     cases = Cases(*(part[rows] for part in parts))
     found = np.full((config.draws, len(scores)), np.nan)
     for draw, (support, asked) in enumerate(_draws(config, cases.owners)):
-        adapted = choice
-        if plan.steps:
-            shown = Cases(*(part[support] for part in cases))
-            adapted = adapt_choice(choice, shown, steps=plan.steps, rate=plan.rate)
+        adapted = adapt_choice(choice, Cases(*(part[support] for part in cases)), rate=rate)
         preferred = choosing.allowed(choice_scores(adapted, cases.inputs), cases.inputs, usable[rows])
         found[draw, rows[asked]] = choosing.worth(cases.worths, preferred)[asked]
     return _over_problems(known, found)

@@ -5,7 +5,8 @@ scores the choices, and learns by the regret of its choice. It does so in one of
 others are to be measured against the first: on all cases at once, by MAML, or by Reptile, whose tasks are a
 few cases of one group to adapt to and the others of that group to be asked about. All are the learner `maml`
 over the same network, the first with no inner step. What is descended when it adapts is not regret, which has
-no slope where the wrong choice is certain, but a ranking loss.
+no slope where the wrong choice is certain, but a ranking loss, its gradient cut to a length of `LONGEST`.
+MAML learns the rate of every array of weights, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from sklearn.preprocessing import QuantileTransformer
 
 from ..learners.gradient import Descent, maml
+from ..learners.numbers import per_leaf
+from ..learners.optimizers import descent
 from ..losses import expected_regret, listwise
 from ..networks import scorer
 from ..networks.mlp import mlp
@@ -33,6 +36,8 @@ from ..training.step import meta_step
 
 FARTHEST = 2.5
 """Deviations beyond which an input is cut off."""
+LONGEST = 10.0
+"""Length beyond which a gradient is cut when it adapts, so that no rate leaves the numbers."""
 ASKED = 32
 """Cases of its group that a task asks about, at most, beside its support."""
 Way = Literal["pooled", "maml", "reptile"]
@@ -69,7 +74,7 @@ class Settings(NamedTuple):
         way: "pooled", "maml" or "reptile".
         support: cases that a task adapts to, in training.
         inner_steps: of gradient descent when it adapts.
-        inner_rate: of that.
+        inner_rate: of that; for MAML, which learns it, at the start.
         tasks: groups at each step of MAML and Reptile.
     """
 
@@ -93,6 +98,7 @@ class Choice(NamedTuple):
         scale: what maps every input to a standard normal distribution.
         varies: [F] which inputs differed among the known cases; the others are taken for zero.
         weights: of E networks.
+        rates: of every array of these weights when it adapts.
         settings: how they were trained.
         parts: how many choices there are of each kind.
         sets: whether every choice has inputs of its own.
@@ -101,6 +107,7 @@ class Choice(NamedTuple):
     scale: QuantileTransformer
     varies: Bool[np.ndarray, " F"]
     weights: PyTree
+    rates: PyTree
     settings: Settings
     parts: tuple[int, ...]
     sets: bool
@@ -132,23 +139,23 @@ def learn_choice(
     scale = QuantileTransformer(
         n_quantiles=min(100, len(known)), output_distribution="normal", subsample=None, random_state=0
     ).fit(known)
-    choice = Choice(scale, np.ptp(known, 0) > 0, None, settings, parts, cases.inputs.ndim == 3)
+    choice = Choice(scale, np.ptp(known, 0) > 0, None, None, settings, parts, cases.inputs.ndim == 3)
     seen, groups = _seen(choice, cases), len(np.unique(cases.groups))
     static = settings._replace(hidden=0.0)  # one program for every share
-    weights = _learned(jax.tree.map(jnp.asarray, seen), settings.hidden, key, static, parts, groups)
-    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(weights)):
+    start, logs = _learned(jax.tree.map(jnp.asarray, seen), settings.hidden, key, static, parts, groups)
+    if not _finite(start):
         raise InputError(f"training with {settings} left the numbers; lower the rates.")
-    return choice._replace(weights=weights)
+    return choice._replace(weights=start, rates=jax.tree.map(jnp.exp, logs["learning_rate"]))
 
 
-def adapt_choice(choice: Choice, cases: Cases, *, steps: int, rate: float) -> Choice:
+def adapt_choice(choice: Choice, cases: Cases, *, steps: int = 5, rate: float | None = None) -> Choice:
     """The networks after some steps of gradient descent on cases of a new group with known answers.
 
     Args:
         choice: from `learn_choice`.
         cases: those of weight zero are not looked at.
         steps: of descent.
-        rate: of descent.
+        rate: of descent; unless given those it was trained with, which MAML learned.
 
     Raises:
         InputError: the cases are not such as were learned from, or the descent leaves the numbers.
@@ -156,8 +163,9 @@ def adapt_choice(choice: Choice, cases: Cases, *, steps: int, rate: float) -> Ch
     _check(cases, choice.parts)
     _check_inputs(choice, cases.inputs)
     support = _batch(_seen(choice, cases))
-    weights = _adapted(choice.weights, support, choice.settings, choice.parts, steps, rate)
-    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(weights)):
+    rates = choice.rates if rate is None else jax.tree.map(lambda old: jnp.full_like(old, rate), choice.rates)
+    weights = _adapted(choice.weights, rates, support, choice.settings, choice.parts, steps)
+    if not _finite(weights):
         raise InputError(f"{steps} steps of rate {rate} leave the numbers; lower the rate.")
     return choice._replace(weights=weights)
 
@@ -170,9 +178,15 @@ def choice_scores(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[n
             another version.
     """
     _check_inputs(choice, inputs)
-    seen = jnp.asarray(_scaled(choice, inputs))
-    network = _network(seen.shape[1:], sum(choice.parts), choice.settings.width)
-    return np.asarray(jnp.mean(jax.vmap(lambda weights: network.apply(weights, seen))(choice.weights), 0))
+    return np.asarray(
+        _scores(choice.weights, _scaled(choice, inputs), sum(choice.parts), choice.settings.width)
+    )
+
+
+@partial(jax.jit, static_argnames=("choices", "width"))
+def _scores(weights: PyTree, inputs: Array, choices: int, width: int) -> Float[Array, "C A"]:
+    network = _network(inputs.shape[1:], choices, width)
+    return jnp.mean(jax.vmap(lambda one: network.apply(one, inputs))(weights), 0)
 
 
 @cache
@@ -196,22 +210,23 @@ def _of_parts(loss: Loss, parts: tuple[int, ...]) -> Loss:
     return summed
 
 
-@partial(jax.jit, static_argnames=("settings", "parts", "steps", "rate"))
+@partial(jax.jit, static_argnames=("settings", "parts", "steps"))
 def _adapted(
-    weights: PyTree, support: Batch, settings: Settings, parts: tuple[int, ...], steps: int, rate: float
+    weights: PyTree, rates: PyTree, support: Batch, settings: Settings, parts: tuple[int, ...], steps: int
 ) -> PyTree:
-    learner = _learner(support.inputs.shape[1:], parts, settings.width, steps, rate)
+    learner = _learner(support.inputs.shape[1:], parts, settings.width, steps, settings.inner_rate)
 
-    def one(start: PyTree) -> PyTree:
-        return learner.adapt(Descent(start, {}), support, jax.random.key(0))
+    def one(start: PyTree, rates: PyTree) -> PyTree:
+        meta = Descent(start, {"learning_rate": jax.tree.map(jnp.log, rates)})
+        return learner.adapt(meta, support, jax.random.key(0))
 
-    return jax.vmap(one)(weights)
+    return jax.vmap(one)(weights, rates)
 
 
 @partial(jax.jit, static_argnames=("settings", "parts", "groups"))
 def _learned(
     cases: Cases, hidden: float, key: Key[Array, ""], settings: Settings, parts: tuple[int, ...], groups: int
-) -> PyTree:
+) -> Descent:
     pooled = settings.way == "pooled"
     steps = 0 if pooled else settings.inner_steps
     learner = _learner(cases.inputs.shape[1:], parts, settings.width, steps, settings.inner_rate)
@@ -221,23 +236,33 @@ def _learned(
     else:
         step = meta_step(
             query_loss(learner, _of_parts(expected_regret, parts)),
-            optax.adamw(rate, weight_decay=settings.decay),
+            optax.adamw(rate, weight_decay=settings.decay, mask=Descent(True, {"learning_rate": False})),
         )
     draw = _pooled if pooled else partial(_of_one_group, size=settings.support, groups=groups)
     sampler = jax.tree_util.Partial(draw, cases, hidden)
     tasks = 1 if pooled else settings.tasks
 
-    def learned(key: Key[Array, ""]) -> PyTree:
+    def learned(key: Key[Array, ""]) -> Descent:
         start, draws = jax.random.split(key)
         state = step.init(learner.init(start))
-        return train(step, sampler, state, draws, steps=settings.steps, tasks=tasks).meta.start
+        return train(step, sampler, state, draws, steps=settings.steps, tasks=tasks).meta
 
     return jax.vmap(learned)(jax.random.split(key, settings.networks))
 
 
 def _learner(shape: tuple[int, ...], parts: tuple[int, ...], width: int, steps: int, rate: float) -> Learner:
-    network = _network(shape, sum(parts), width)
-    return maml(network, _of_parts(listwise, parts), steps=steps, numbers={"learning_rate": rate})
+    return maml(
+        _network(shape, sum(parts), width),
+        _of_parts(listwise, parts),
+        steps=steps,
+        optimizer=_cut_descent,
+        numbers={"learning_rate": per_leaf(rate)},
+        learn=("learning_rate",),
+    )
+
+
+def _cut_descent(learning_rate: PyTree) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(LONGEST), descent(learning_rate))
 
 
 def _pooled(cases: Cases, hidden: Array, key: Key[Array, ""]) -> Task:
@@ -285,6 +310,10 @@ def _seen(choice: Choice, cases: Cases) -> Cases:
     return Cases(
         _scaled(choice, inputs), np.where(known[:, None], cases.worths, 0), cases.weights, groups, owners
     )
+
+
+def _finite(weights: PyTree) -> bool:
+    return all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(weights))
 
 
 def _scaled(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "C ..."]:

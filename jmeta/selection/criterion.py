@@ -44,7 +44,9 @@ def learn_criterion(
     return Criterion(learn_choice(cases, key, settings=settings), table.candidates)
 
 
-def adapt_criterion(criterion: Criterion, table: Table, *, steps: int = 5, rate: float = 0.02) -> Criterion:
+def adapt_criterion(
+    criterion: Criterion, table: Table, *, steps: int = 5, rate: float | None = None
+) -> Criterion:
     """The criterion after some steps of descent on problems of a new group, whose answers are known."""
     check_portfolio(criterion.candidates, table)
     one_group = np.zeros(len(table.cases), int)

@@ -112,7 +112,7 @@ def adapt_selector(
     candidate_inputs: Float[np.ndarray, "C A F"],
     *,
     steps: int = 5,
-    rate: float = 0.02,
+    rate: float | None = None,
 ) -> Selector:
     """The selector after some steps of descent on problems of a new group, whose answers are known.
 

@@ -1,12 +1,14 @@
 """Adapting strategies: which problems are shown and which are asked about, and which classes tasks share."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from experiments import cifar10_strategies, strategy_maml
 from experiments.cifar10_strategies import MODES, TRAINED, ten_tasks
+from jmeta.selection import portfolio
 
 CONFIG = strategy_maml.PRESETS["quick"]
 
@@ -40,8 +42,10 @@ def test_the_regret_of_always_choosing_the_best_is_zero():
     scores = np.full((10 * config.sets, 7), 0.2)
     scores[:, 2] = 0.9
     seen = random.normal(size=(len(scores), 6)).astype(np.float32)
-    found = cifar10_strategies.regret(config, scores, seen, np.arange(10), 0)
-    assert found["always 2"] == found["single_best"] == found["support_best"] == 0
-    assert found["always 0"] == pytest.approx(0.7)
+    table = SimpleNamespace(scores=scores, candidates=portfolio("seven"))
+    found = cifar10_strategies.regret(config, table, seen, np.arange(10), 0)
+    always = [found[f"always {candidate.algorithm}"] for candidate in table.candidates]
+    assert always[2] == found["single_best"] == found["support_best"] == 0
+    assert always[0] == pytest.approx(0.7)
     assert found["random"] == pytest.approx(0.6)
     assert all(0 <= value <= 0.7 + 1e-9 for value in found.values())

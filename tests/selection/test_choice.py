@@ -70,7 +70,7 @@ def test_groups_that_contradict_each_other_are_told_apart_by_adapting(way):
     for group in (6, 7):
         rows = np.flatnonzero(groups == group)
         support = jax.tree.map(lambda part: part[rows[:4]], cases)  # noqa: B023
-        adapted = adapt_choice(choice, support, steps=5, rate=0.02)
+        adapted = adapt_choice(choice, support)
         after.append(gained(cases, choice_scores(adapted, inputs), rows[4:]))
     assert before < 0.4
     assert np.mean(after) > {"maml": 0.7, "reptile": before + 0.1}[way]
