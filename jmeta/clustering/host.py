@@ -56,12 +56,12 @@ PORTFOLIO = {
     "optics": Entry("sklearn.cluster", "OPTICS"),
     "mean_shift": Entry("sklearn.cluster", "MeanShift"),
     "affinity_propagation": Entry("sklearn.cluster", "AffinityPropagation"),
-    "genie": Entry("genieclust", "Genie", "n_clusters"),
+    "genie": Entry("jmeta.clustering.genie", "Genie", "n_clusters"),
 }
 
 
 def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
-    """An algorithm of scikit-learn, or Genie where genieclust is installed.
+    """An algorithm of scikit-learn, or Genie.
 
     Points of weight zero are left out; fractional weights are used by the algorithms that take them,
     and refused by the others.

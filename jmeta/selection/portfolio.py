@@ -95,16 +95,31 @@ MORE = (
     candidate("bisecting_kmeans"),
     *(candidate("dbscan", scaled=True, eps=eps) for eps in (0.05, 0.1, 0.2)),
 )
+AUTO = (
+    candidate("kmeans", n_init=5),
+    candidate("gaussian_mixture", n_init=3),
+    candidate("gaussian_mixture", n_init=3, covariance_type="tied"),
+    candidate("ward"),
+    candidate("average"),
+    candidate("spectral", affinity="nearest_neighbors", n_neighbors=10, assign_labels="cluster_qr"),
+    candidate("spectral", scaled=True, gamma=10),
+    *(candidate("genie", gini_threshold=threshold) for threshold in (0.1, 0.3, 0.6)),
+    *(candidate(name, scaled=True) for name in ("kmeans", "genie")),
+    candidate("hdbscan", min_samples=4),
+    candidate("hdbscan", min_samples=8, min_cluster_size=30),
+)
+"""What `AutoCluster` tries: few, quick, and each best somewhere."""
 PORTFOLIOS = {
     "seven": SEVEN,
     "genie": (*SEVEN, candidate("genie", gini_threshold=0.3)),
     "grid": GRID,
     "all": (*GRID, *GENIE, *MORE),
+    "auto": AUTO,
 }
 
 
 def portfolio(name: str, *, clusters: Sequence[int] = ()) -> tuple[Candidate, ...]:
-    """A portfolio by name: "seven"; the seven and "genie"; a "grid" of parameters of the seven; "all".
+    """A portfolio by name: "seven"; these and "genie"; a "grid" of parameters of the seven; "all"; "auto".
 
     Args:
         name: which.

@@ -215,7 +215,7 @@ def read_outcome(path: Path) -> Outcome | None:
 def _address(problem: Problem, one: Candidate, case: Case, seed: int) -> str:
     """The name of the file: a hash of everything that an outcome depends on."""
     told = one.sought(case.clusters)
-    package = "genieclust" if one.algorithm == "genie" else "scikit-learn"
+    package = "jmeta" if one.algorithm == "genie" else "scikit-learn"
     points = np.ascontiguousarray(problem.points)
     words = (FORMAT, points.shape, points.dtype.str, spelled(one), told, seed, package, _version(package))
     return hashlib.sha256(repr(words).encode() + points.tobytes()).hexdigest()[:32] + ".npz"

@@ -1,0 +1,64 @@
+"""Genie: by hand, by its definition, and beside scipy's tree and linkage and its authors' package."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import cdist
+
+import jmeta as jm
+from jmeta.clustering.genie import Genie, gini, spanning_tree
+
+
+def cloud(seed, count):
+    return np.random.default_rng(seed).normal(size=(count, 2))
+
+
+def same(a, b):
+    """Whether two labellings part the points alike."""
+    return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12))
+def test_the_gini_index_is_its_definition(sizes):
+    pairs = sum(abs(a - b) for a, b in itertools.combinations(sizes, 2))
+    expected = pairs / ((len(sizes) - 1) * sum(sizes))
+    assert gini(np.bincount(sizes)) == pytest.approx(expected)
+
+
+@given(st.integers(0, 1000), st.integers(2, 40))
+def test_the_tree_is_as_short_as_scipys(seed, count):
+    points = cloud(seed, count)
+    apart = cdist(points, points)
+    first, second = spanning_tree(points)
+    assert np.all(np.diff(apart[first, second]) >= 0)
+    assert apart[first, second].sum() == pytest.approx(minimum_spanning_tree(apart).sum())
+
+
+@given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 6))
+def test_without_a_threshold_it_is_single_linkage(seed, count, clusters):
+    points, clusters = cloud(seed, count), min(clusters, count)
+    found = Genie(clusters, gini_threshold=1.0).fit(points).labels_
+    assert same(found, fcluster(linkage(points), clusters, "maxclust"))
+
+
+@settings(deadline=None)  # theirs is slow to import
+@given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 6), st.sampled_from([0.0, 0.1, 0.3, 0.7]))
+def test_it_finds_what_its_authors_package_finds(seed, count, clusters, threshold):
+    genieclust = pytest.importorskip("genieclust")
+    points, clusters = cloud(seed, count), min(clusters, count - 1)
+    theirs = genieclust.Genie(clusters, gini_threshold=threshold).fit(points).labels_
+    assert same(Genie(clusters, gini_threshold=threshold).fit(points).labels_, theirs)
+
+
+def test_duplicates_are_parted_as_asked_and_bad_numbers_refused():
+    assert len(set(Genie(3).fit(np.zeros((5, 2))).labels_)) == 3
+    assert Genie(1).fit(np.zeros((1, 2))).labels_.tolist() == [0]
+    with pytest.raises(jm.InputError, match="from 0 to 1"):
+        Genie(2, gini_threshold=1.5).fit(cloud(0, 5))
+    with pytest.raises(jm.InputError, match="cannot be parted"):
+        Genie(6).fit(cloud(0, 5))
