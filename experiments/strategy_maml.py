@@ -78,6 +78,7 @@ class Plan(NamedTuple):
 
 
 RATES = (0.002, 0.01, 0.05)
+META_RATES = {"reptile": 0.2}
 PLANS = {
     "unadapted": Plan("pooled", (0.0,)),
     "fine_tuned": Plan("pooled", RATES),
@@ -127,7 +128,7 @@ def trainer(config: Config, known: Known, kind: str) -> Trainer:
     @cache
     def trained(way: Way, out: tuple[int, ...], seed: int) -> Trained:
         weights = np.where(np.isin(known.groups, out), 0, known.table.weights)
-        option = Option(base._replace(way=way, rate=0.5 if way == "reptile" else base.rate), inputs)
+        option = Option(base._replace(way=way, meta_rate=META_RATES.get(way, base.meta_rate)), inputs)
         key, seen = jax.random.fold_in(config.key, seed), inputs(weights)
         return choosing.train(known, option, seen, scores, scores.shape[1:], weights, key), seen
 

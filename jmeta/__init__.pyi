@@ -23,6 +23,7 @@ from .clustering.seeding import random_points as random_points
 from .clustering.sinkhorn_kmeans import sinkhorn_kmeans as sinkhorn_kmeans
 from .clustering.soft_kmeans import soft_kmeans as soft_kmeans
 from .clustering.spectral import spectral as spectral
+from .estimators.auto_cluster import AutoCluster as AutoCluster
 from .inner_gradients import first_order as first_order
 from .inner_gradients import mixed_mode as mixed_mode
 from .iteration import conjugate_gradient as conjugate_gradient

@@ -21,7 +21,8 @@ FLOORS = {
     "learners": 3,
     "selection": 4,
     "rl": 5,
-    **dict.fromkeys(["estimators", "report", "cli"], 6),
+    **dict.fromkeys(["estimators", "report"], 6),
+    "cli": 7,
 }
 ONLY_IN = {
     "flax": "networks",

@@ -8,7 +8,7 @@ from .clustering import (
     soft_nmi,
 )
 from .embedding import supervised_contrastive, within_class_variance
-from .regret import expected_regret, listwise
+from .regret import expected_regret, listwise, regret_and_error
 from .supervised import cross_entropy, squared_error
 from .unlabelled import clustering_energy, information_maximization
 
@@ -21,6 +21,7 @@ __all__ = [
     "matched_cross_entropy",
     "pairwise_cross_entropy",
     "pairwise_divergence",
+    "regret_and_error",
     "soft_ari",
     "soft_nmi",
     "squared_error",

@@ -55,6 +55,40 @@ def expected_regret(
     }
 
 
+def regret_and_error(
+    outputs: Float[Array, "N A"],
+    targets: Float[Array, "N A"],
+    weights: Float[Array, " N"] | None = None,
+    *,
+    sharpness: float = 20.0,
+    share: float = 1.0,
+) -> tuple[Float[Array, ""], Metrics]:
+    """Regret and squared error: scores that choose well, and that are the worths themselves.
+
+    It is  `expected_regret` + c mean_a (s_a - y_a)^2, sharper, as differences of worths are small.
+
+    Args:
+        outputs: [N, A] scores of A choices.
+        targets: [N, A] what each was worth.
+        weights: [N]; all ones unless given.
+        sharpness: beta of the regret.
+        share: c.
+
+    Returns:
+        The mean over cases, and "regret", "worth" and "squared_error".
+
+    Raises:
+        InputError: shapes differ, or there is no choice.
+
+    >>> loss, _ = regret_and_error(jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 0.5]]))
+    >>> print(f"{loss:.3f}")
+    0.125
+    """
+    loss, metrics = expected_regret(outputs, targets, weights, sharpness=sharpness)
+    error = weighted_average(jnp.mean(jnp.square(outputs - targets), 1), weights_or_ones(outputs, weights))
+    return loss + share * error, metrics | {"squared_error": error}
+
+
 def listwise(
     outputs: Float[Array, "N A"],
     targets: Float[Array, "N A"],

@@ -1,5 +1,6 @@
-"""What people look at: pictures. The one place that imports matplotlib."""
+"""What people look at: pictures and reports. The one place that imports matplotlib."""
 
+from .clustering import Summary, clustering_report
 from .pictures import learning_curves, task_clusters
 
-__all__ = ["learning_curves", "task_clusters"]
+__all__ = ["Summary", "clustering_report", "learning_curves", "task_clusters"]

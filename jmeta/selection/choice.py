@@ -2,7 +2,7 @@
 
 A `Cases` holds what is seen of problems with known answers and what every choice was worth there; a network
 scores the choices, and learns by the regret of its choice. It does so in one of three ways, of which the
-others are to be measured against the first: on all cases at once, by MAML, or by Reptile, whose tasks are a
+others are to be measured against the first: on all cases at once, then by MAML or Reptile, whose tasks are a
 few cases of one group to adapt to and the others of that group to be asked about. All are the learner `maml`
 over the same network, the first with no inner step. What is descended when it adapts is not regret, which has
 no slope where the wrong choice is certain, but a ranking loss, its gradient cut to a length of `LONGEST`.
@@ -26,7 +26,7 @@ from sklearn.preprocessing import QuantileTransformer
 from ..learners.gradient import Descent, maml
 from ..learners.numbers import per_leaf
 from ..learners.optimizers import descent
-from ..losses import expected_regret, listwise
+from ..losses import expected_regret, listwise, regret_and_error
 from ..networks import scorer
 from ..networks.mlp import mlp
 from ..records import Batch, InputError, Learner, Loss, Metrics, Model, Task
@@ -68,14 +68,17 @@ class Settings(NamedTuple):
         width: of its layers.
         steps: of training.
         networks: E, each from a start of its own; their scores are averaged.
-        rate: of AdamW, or of Reptile's plain descent; it falls along a cosine.
+        rate: of AdamW; it falls along a cosine.
         decay: of the weights, but for Reptile.
         hidden: the share of all inputs that are hidden from a step, so that none is relied on.
-        way: "pooled", "maml" or "reptile".
+        way: "pooled", or "maml" or "reptile" from where that ends.
+        meta_steps: of training by MAML or Reptile.
+        meta_rate: of it, by AdamW for MAML, by plain descent for Reptile.
         support: cases that a task adapts to, in training.
         inner_steps: of gradient descent when it adapts.
         inner_rate: of that; for MAML, which learns it, at the start.
         tasks: groups at each step of MAML and Reptile.
+        absolute: whether scores are to be the worths themselves, not only to choose well.
     """
 
     width: int = 32
@@ -85,17 +88,20 @@ class Settings(NamedTuple):
     decay: float = 1e-2
     hidden: float = 0.2
     way: Way = "pooled"
+    meta_steps: int = 300
+    meta_rate: float = 1e-3
     support: int = 8
     inner_steps: int = 5
     inner_rate: float = 0.02
     tasks: int = 4
+    absolute: bool = False
 
 
 class Choice(NamedTuple):
     """What was learned.
 
     Attributes:
-        scale: what maps every input to a standard normal distribution.
+        scale: [Q, F] evenly spaced quantiles of every input, which map it to a standard normal distribution.
         varies: [F] which inputs differed among the known cases; the others are taken for zero.
         weights: of E networks.
         rates: of every array of these weights when it adapts.
@@ -104,7 +110,7 @@ class Choice(NamedTuple):
         sets: whether every choice has inputs of its own.
     """
 
-    scale: QuantileTransformer
+    scale: Float[np.ndarray, "Q F"]
     varies: Bool[np.ndarray, " F"]
     weights: PyTree
     rates: PyTree
@@ -136,9 +142,13 @@ def learn_choice(
     _check(cases, parts)
     _check_settings(settings)
     known = cases.inputs[cases.weights > 0].reshape(-1, cases.inputs.shape[-1])
-    scale = QuantileTransformer(
-        n_quantiles=min(100, len(known)), output_distribution="normal", subsample=None, random_state=0
-    ).fit(known)
+    scale = (
+        QuantileTransformer(
+            n_quantiles=min(100, len(known)), output_distribution="normal", subsample=None, random_state=0
+        )
+        .fit(known)
+        .quantiles_
+    )
     choice = Choice(scale, np.ptp(known, 0) > 0, None, None, settings, parts, cases.inputs.ndim == 3)
     seen, groups = _seen(choice, cases), len(np.unique(cases.groups))
     static = settings._replace(hidden=0.0)  # one program for every share
@@ -171,7 +181,16 @@ def adapt_choice(choice: Choice, cases: Cases, *, steps: int = 5, rate: float | 
 
 
 def choice_scores(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "C A"]:
-    """The score of every choice, the highest the one to take.
+    """The score of every choice, the mean of all networks', the highest the one to take.
+
+    Raises:
+        InputError: as `network_scores`.
+    """
+    return network_scores(choice, inputs).mean(0)
+
+
+def network_scores(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "E C A"]:
+    """The score that each network gives to every choice.
 
     Raises:
         InputError: the inputs are not such as were learned from, as those of another portfolio or of
@@ -184,9 +203,9 @@ def choice_scores(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[n
 
 
 @partial(jax.jit, static_argnames=("choices", "width"))
-def _scores(weights: PyTree, inputs: Array, choices: int, width: int) -> Float[Array, "C A"]:
+def _scores(weights: PyTree, inputs: Array, choices: int, width: int) -> Float[Array, "E C A"]:
     network = _network(inputs.shape[1:], choices, width)
-    return jnp.mean(jax.vmap(lambda one: network.apply(one, inputs))(weights), 0)
+    return jax.vmap(lambda one: network.apply(one, inputs))(weights)
 
 
 @cache
@@ -225,29 +244,48 @@ def _adapted(
 
 @partial(jax.jit, static_argnames=("settings", "parts", "groups"))
 def _learned(
-    cases: Cases, hidden: float, key: Key[Array, ""], settings: Settings, parts: tuple[int, ...], groups: int
+    cases: Cases, hidden: Array, key: Key[Array, ""], settings: Settings, parts: tuple[int, ...], groups: int
 ) -> Descent:
-    pooled = settings.way == "pooled"
-    steps = 0 if pooled else settings.inner_steps
-    learner = _learner(cases.inputs.shape[1:], parts, settings.width, steps, settings.inner_rate)
-    rate = optax.cosine_decay_schedule(settings.rate, settings.steps)
+    def learned(key: Key[Array, ""]) -> Descent:
+        start, first, then = jax.random.split(key, 3)
+        shape = cases.inputs.shape[1:]
+        meta = _learner(shape, parts, settings.width, 0, settings.inner_rate).init(start)
+        meta = _continued(meta, cases, hidden, first, settings._replace(way="pooled"), parts, groups)
+        return (
+            meta
+            if settings.way == "pooled"
+            else _continued(meta, cases, hidden, then, settings, parts, groups)
+        )
+
+    return jax.vmap(learned)(jax.random.split(key, settings.networks))
+
+
+def _continued(
+    meta: Descent,
+    cases: Cases,
+    hidden: Array,
+    key: Key[Array, ""],
+    settings: Settings,
+    parts: tuple[int, ...],
+    groups: int,
+) -> Descent:
+    """Training in one way, from what is there."""
+    pooled, shape = settings.way == "pooled", cases.inputs.shape[1:]
+    count, rate = (settings.steps, settings.rate) if pooled else (settings.meta_steps, settings.meta_rate)
+    learner = _learner(
+        shape, parts, settings.width, 0 if pooled else settings.inner_steps, settings.inner_rate
+    )
+    falling = optax.cosine_decay_schedule(rate, count)
     if settings.way == "reptile":
-        step = meta_step(displacement(learner), optax.sgd(rate))
+        step = meta_step(displacement(learner), optax.sgd(falling))
     else:
         step = meta_step(
-            query_loss(learner, _of_parts(expected_regret, parts)),
-            optax.adamw(rate, weight_decay=settings.decay, mask=Descent(True, {"learning_rate": False})),
+            query_loss(learner, _of_parts(regret_and_error if settings.absolute else expected_regret, parts)),
+            optax.adamw(falling, weight_decay=settings.decay, mask=Descent(True, {"learning_rate": False})),
         )
     draw = _pooled if pooled else partial(_of_one_group, size=settings.support, groups=groups)
     sampler = jax.tree_util.Partial(draw, cases, hidden)
-    tasks = 1 if pooled else settings.tasks
-
-    def learned(key: Key[Array, ""]) -> Descent:
-        start, draws = jax.random.split(key)
-        state = step.init(learner.init(start))
-        return train(step, sampler, state, draws, steps=settings.steps, tasks=tasks).meta
-
-    return jax.vmap(learned)(jax.random.split(key, settings.networks))
+    return train(step, sampler, step.init(meta), key, steps=count, tasks=1 if pooled else settings.tasks).meta
 
 
 def _learner(shape: tuple[int, ...], parts: tuple[int, ...], width: int, steps: int, rate: float) -> Learner:
@@ -317,7 +355,11 @@ def _finite(weights: PyTree) -> bool:
 
 
 def _scaled(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "C ..."]:
-    flat = choice.scale.transform(inputs.reshape(-1, inputs.shape[-1])) * choice.varies
+    count, features = choice.scale.shape
+    normal = QuantileTransformer(n_quantiles=count, output_distribution="normal", subsample=None)
+    normal.n_quantiles_, normal.n_features_in_ = count, features
+    normal.quantiles_, normal.references_ = choice.scale, np.linspace(0, 1, count)
+    flat = normal.transform(inputs.reshape(-1, features)) * choice.varies
     return np.clip(flat, -FARTHEST, FARTHEST).reshape(inputs.shape).astype(np.float32)
 
 
@@ -343,16 +385,16 @@ def _check(cases: Cases, parts: tuple[int, ...]) -> None:
 
 
 def _check_settings(settings: Settings) -> None:
-    counts = ("width", "steps", "networks", "support", "inner_steps", "tasks")
+    counts = ("width", "steps", "meta_steps", "networks", "support", "inner_steps", "tasks")
     if any(getattr(settings, name) < 1 for name in counts) or settings.way not in get_args(Way):
         raise InputError(f"settings are {settings}; the way is one of {get_args(Way)}, and counts are >= 1.")
-    rates = (settings.rate, settings.inner_rate)
+    rates = (settings.rate, settings.meta_rate, settings.inner_rate)
     if not all(0 < rate < math.inf for rate in rates) or not 0 <= settings.hidden < 1 or settings.decay < 0:
         raise InputError(f"settings are {settings}; rates are positive, and a share is hidden in [0, 1).")
 
 
 def _check_inputs(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> None:
-    learned, count = choice.scale.n_features_in_, sum(choice.parts)
+    learned, count = choice.scale.shape[1], sum(choice.parts)
     shape = np.shape(inputs)
     if len(shape) != 2 + choice.sets or shape[-1] != learned or (choice.sets and shape[1] != count):
         raise InputError(

@@ -8,12 +8,14 @@ is learned, so that a criterion belongs to its portfolio.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .descriptors import describe, landmarks
@@ -38,10 +40,37 @@ def learn_criterion(
     key: Key[Array, ""],
     *,
     settings: Settings = Settings(),  # noqa: B008 - a record that is never written to
+    thinnings: int = 0,
 ) -> Criterion:
-    """A criterion from what the candidates of a table found and were worth."""
-    cases = Cases(candidate_inputs(table), table.scores, table.weights, table.numbers, table.owners)
-    return Criterion(learn_choice(cases, key, settings=settings), table.candidates)
+    """A criterion from what the candidates of a table found and were worth.
+
+    Args:
+        table: of problems with known answers.
+        key: a typed key.
+        settings: of the networks.
+        thinnings: as of `criterion_cases`.
+    """
+    return Criterion(
+        learn_choice(criterion_cases(table, thinnings), key, settings=settings), table.candidates
+    )
+
+
+def criterion_cases(table: Table, thinnings: int = 0) -> Cases:
+    """What a criterion learns from.
+
+    Args:
+        table: of problems with known answers.
+        thinnings: how often the table is seen again, after itself, with a random part of its candidates taken
+            away, so that the criterion also judges where only some were run.
+    """
+    random, every = np.random.default_rng(0), np.ones_like(table.usable)
+    shares = [random.uniform(0.1, 1, (len(table.cases), 1)) for _ in range(thinnings)]
+    runs = [every, *(random.random(every.shape) < share for share in shares)]
+    looks = _looks(table, 0)
+    inputs = np.concatenate([_inputs(table, looks, table.usable & run) for run in runs])
+    worths = np.concatenate([np.where(run, table.scores, 0) for run in runs])
+    weights, numbers, owners = (np.tile(x, len(runs)) for x in (table.weights, table.numbers, table.owners))
+    return Cases(inputs, worths, weights, numbers, owners)
 
 
 def adapt_criterion(
@@ -65,29 +94,69 @@ def criterion_scores(criterion: Criterion, table: Table) -> Float[np.ndarray, "C
 
 
 def candidate_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C A F"]:
-    """What the network sees of every candidate of every case; no label is looked at.
+    """What the network sees of every candidate of every case; no label is looked at."""
+    return _inputs(table, _looks(table, seed), table.usable)
 
-    Descriptors, mean and second largest agreement with the others, the same less their means over
-    candidates, the logarithms of points, columns and, where it is given, the number of clusters, whether it
-    failed, and which it is.
-    """
+
+def _inputs(
+    table: Table, looks: Sequence[Look], usable: Bool[np.ndarray, "C A"]
+) -> Float[np.ndarray, "C A F"]:
+    told = [clusters for _, clusters in table.sights]
+    return np.stack([criterion_inputs(*each) for each in zip(looks, repeat(table.candidates), told, usable)])
+
+
+def _looks(table: Table, seed: int) -> list[Look]:
+    """Of every case; cases that look alike are looked at once."""
     sights = table.sights
-    made = {sight: _inputs_of(table, sights.index(sight), seed) for sight in dict.fromkeys(sights)}
-    return np.stack([made[sight] for sight in sights])
+    found = {}
+    for place, sight in enumerate(sights):
+        if sight not in found:
+            points = table.problems[table.cases[place].problem].points
+            found[sight] = look(points, [outcome.labels for outcome in table.outcomes[place]], seed=seed)
+    return [found[sight] for sight in sights]
 
 
-def _inputs_of(table: Table, place: int, seed: int) -> Float[np.ndarray, "A F"]:
-    case, outcomes = table.cases[place], table.outcomes[place]
-    points = table.problems[case.problem].points
-    found = landmarks(points, [outcome.labels for outcome in outcomes], seed=seed)
-    own, agreement = jax.device_get(describe(*map(jnp.asarray, found)))
-    count = len(outcomes)
+class Look(NamedTuple):
+    """What can be seen of a problem's partitions.
+
+    Attributes:
+        shape: numbers of points and columns.
+        own: [A, F] descriptors.
+        agreement: [A, A] adjusted Rand indices.
+    """
+
+    shape: tuple[int, int]
+    own: Float[np.ndarray, "A F"]
+    agreement: Float[np.ndarray, "A A"]
+
+
+def look(
+    points: Float[np.ndarray, "N D"], partitions: Sequence[Int[np.ndarray, " N"] | None], *, seed: int = 0
+) -> Look:
+    """Describe partitions; None is one that failed."""
+    found = landmarks(points, partitions, seed=seed)
+    return Look(points.shape, *jax.device_get(describe(*map(jnp.asarray, found))))
+
+
+def criterion_inputs(
+    seen: Look, candidates: Sequence[Candidate], clusters: int | None, usable: Bool[np.ndarray, " A"]
+) -> Float[np.ndarray, "A F"]:
+    """What the network sees of every candidate of one problem.
+
+    Its descriptors, its mean and second largest agreement with the others, the same less their means over
+    candidates, the logarithms of points, columns and, where it is given, the number of clusters, whether it
+    failed, and which it is. What failed has no descriptors and agrees with nothing.
+    """
+    count = usable.sum()
+    agreement = np.where(usable, seen.agreement, 0)
     mean = (agreement.sum(1) - 1) / max(count - 1, 1)
-    nearest = np.sort(agreement, 1)[:, max(count - 2, 0)]
-    seen = np.concatenate([own, mean[:, None], nearest[:, None]], 1)
-    known = np.log([len(points), points.shape[1], case.clusters][: 3 if table.told else 2])
-    failed = np.array([[bool(outcome.failure)] for outcome in outcomes], float)
-    kinds = [one._replace(clusters=None) for one in table.candidates]
+    nearest = np.sort(agreement, 1)[:, max(len(agreement) - 2, 0)]
+    described = np.concatenate([seen.own, mean[:, None], nearest[:, None]], 1)
+    described = np.where(usable[:, None], described, 0)
+    centered = np.where(usable[:, None], described - described.sum(0) / max(count, 1), 0)
+    known = np.log(seen.shape if clusters is None else (*seen.shape, clusters))
+    kinds = [one._replace(clusters=None) for one in candidates]
     which = np.array([[kind == other for other in dict.fromkeys(kinds)] for kind in kinds], float)
-    parts = (seen, seen - seen.mean(0), np.tile(known, (count, 1)), failed, which)
+    failed = ~usable[:, None]
+    parts = (described, centered, np.tile(known, (len(kinds), 1)), failed, which)
     return np.concatenate(parts, 1).astype(np.float32)

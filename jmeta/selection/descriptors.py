@@ -1,8 +1,8 @@
 """What can be said of a partition without any label: what the learned criterion looks at.
 
 All numbers are of at most `LANDMARKS` points, drawn at random, moved to their mean and divided by their
-spread, so that one compiled program serves every problem of one dimension. Clusters are numbered by size;
-those beyond `SLOTS` count as noise.
+spread, with room for a power of two of them, so that few compiled programs serve all problems. Clusters are
+numbered by size; those beyond `SLOTS` count as noise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..metrics import (
 )
 from ..metrics.density import spanning_forest
 
-LANDMARKS, SLOTS, NEIGHBOURS, VOTERS = 1024, 64, 25, 9
+LANDMARKS, LEAST, SLOTS, NEIGHBOURS, VOTERS = 1024, 128, 64, 25, 9
 NAMES = (
     *("silhouette", "simplified silhouette", "log Calinski-Harabasz", "Davies-Bouldin, 1 / (1 + x)"),
     *("log Dunn", "density validity"),
@@ -81,11 +81,11 @@ def landmarks(
     seed: int = 0,
     count: int = LANDMARKS,
 ) -> Landmarks:
-    """At most `count` points, the same for all partitions; None is one that failed.
+    """At most `count` points, the same for all partitions, in a room of few sizes; None is one that failed.
 
-    >>> found = landmarks(np.array([[0.0], [1.0], [5.0]]), [np.array([3, 3, 1]), None], count=4)
-    >>> found.labels.tolist()
-    [[0, 0, 1, -1], [-1, -1, -1, -1]]
+    >>> found = landmarks(np.array([[0.0], [1.0], [5.0]]), [np.array([3, 3, 1]), None])
+    >>> found.labels.shape, found.labels[:, :4].tolist()
+    ((2, 128), [[0, 0, 1, -1], [-1, -1, -1, -1]])
     """
     kept = np.arange(len(points))
     if len(points) > count:
@@ -93,10 +93,11 @@ def landmarks(
     x = np.asarray(points, np.float64)[kept]
     x = x - x.mean(0)
     spread = np.sqrt(np.mean(np.sum(x**2, 1)))
-    room = np.zeros((count, x.shape[1]), np.float32)
+    size = max(LEAST, 1 << (len(x) - 1).bit_length())
+    room = np.zeros((size, x.shape[1]), np.float32)
     room[: len(x)] = x / (spread if spread > 0 else 1)
-    weights = (np.arange(count) < len(x)).astype(np.float32)
-    labels = np.full((len(partitions), count), -1)
+    weights = (np.arange(size) < len(x)).astype(np.float32)
+    labels = np.full((len(partitions), size), -1)
     for row, found in zip(labels, partitions, strict=True):
         if found is not None:
             row[: len(x)] = _by_size(found[kept])

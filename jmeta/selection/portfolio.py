@@ -102,7 +102,6 @@ AUTO = (
     candidate("ward"),
     candidate("average"),
     candidate("spectral", affinity="nearest_neighbors", n_neighbors=10, assign_labels="cluster_qr"),
-    candidate("spectral", scaled=True, gamma=10),
     *(candidate("genie", gini_threshold=threshold) for threshold in (0.1, 0.3, 0.6)),
     *(candidate(name, scaled=True) for name in ("kmeans", "genie")),
     candidate("hdbscan", min_samples=4),

@@ -95,15 +95,27 @@ def learn_selector(
     Raises:
         InputError: the problems are of one group, or as from `learn_choice`.
     """
-    if len(set(table.groups)) < 2:
-        raise InputError("a selector is learned from problems of two groups or more, each left out in turn.")
     known = table_inputs(table)
-    groups = table.numbers
-    worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
-    inputs = selector_inputs(known, table.scores, table.weights, groups)
-    cases = Cases(inputs, worths, table.weights, groups, table.owners)
+    cases = selector_cases(table, known, candidate_inputs)
     choice = learn_choice(cases, key, settings=settings, parts=(table.scores.shape[1], len(CRITERIA)))
     return Selector(choice, table.candidates, known, table.scores, table.told)
+
+
+def selector_cases(
+    table: Table, known: Float[np.ndarray, "C F"], candidate_inputs: Float[np.ndarray, "C A F"]
+) -> Cases:
+    """What a selector learns from: the worths of candidates and of `CRITERIA`, side by side.
+
+    Args:
+        table: of problems with known answers.
+        known: their meta-features, from `table_inputs`.
+        candidate_inputs: of its candidates.
+    """
+    if len(set(table.groups)) < 2:
+        raise InputError("a selector is learned from problems of two groups or more, each left out in turn.")
+    worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
+    inputs = selector_inputs(known, table.scores, table.weights, table.numbers)
+    return Cases(inputs, worths, table.weights, table.numbers, table.owners)
 
 
 def adapt_selector(
@@ -154,10 +166,22 @@ def answer(
             f"{'give' if selector.told else 'leave out'} clusters."
         )
     seen = problem_inputs([points], None if clusters is None else [clusters], seed=seed)
-    scores = choice_scores(selector.choice, _beside_known(selector, seen))[0]
+    candidates, criteria = selector_scores(selector, seen)
+    chosen = selector.candidates[int(candidates[0].argmax())]
+    return Strategy(chosen, chosen.sought(clusters), tuple(CRITERIA)[int(criteria[0].argmax())])
+
+
+def selector_scores(
+    selector: Selector, problems: Float[np.ndarray, "C F"]
+) -> tuple[Float[np.ndarray, "C A"], Float[np.ndarray, "C Q"]]:
+    """The scores of every candidate and of every one of `CRITERIA`, from what `problem_inputs` says.
+
+    Raises:
+        InputError: the selector is of another version.
+    """
+    scores = choice_scores(selector.choice, _beside_known(selector, problems))
     count = len(selector.candidates)
-    chosen = selector.candidates[int(scores[:count].argmax())]
-    return Strategy(chosen, chosen.sought(clusters), tuple(CRITERIA)[int(scores[count:].argmax())])
+    return scores[:, :count], scores[:, count:]
 
 
 def _beside_known(selector: Selector, seen: Float[np.ndarray, "C F"]) -> Float[np.ndarray, "C G"]:

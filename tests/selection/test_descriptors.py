@@ -62,8 +62,8 @@ def test_names_of_clusters_units_and_order_do_not_matter():
 
 def test_large_problems_are_sampled_and_small_clusters_beyond_the_slots_are_noise():
     points = np.random.default_rng(0).normal(size=(500, 2))
-    found = landmarks(points, [np.arange(500), None], count=200)
-    assert found.points.shape == (200, 2)
+    found = landmarks(points, [np.arange(500), None], count=256)
+    assert found.points.shape == (256, 2)
     assert found.labels[0].max() == SLOTS - 1
-    assert np.sum(found.labels[0] < 0) == 200 - SLOTS
+    assert np.sum(found.labels[0] < 0) == 256 - SLOTS
     assert np.all(found.labels[1] == -1)

@@ -1,0 +1,5 @@
+"""Estimators: clustering in the dress of scikit-learn."""
+
+from .auto_cluster import AutoCluster
+
+__all__ = ["AutoCluster"]

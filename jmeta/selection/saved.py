@@ -1,0 +1,120 @@
+"""Advisors in a file: one npz of arrays, a header in JSON, and a checksum; no pickle.
+
+The header is the nest of records with the names of arrays in the place of arrays, so that what is read is
+built from the records named here and from nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..records import InputError
+from ..tasks.datasets import read_npz
+from .advisor import Advisor
+from .choice import Choice, Settings
+from .criterion import Criterion
+from .portfolio import Candidate
+from .selector import Selector
+
+FORMAT = 1
+"""Of the file; it goes up when the header or what models are given changes."""
+RECORDS = {kind.__name__: kind for kind in (Advisor, Candidate, Choice, Criterion, Selector, Settings)}
+
+
+def save_advisors(path: str | os.PathLike, advisors: Mapping[str, Advisor], card: Mapping[str, Any]) -> None:
+    """Write advisors by name, and what is to be known of them; whole or not at all.
+
+    Args:
+        path: of the file, ".npz".
+        advisors: by name; `AutoCluster` asks for "given" and "unknown".
+        card: where they come from and what was measured: anything that JSON holds.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    header = {"format": FORMAT, "card": dict(card), "advisors": _packed(dict(advisors), "advisors", arrays)}
+    arrays["header"] = np.array(json.dumps(header))
+    partial = Path(path).with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays, checksum=np.array(checksum(arrays)))  # type: ignore[arg-type]
+    partial.replace(path)
+
+
+def load_advisors(path: str | os.PathLike | None = None) -> tuple[dict[str, Advisor], dict[str, Any]]:
+    """The advisors of a file by name, and their card.
+
+    Args:
+        path: of the file; the one that comes with jmeta unless given.
+
+    Raises:
+        InputError: there is no such file, or it is damaged, of another kind or of another version.
+    """
+    file = resources.files(__package__) / "models" / "auto.npz" if path is None else Path(path)
+    if not file.is_file():
+        raise InputError(f"there is no model {file}; name a file that save_advisors wrote.")
+    with resources.as_file(file) as local:
+        arrays = read_npz(local)
+    if "checksum" not in arrays or "header" not in arrays:
+        raise InputError(f"{file} holds no advisors; name a file that save_advisors wrote.")
+    if str(arrays.pop("checksum")) != checksum(arrays):
+        raise InputError(f"{file} is damaged: its checksum does not hold; fetch it again.")
+    try:
+        header = json.loads(str(arrays["header"]))
+        if header["format"] != FORMAT:
+            raise InputError(
+                f"{file} is of format {header['format']}, this jmeta reads {FORMAT}; take one of its version."
+            )
+        return _unpacked(header["advisors"], arrays), header["card"]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{file} holds no advisors ({error}); name a file that save_advisors wrote."
+        ) from None
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of all arrays with their names, types and shapes.
+
+    >>> checksum({"a": np.zeros(1)}) == checksum({"b": np.zeros(1)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """A value as JSON has it, its arrays put aside under the name of their place."""
+    if type(value).__name__ in RECORDS:
+        fields = {key: _packed(part, f"{name}/{key}", arrays) for key, part in value._asdict().items()}
+        return {"record": type(value).__name__, "fields": fields}
+    if isinstance(value, dict):
+        return {"dict": {str(key): _packed(part, f"{name}/{key}", arrays) for key, part in value.items()}}
+    if isinstance(value, tuple):
+        return {"tuple": [_packed(part, f"{name}/{place}", arrays) for place, part in enumerate(value)]}
+    if hasattr(value, "shape") and not isinstance(value, np.generic):
+        arrays[name] = np.asarray(value)
+        return {"array": name}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "record" in value:
+        fields = {key: _unpacked(part, arrays) for key, part in value["fields"].items()}
+        return RECORDS[value["record"]](**fields)
+    if "dict" in value:
+        return {key: _unpacked(part, arrays) for key, part in value["dict"].items()}
+    if "tuple" in value:
+        return tuple(_unpacked(part, arrays) for part in value["tuple"])
+    return arrays[value["array"]]

@@ -1,0 +1,125 @@
+"""Search: run an advisor's candidates one after the other while there is time, and judge what they found."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as OutOfTime
+from concurrent.futures import as_completed, wait
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from joblib.externals.loky import cpu_count, get_reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from .advisor import Advisor, Judgement, judge, order
+from .features import feature_names
+from .portfolio import Candidate, apply_candidate
+from .selector import CRITERIA
+from .table import Outcome
+
+SHARE = 0.7
+"""Of the time, that candidates may take; the rest is for judging them."""
+IDLE = 60
+"""Seconds after which processes without work end."""
+_NOT_RUN = Outcome(None, 0.0, "not run")
+
+
+class Found(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        outcomes: A, one of every candidate; those that were not run say so.
+        judgement: what is foretold of them.
+        features: [F] the meta-features of the problem.
+        criterion: the one of `CRITERIA` that the selector trusts most here.
+    """
+
+    outcomes: list[Outcome]
+    judgement: Judgement
+    features: Float[np.ndarray, " F"]
+    criterion: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the meta-features."""
+        return feature_names()
+
+    @property
+    def ranking(self) -> Int[np.ndarray, " A"]:
+        """Places of the candidates that found something, the best first."""
+        places = np.argsort(-self.judgement.quality, kind="stable")
+        return places[np.isfinite(self.judgement.quality[places])]
+
+
+def search(
+    advisor: Advisor,
+    points: Float[np.ndarray, "N D"],
+    clusters: int | None = None,
+    *,
+    seconds: float = 60.0,
+    most: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int, Candidate], None] = lambda done, count, one: None,
+) -> Found:
+    """Run candidates in the order of the selector, and judge them by the criterion.
+
+    They run in processes of their own, one a core, which are killed when time is up. Where nothing has been
+    found by then, k-means is run here.
+
+    Args:
+        advisor: learned with the number of clusters given, or without, as here.
+        points: [N, D].
+        clusters: how many, where that is known.
+        seconds: for everything but the compilation of what describes points and partitions.
+        most: candidates that are run at most.
+        seed: everything random follows from it.
+        progress: is told after each run: how many are done, how many there are, and which it was.
+
+    Raises:
+        InputError: from the advisor, as of another version.
+    """
+    pool = get_reusable_executor(timeout=IDLE)
+    ready = [pool.submit(_ready) for _ in range(cpu_count())]
+    promise = order(advisor, points, clusters, seed=seed)
+    wait(ready)
+    until = time.monotonic() + SHARE * seconds
+    outcomes = [_NOT_RUN] * len(advisor.candidates)
+    places = promise.candidates[:most].tolist()
+    runs = {pool.submit(run, advisor.candidates[at], points, clusters, seed): at for at in places}
+    try:
+        for done, future in enumerate(as_completed(runs, until - time.monotonic()), 1):
+            outcomes[runs[future]] = future.result()
+            progress(done, len(runs), advisor.candidates[runs[future]])
+    except (OutOfTime, BrokenProcessPool):
+        pass
+    finally:
+        if any(outcomes[at] is _NOT_RUN for at in places):
+            pool.shutdown(wait=False, kill_workers=True)
+    if all(outcome.labels is None for outcome in outcomes):
+        last = next(at for at in promise.candidates if advisor.candidates[at].algorithm == "kmeans")
+        outcomes[last] = run(advisor.candidates[last], points, clusters, seed)
+    judgement = judge(advisor, points, [outcome.labels for outcome in outcomes], clusters, seed=seed)
+    return Found(outcomes, judgement, promise.features, tuple(CRITERIA)[promise.criterion])
+
+
+def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, seed: int) -> Outcome:
+    """What one candidate finds; a failure, and fewer than two clusters, are put into words."""
+    began = time.perf_counter()
+    labels, failure = None, ""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            labels = apply_candidate(one, points, clusters, seed)
+        if len(np.unique(labels[labels >= 0])) < 2:
+            labels, failure = None, "found fewer than two clusters"
+    except Exception as error:  # a library's own; whatever it is, the search goes on
+        failure = f"{error or type(error).__name__}"
+    return Outcome(labels, time.perf_counter() - began, failure)
+
+
+def _ready() -> None:
+    """Import what candidates need, before any clock runs."""
+    import sklearn.cluster
+    import sklearn.mixture  # noqa: F401
