@@ -136,7 +136,7 @@ def _from_text(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     text, encoding = _decoded(file.read_bytes(), file)
     delimiter = _delimiter(text)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(map(str.strip, row))]
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     except csv.Error as error:
         raise InputError(f"{file.name} cannot be read as CSV ({error}); write it again.") from None
     if not rows:

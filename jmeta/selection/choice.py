@@ -2,7 +2,7 @@
 
 A `Cases` holds what is seen of problems with known answers and what every choice was worth there; a network
 scores the choices, and learns by the regret of its choice. It does so in one of three ways, of which the
-others are to be measured against the first: on all cases at once, then by MAML or Reptile, whose tasks are a
+others are to be measured against the first: on all cases at once, by MAML, or by Reptile, whose tasks are a
 few cases of one group to adapt to and the others of that group to be asked about. All are the learner `maml`
 over the same network, the first with no inner step. What is descended when it adapts is not regret, which has
 no slope where the wrong choice is certain, but a ranking loss, its gradient cut to a length of `LONGEST`.
@@ -68,12 +68,10 @@ class Settings(NamedTuple):
         width: of its layers.
         steps: of training.
         networks: E, each from a start of its own; their scores are averaged.
-        rate: of AdamW; it falls along a cosine.
+        rate: of AdamW, or of Reptile's plain descent; it falls along a cosine.
         decay: of the weights, but for Reptile.
         hidden: the share of all inputs that are hidden from a step, so that none is relied on.
-        way: "pooled", or "maml" or "reptile" from where that ends.
-        meta_steps: of training by MAML or Reptile.
-        meta_rate: of it, by AdamW for MAML, by plain descent for Reptile.
+        way: "pooled", "maml" or "reptile".
         support: cases that a task adapts to, in training.
         inner_steps: of gradient descent when it adapts.
         inner_rate: of that; for MAML, which learns it, at the start.
@@ -88,8 +86,6 @@ class Settings(NamedTuple):
     decay: float = 1e-2
     hidden: float = 0.2
     way: Way = "pooled"
-    meta_steps: int = 300
-    meta_rate: float = 1e-3
     support: int = 8
     inner_steps: int = 5
     inner_rate: float = 0.02
@@ -244,48 +240,29 @@ def _adapted(
 
 @partial(jax.jit, static_argnames=("settings", "parts", "groups"))
 def _learned(
-    cases: Cases, hidden: Array, key: Key[Array, ""], settings: Settings, parts: tuple[int, ...], groups: int
+    cases: Cases, hidden: float, key: Key[Array, ""], settings: Settings, parts: tuple[int, ...], groups: int
 ) -> Descent:
-    def learned(key: Key[Array, ""]) -> Descent:
-        start, first, then = jax.random.split(key, 3)
-        shape = cases.inputs.shape[1:]
-        meta = _learner(shape, parts, settings.width, 0, settings.inner_rate).init(start)
-        meta = _continued(meta, cases, hidden, first, settings._replace(way="pooled"), parts, groups)
-        return (
-            meta
-            if settings.way == "pooled"
-            else _continued(meta, cases, hidden, then, settings, parts, groups)
-        )
-
-    return jax.vmap(learned)(jax.random.split(key, settings.networks))
-
-
-def _continued(
-    meta: Descent,
-    cases: Cases,
-    hidden: Array,
-    key: Key[Array, ""],
-    settings: Settings,
-    parts: tuple[int, ...],
-    groups: int,
-) -> Descent:
-    """Training in one way, from what is there."""
-    pooled, shape = settings.way == "pooled", cases.inputs.shape[1:]
-    count, rate = (settings.steps, settings.rate) if pooled else (settings.meta_steps, settings.meta_rate)
-    learner = _learner(
-        shape, parts, settings.width, 0 if pooled else settings.inner_steps, settings.inner_rate
-    )
-    falling = optax.cosine_decay_schedule(rate, count)
+    pooled = settings.way == "pooled"
+    steps = 0 if pooled else settings.inner_steps
+    learner = _learner(cases.inputs.shape[1:], parts, settings.width, steps, settings.inner_rate)
+    rate = optax.cosine_decay_schedule(settings.rate, settings.steps)
     if settings.way == "reptile":
-        step = meta_step(displacement(learner), optax.sgd(falling))
+        step = meta_step(displacement(learner), optax.sgd(rate))
     else:
         step = meta_step(
             query_loss(learner, _of_parts(regret_and_error if settings.absolute else expected_regret, parts)),
-            optax.adamw(falling, weight_decay=settings.decay, mask=Descent(True, {"learning_rate": False})),
+            optax.adamw(rate, weight_decay=settings.decay, mask=Descent(True, {"learning_rate": False})),
         )
     draw = _pooled if pooled else partial(_of_one_group, size=settings.support, groups=groups)
     sampler = jax.tree_util.Partial(draw, cases, hidden)
-    return train(step, sampler, step.init(meta), key, steps=count, tasks=1 if pooled else settings.tasks).meta
+    tasks = 1 if pooled else settings.tasks
+
+    def learned(key: Key[Array, ""]) -> Descent:
+        start, draws = jax.random.split(key)
+        state = step.init(learner.init(start))
+        return train(step, sampler, state, draws, steps=settings.steps, tasks=tasks).meta
+
+    return jax.vmap(learned)(jax.random.split(key, settings.networks))
 
 
 def _learner(shape: tuple[int, ...], parts: tuple[int, ...], width: int, steps: int, rate: float) -> Learner:
@@ -385,10 +362,10 @@ def _check(cases: Cases, parts: tuple[int, ...]) -> None:
 
 
 def _check_settings(settings: Settings) -> None:
-    counts = ("width", "steps", "meta_steps", "networks", "support", "inner_steps", "tasks")
+    counts = ("width", "steps", "networks", "support", "inner_steps", "tasks")
     if any(getattr(settings, name) < 1 for name in counts) or settings.way not in get_args(Way):
         raise InputError(f"settings are {settings}; the way is one of {get_args(Way)}, and counts are >= 1.")
-    rates = (settings.rate, settings.meta_rate, settings.inner_rate)
+    rates = (settings.rate, settings.inner_rate)
     if not all(0 < rate < math.inf for rate in rates) or not 0 <= settings.hidden < 1 or settings.decay < 0:
         raise InputError(f"settings are {settings}; rates are positive, and a share is hidden in [0, 1).")
 

@@ -1,0 +1,162 @@
+"""AutoCluster: scikit-learn's own checks, what it promises of its attributes, budgets, and hostile tables."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_blobs, make_circles, make_moons
+from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import jmeta as jm
+from jmeta.estimators.auto_cluster import MANY
+from jmeta.estimators.preparation import AXES, prepare
+from jmeta.selection.saved import load_advisors
+from jmeta.selection.selector import CRITERIA
+
+FEW = dict(n_candidates=4)
+SETS = {
+    "blobs": make_blobs(90, centers=3, cluster_std=0.6, random_state=0),
+    "moons": make_moons(120, noise=0.04, random_state=0),
+    "circles": make_circles(120, noise=0.03, factor=0.3, random_state=0),
+}
+
+
+@parametrize_with_checks([jm.AutoCluster(n_clusters=3, **FEW)])
+@pytest.mark.filterwarnings("ignore:.*every row is put into one cluster")
+def test_scikit_learns_checks_pass(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([jm.AutoCluster()])
+@pytest.mark.filterwarnings("ignore:.*every row is put into one cluster")
+def test_scikit_learns_checks_pass_with_nothing_given(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_with_the_number_given_shapes_of_every_kind_are_found(name):
+    points, labels = SETS[name]
+    model = jm.AutoCluster(len(set(labels))).fit(points)
+    assert adjusted_rand_score(labels, model.labels_) > 0.95
+    assert model.n_clusters_ == len(set(labels))
+    assert model.strategy_.candidate.clusters is None
+    assert model.strategy_.criterion in CRITERIA
+    assert model.strategy_.quality == model.candidates_[0].quality
+    assert model.candidates_[0].name in model.strategy_.why
+    np.testing.assert_array_equal(model.predict(points), model.labels_)
+    rows = model.candidates_
+    assert [row.quality for row in rows] == sorted((row.quality for row in rows), reverse=True)
+    assert set(model.features_) >= {"log points", "Hopkins"}
+
+
+def test_the_number_of_clusters_is_found_and_a_strategy_named_with_it():
+    points, labels = make_blobs(150, centers=4, cluster_std=0.5, random_state=1)
+    model = jm.AutoCluster().fit(points)
+    assert model.n_clusters_ == 4
+    assert adjusted_rand_score(labels, model.labels_) > 0.95
+
+
+def test_it_is_cloned_pickled_and_used_in_a_pipeline_and_with_a_data_frame():
+    points, labels = SETS["blobs"]
+    model = jm.AutoCluster(3, **FEW)
+    assert clone(model).get_params() == model.get_params()
+    first = make_pipeline(StandardScaler(), model).fit_predict(points)
+    assert adjusted_rand_score(labels, first) > 0.9
+    again = pickle.loads(pickle.dumps(model.fit(points)))
+    np.testing.assert_array_equal(again.predict(points), model.labels_)
+    assert again.explain().stability == model.explain().stability
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(points, columns=["a", "b"])
+    model.fit(frame)
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame.rename(columns={"a": "z"}))
+
+
+def test_units_are_made_alike_where_they_differ_and_what_was_done_is_said():
+    points, labels = SETS["blobs"]
+    model = jm.AutoCluster(3, **FEW).fit(points * [1, 1000])
+    assert adjusted_rand_score(labels, model.labels_) > 0.9
+    assert "divided by its standard deviation" in model.strategy_.scaling
+    assert "as they are" in prepare(points, "none").said
+    wide = np.random.default_rng(0).normal(size=(80, AXES + 5))
+    made = prepare(wide, "standard")
+    assert made(wide).shape == (80, AXES)
+    assert "principal axes" in made.said
+
+
+def test_large_tables_are_chosen_for_by_a_sample():
+    points, labels = make_blobs(MANY + 500, centers=3, cluster_std=0.5, random_state=0)
+    model = jm.AutoCluster(3, sample_size=200, **FEW).fit(points)
+    assert adjusted_rand_score(labels, model.labels_) > 0.95
+    assert model.labels_.shape == (len(points),)
+    assert "200 rows" in model.strategy_.rows
+    small = jm.AutoCluster(3, sample_size=60, **FEW).fit(points[:90])
+    assert small.strategy_.rows.startswith("chosen on 60 rows")
+
+
+def test_a_second_fit_of_another_size_compiles_nothing(caplog):
+    """Within a power of two of rows, and of columns."""
+    jm.AutoCluster(3, **FEW).fit(make_blobs(140, random_state=0)[0])
+    import jax
+
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        jm.AutoCluster(3, **FEW).fit(make_blobs(200, random_state=1)[0])
+    compiled = [record.message for record in caplog.records if "Finished XLA compilation" in record.message]
+    assert not compiled
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_clusters": 0}, "n_clusters is 0"),
+        ({"n_clusters": 2.5}, "n_clusters is 2.5"),
+        ({"n_candidates": 0}, "n_candidates is 0"),
+        ({"time_limit": 0}, "time_limit is 0"),
+        ({"sample_size": 3}, "sample_size is 3"),
+        ({"scaling": "max"}, "scaling is 'max'"),
+        ({"n_clusters": 50}, "only 10 rows differ"),
+        ({"model": "missing.npz"}, "cannot be read"),
+    ],
+)
+def test_settings_out_of_range_are_refused_in_a_sentence(change, message):
+    points = np.random.default_rng(0).normal(size=(10, 2))
+    with pytest.raises(jm.InputError, match=message):
+        jm.AutoCluster(**change).fit(points)
+
+
+def test_tables_without_clusters_are_one_cluster_with_a_warning():
+    for points, clusters in ((np.ones((20, 3)), None), (SETS["blobs"][0], 1)):
+        with pytest.warns(UserWarning, match="every row is put into one cluster"):
+            model = jm.AutoCluster(clusters).fit(points)
+        assert set(model.labels_) == {0}
+        assert model.candidates_ == []
+        with pytest.raises(jm.InputError, match="nothing was chosen"):
+            model.explain()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_hostile_tables_give_labels(scale):
+    random = np.random.default_rng(0)
+    duplicated = np.repeat(random.normal(size=(4, 2)), 10, 0)
+    column = random.normal(size=(30, 1))
+    outlier = np.concatenate([random.normal(size=(30, 2)), [[1e6, 1e6]]])
+    for points in (duplicated, column, outlier):
+        labels = jm.AutoCluster(3, **FEW).fit_predict(points * scale)
+        assert labels.shape == (len(points),)
+        assert len(set(labels.tolist())) > 1
+
+
+def test_the_model_that_ships_says_where_it_is_from():
+    advisors, card = load_advisors()
+    assert set(advisors) == {"given", "unknown"}
+    assert advisors["given"].selector.told
+    assert not advisors["unknown"].selector.told
+    assert card["problems"] > 300
+    assert {"blobs", "tables"} <= set(card["groups"])
+    assert all(np.isfinite(one.spread) for one in advisors.values())

@@ -1,0 +1,159 @@
+"""Advisors: learned, kept in a file, asked within a time limit, and explained."""
+
+import os
+import time
+
+import jax
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs, make_moons
+
+import jmeta as jm
+from jmeta.selection import performance_table
+from jmeta.selection.advisor import SURE, judge, learn_advisor, measured_spread, order
+from jmeta.selection.choice import Settings
+from jmeta.selection.explanation import SEEN, explain
+from jmeta.selection.portfolio import candidate
+from jmeta.selection.saved import checksum, load_advisors, save_advisors
+from jmeta.selection.search import run, search
+from jmeta.tasks.datasets import read_npz
+from jmeta.tasks.problems import Problem
+
+CANDIDATES = (candidate("kmeans", n_init=2), candidate("genie"), candidate("hdbscan", min_samples=4))
+
+
+def made(seed, kind):
+    points, labels = (
+        make_blobs(60, centers=2, cluster_std=1.5, random_state=seed)
+        if kind == "blobs"
+        else make_moons(60, noise=0.04, random_state=seed)
+    )
+    return Problem(f"{kind}{seed}", f"group {seed % 2}", points, (labels,), "scikit-learn")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    problems = [made(seed, kind) for seed in range(4) for kind in ("blobs", "moons")]
+    folder = tmp_path_factory.mktemp("table")
+    return performance_table(problems, CANDIDATES, folder=folder, jobs=1, backend="threading")
+
+
+@pytest.fixture(scope="module")
+def learned(table):
+    settings = Settings(steps=100, networks=2, hidden=0.2)
+    return learn_advisor(table, jax.random.key(0), settings=settings, thinnings=1)
+
+
+def test_its_intervals_hold_the_share_that_they_promise(table, learned):
+    advisor, scores = learned
+    assert scores.shape == table.scores.shape
+    assert np.isfinite(advisor.spread)
+    random = np.random.default_rng(0)
+    true, foretold = random.normal(size=(50, 3)), random.normal(size=(4, 50, 3))
+    spread = measured_spread(true, foretold, np.ones((50, 3), bool))
+    width = spread * (foretold.std(0) + 0.05)
+    assert np.mean(np.abs(true - foretold.mean(0)) <= width) == pytest.approx(SURE, abs=0.01)
+
+
+def test_moons_are_judged_to_be_well_parted_by_what_follows_gaps(learned):
+    problem = made(11, "moons")
+    partitions = [run(one, problem.points, 2, 0).labels for one in CANDIDATES]
+    judgement = judge(learned[0], problem.points, partitions, 2)
+    assert judgement.quality.argmax() != 0
+    assert np.all(judgement.width > 0)
+    assert judge(learned[0], problem.points, [*partitions[:2], None], 2).quality[2] == -np.inf
+    promise = order(learned[0], problem.points, 2)
+    assert sorted(promise.candidates.tolist()) == [0, 1, 2]
+
+
+def test_a_search_ranks_what_it_ran_and_says_what_it_did_not(learned):
+    points, heard = made(11, "moons").points, []
+    found = search(learned[0], points, 2, most=2, progress=lambda *told: heard.append(told))
+    assert len(found.ranking) == 2
+    assert [outcome.failure for outcome in found.outcomes].count("not run") == 1
+    assert [told[:2] for told in heard] == [(1, 2), (2, 2)]
+    assert np.all(np.diff(found.judgement.quality[found.ranking]) <= 0)
+    assert len(found.names) == len(found.features)
+    again = search(learned[0], points, 2, most=2)
+    np.testing.assert_array_equal(again.judgement.quality, found.judgement.quality)
+
+
+def test_what_hangs_is_given_up_and_kmeans_stands_in(learned, monkeypatch):
+    monkeypatch.setattr("jmeta.selection.search.run", _Hanging())
+    began = time.monotonic()
+    found = search(learned[0], made(11, "blobs").points, 2, seconds=2.0)
+    assert time.monotonic() - began < 60
+    assert found.ranking.tolist() == [0]
+
+
+class _Hanging:
+    """Hangs in other processes, and runs in this one."""
+
+    def __init__(self):
+        self.home = os.getpid()
+
+    def __call__(self, one, points, clusters, seed):
+        if os.getpid() != self.home:
+            time.sleep(600)
+        return run(one, points, clusters, seed)
+
+
+def test_failures_are_put_into_words():
+    points = np.zeros((4, 2))
+    assert run(candidate("kmeans"), points, 9, 0).failure
+    assert run(candidate("kmeans"), points, 1, 0).failure == "found fewer than two clusters"
+    assert run(candidate("kmeans", n_clusters=2), points, 2, 0).labels is None
+
+
+def test_an_explanation_names_descriptors_and_meta_features(learned):
+    points = made(11, "moons").points
+    found = search(learned[0], points, 2)
+    said = explain(learned[0], points, found, 2)
+    assert said.flat.shape == (60, 2)
+    assert 0 < said.kept <= 1 + 1e-6
+    assert {reason.name for reason in said.reasons} <= set(SEEN)
+    effects = [abs(reason.effect) for reason in said.reasons]
+    assert effects == sorted(effects, reverse=True)
+    assert effects[0] > 0
+    assert all(0 <= placed.percentile <= 100 for placed in said.features)
+    assert said.stability is None or -1 <= said.stability <= 1
+
+
+def test_what_is_written_is_read_back_the_same(learned, tmp_path):
+    path = tmp_path / "model.npz"
+    save_advisors(path, {"given": learned[0]}, {"problems": 8})
+    advisors, card = load_advisors(path)
+    assert card == {"problems": 8}
+    points = made(11, "moons").points
+    before, after = (order(one, points, 2) for one in (learned[0], advisors["given"]))
+    np.testing.assert_array_equal(before.candidates, after.candidates)
+    assert advisors["given"].candidates == CANDIDATES
+    assert advisors["given"].criterion.choice.settings == learned[0].criterion.choice.settings
+
+
+def test_models_that_are_damaged_or_foreign_are_refused(learned, tmp_path):
+    path, other = tmp_path / "model.npz", tmp_path / "other.npz"
+    save_advisors(path, {"given": learned[0]}, {})
+    arrays = read_npz(path)
+    name = next(key for key in arrays if key.endswith("kernel"))
+    np.savez(other, **(arrays | {name: arrays[name] + 1}))
+    with pytest.raises(jm.InputError, match="its checksum does not hold"):
+        load_advisors(other)
+    np.savez(other, data=np.zeros(3))
+    with pytest.raises(jm.InputError, match="holds no advisors"):
+        load_advisors(other)
+    for header in (
+        '{"format": 0}',
+        '{"format": 1}',
+        "[",
+        '{"format": 1, "card": {}, "advisors": {"record": "os"}}',
+    ):
+        made_up = {"header": np.array(header)}
+        np.savez(other, **made_up, checksum=np.array(checksum(made_up)))
+        with pytest.raises(jm.InputError, match=r"is of format 0|holds no advisors"):
+            load_advisors(other)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(jm.InputError, match="damaged"):
+        load_advisors(path)
+    with pytest.raises(jm.InputError, match="there is no model"):
+        load_advisors(tmp_path / "missing.npz")

@@ -1,0 +1,120 @@
+"""The command: what it writes and prints, and how it ends."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+
+from jmeta import cli
+
+
+@pytest.fixture
+def table(tmp_path):
+    points, labels = make_blobs(90, centers=3, cluster_std=0.5, random_state=0)
+    path = tmp_path / "people.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["age", "income", "city", "name"])
+        for place, (x, y) in enumerate(points):
+            income = "" if place == 5 else f"{1000 * y:.1f}"
+            writer.writerow([f"{x:.3f}", income, "AB"[labels[place] % 2], f"person {place}"])
+    return path
+
+
+def ended(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
+    out, report = tmp_path / "labels.csv", tmp_path / "report.html"
+    cli.main(["cluster", str(table), "--clusters", "3", "--out", str(out), "--report", str(report)])
+    printed = capsys.readouterr()
+    assert "3 clusters" in printed.out
+    assert "column 'name' holds 90 different words and is left out" in " ".join(printed.err.split())
+    lines = out.read_text().splitlines()
+    assert lines[0] == "cluster"
+    assert len(lines) == 91
+    page = report.read_text()
+    assert "3 clusters in people.csv" in page
+    pictures = re.findall(r"src='data:image/png;base64,([^']+)'", page)
+    assert len(pictures) == 4
+    assert all(len(picture) > 5000 for picture in pictures)
+    assert not re.findall(r"(?:src|href)=['\"]http", page)
+    for words in ("age", "income", "city", "What the criterion looked at", "stability"):
+        assert words in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "people.csv", "report.html"]
+
+
+def test_json_is_all_there_is_on_standard_output(table, capsys):
+    cli.main(["cluster", str(table), "--clusters", "3", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["clusters"] == 3
+    assert sum(found["sizes"]) + found["noise"] == found["rows"] == len(found["labels"]) == 90
+    assert found["columns"] == ["age", "income", "city=A", "city=B"]
+    assert found["ranking"][0]["name"] in found["strategy"]["why"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, [], "there is no file"),
+        ("", [], "is empty"),
+        ("a,b\n1,2\n", [], "no column of the table can be used"),
+        ("a,b\n1,2\n3,4\n", ["--clusters", "0"], "n_clusters is 0"),
+        ("a,b\n1,2\n3,4\n", ["--clusters", "9"], "only 2 rows differ"),
+        ("a,b\n1,2\n3,4\n", ["--scaling", "max"], "scaling is 'max'"),
+        ("a,b\n1,2\n3,4\n", ["--time-limit", "-1"], "time_limit is -1"),
+        ("a,b\n1,2\n3,4\n", ["--out", "/missing/labels.csv"], "cannot be written"),
+        ("a,b\n1,2\n3,4\n", ["--model", "missing.npz"], "cannot be read"),
+    ],
+)
+def test_bad_input_ends_with_one_sentence_and_code_2(tmp_path, capsys, content, options, message):
+    path = tmp_path / "a.csv"
+    if content is not None:
+        path.write_text(content)
+    assert ended(["cluster", path, *options]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+
+
+def test_an_interrupt_leaves_nothing_behind(table, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jmeta.estimators.auto_cluster.search", interrupted)
+    assert ended(["cluster", table, "--clusters", "3", "--out", tmp_path / "labels.csv"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not (tmp_path / "labels.csv").exists()
+
+
+def test_the_doctor_finds_this_machine_well(capsys, monkeypatch):
+    assert ended(["doctor"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for words in ("jax", "gradient through soft k-means", "checksum holds"):
+        assert words in printed
+    monkeypatch.setitem(cli.CHECKS, "model", lambda: 1 / 0)
+    assert ended(["doctor"]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_help_teaches(capsys):
+    assert ended(["cluster", "--help"]) == 0
+    printed = capsys.readouterr().out
+    for words in ("--clusters", "--report", "jmeta cluster people.csv", "Examples"):
+        assert words in printed
+
+
+def test_noise_and_wide_tables_are_reported(tmp_path):
+    from jmeta.report.clustering import profile
+
+    columns = {f"column {place}": np.arange(10.0) * place for place in range(20)}
+    labels = np.array([0, 0, 0, 1, 1, 1, -1, -1, 1, 0])
+    page = profile(columns, labels)
+    assert "noise" in page
+    assert "8 further columns" in page
