@@ -17,6 +17,7 @@ intervals come.
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import jax
 import numpy as np
@@ -103,6 +104,8 @@ def experiment(config: Config) -> harness.Metrics:
     sources: dict[str, str] = {}
     for place, (known, table) in enumerate(tables(config).items()):
         key = jax.random.fold_in(config.key, place)
+        jax.clear_caches()  # Linux gives a process room for the programs of some twenty shapes
+        gc.collect()
         advisors[known], scores = learn_advisor(table, key, settings=settings, thinnings=config.thinnings)
         worths = {
             "learned_criterion": choosing.worth(table.scores, scores),

@@ -143,7 +143,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31))
         self._prepared = prepare(table, self.scaling, seed=seed)
         points = self._prepared(table)
-        distinct = len(np.unique(points, axis=0))
+        distinct = _distinct(points, self.n_clusters or 2)
         if self.n_clusters is not None and self.n_clusters > distinct:
             raise InputError(
                 f"{self.n_clusters} clusters were asked for, but only {distinct} rows differ; ask for fewer."
@@ -245,6 +245,12 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self.n_clusters_ = _count(labels)
         self._nearest = KNeighborsClassifier(1).fit(points, labels)
         return self
+
+
+def _distinct(points: Float[np.ndarray, "N D"], enough: int) -> int:
+    """How many rows differ; where they are enough among the first, of these alone."""
+    first = len(np.unique(points[: 10 * enough], axis=0))
+    return first if first >= enough else len(np.unique(points, axis=0))
 
 
 def _count(labels: Int[np.ndarray, " N"]) -> int:
