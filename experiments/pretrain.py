@@ -50,6 +50,8 @@ class Config(choosing.Options):
     """That a candidate may take."""
     thinnings: int = 3
     """How often the criterion sees a table again with candidates taken away."""
+    batch: int = 64
+    """Cases of a step of training."""
     hidden: float = 0.5
     """The share of inputs that are hidden from a step of training."""
     width: int = 32
@@ -96,9 +98,7 @@ def tables(config: Config) -> dict[str, Table]:
 
 def experiment(config: Config) -> harness.Metrics:
     """Learn both advisors, write them, and say what the criterion is worth on groups that were left out."""
-    settings = Settings(
-        steps=config.steps, networks=config.networks, hidden=config.hidden, width=config.width
-    )
+    settings = Settings(config.width, config.steps, config.batch, config.networks, hidden=config.hidden)
     advisors: dict[str, Advisor] = {}
     metrics: dict[str, Interval] = {}
     sources: dict[str, str] = {}

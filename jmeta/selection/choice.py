@@ -67,6 +67,7 @@ class Settings(NamedTuple):
     Attributes:
         width: of its layers.
         steps: of training.
+        batch: cases of a pooled step, drawn at random; all of them unless given.
         networks: E, each from a start of its own; their scores are averaged.
         rate: of AdamW, or of Reptile's plain descent; it falls along a cosine.
         decay: of the weights, but for Reptile.
@@ -81,6 +82,7 @@ class Settings(NamedTuple):
 
     width: int = 32
     steps: int = 600
+    batch: int | None = None
     networks: int = 8
     rate: float = 1e-2
     decay: float = 1e-2
@@ -253,7 +255,11 @@ def _learned(
             query_loss(learner, _of_parts(regret_and_error if settings.absolute else expected_regret, parts)),
             optax.adamw(rate, weight_decay=settings.decay, mask=Descent(True, {"learning_rate": False})),
         )
-    draw = _pooled if pooled else partial(_of_one_group, size=settings.support, groups=groups)
+    draw = (
+        partial(_pooled, size=settings.batch)
+        if pooled
+        else partial(_of_one_group, size=settings.support, groups=groups)
+    )
     sampler = jax.tree_util.Partial(draw, cases, hidden)
     tasks = 1 if pooled else settings.tasks
 
@@ -280,8 +286,11 @@ def _cut_descent(learning_rate: PyTree) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(LONGEST), descent(learning_rate))
 
 
-def _pooled(cases: Cases, hidden: Array, key: Key[Array, ""]) -> Task:
-    """All cases, as a task without support."""
+def _pooled(cases: Cases, hidden: Array, key: Key[Array, ""], *, size: int | None) -> Task:
+    """All cases, or some, as a task without support."""
+    if size is not None:
+        rows = jax.random.randint(jax.random.fold_in(key, 0), (size,), 0, len(cases.weights))
+        cases = jax.tree.map(lambda part: part[rows], cases)
     query = _batch(cases, key, hidden)
     return Task(jax.tree.map(lambda leaf: leaf[:0], query), query, None, key)
 
@@ -363,7 +372,10 @@ def _check(cases: Cases, parts: tuple[int, ...]) -> None:
 
 def _check_settings(settings: Settings) -> None:
     counts = ("width", "steps", "networks", "support", "inner_steps", "tasks")
-    if any(getattr(settings, name) < 1 for name in counts) or settings.way not in get_args(Way):
+    least = min(getattr(settings, name) for name in counts)
+    if min(least, least if settings.batch is None else settings.batch) < 1 or settings.way not in get_args(
+        Way
+    ):
         raise InputError(f"settings are {settings}; the way is one of {get_args(Way)}, and counts are >= 1.")
     rates = (settings.rate, settings.inner_rate)
     if not all(0 < rate < math.inf for rate in rates) or not 0 <= settings.hidden < 1 or settings.decay < 0:

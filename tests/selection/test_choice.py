@@ -51,6 +51,13 @@ def test_what_it_learned_holds_for_cases_that_it_has_not_seen(cases):
     blind = cases._replace(inputs=inputs, worths=unknown, owners=cases.owners + 100, groups=cases.groups - 5)
     again = learn_choice(blind._replace(weights=known.astype(float)), KEY, settings=QUICK)
     np.testing.assert_array_equal(choice_scores(choice, cases.inputs), choice_scores(again, cases.inputs))
+    some = learn_choice(
+        cases._replace(weights=known.astype(float)), KEY, settings=QUICK._replace(batch=16, absolute=True)
+    )
+    foretold = choice_scores(some, cases.inputs)  # from some cases a step, and scores that are worths
+    assert gained(cases, foretold, ~known) > 0.7
+    assert np.corrcoef(foretold[~known].ravel(), cases.worths[~known].ravel())[0, 1] > 0.7
+    assert np.mean(np.square(foretold - cases.worths)[~known]) < np.var(cases.worths)
 
 
 @pytest.mark.parametrize("way", ["maml", "reptile"])
@@ -120,7 +127,7 @@ def test_what_cannot_be_learned_from_is_refused():
     ):
         with pytest.raises(jm.InputError, match=message):
             learn_choice(bad, KEY, settings=QUICK)
-    for change in ({"way": "guess"}, {"steps": 0}, {"width": 0}, {"networks": 0}):
+    for change in ({"way": "guess"}, {"steps": 0}, {"batch": 0}, {"width": 0}, {"networks": 0}):
         with pytest.raises(jm.InputError, match="the way is one of"):
             learn_choice(good, KEY, settings=QUICK._replace(**change))
     for change in ({"rate": np.nan}, {"hidden": 1.0}, {"inner_rate": -1}):
