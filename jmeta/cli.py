@@ -36,12 +36,9 @@ class Cluster:
     """Cluster the rows of a table: no algorithm and no number of clusters to choose.
 
     Reads CSV (any delimiter; words and gaps are handled by stated rules), npy, npz and parquet. Without --out
-    and --report only a summary is printed.
+    and --report only a summary is printed. For example:
 
-    Examples:
-      jmeta cluster people.csv
-      jmeta cluster people.csv --clusters 4 --out labels.csv --report people.html
-      jmeta cluster people.csv --json | jq .clusters
+    jmeta cluster people.csv --clusters 4 --out labels.csv --report people.html
     """
 
     data: Annotated[Path, tyro.conf.Positional]

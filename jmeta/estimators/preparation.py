@@ -42,7 +42,8 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
     """Learn how columns are to be scaled.
 
     With "auto" every column is divided by its deviation where these differ by a factor of `UNLIKE` or more,
-    as those of columns in different units do. Of more than `AXES` columns the first principal axes are taken.
+    as those of columns in different units do; else all are divided by one number. Of more than `AXES` columns
+    the first principal axes are taken.
 
     Raises:
         InputError: there is no such scaling.
@@ -56,8 +57,9 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
     center, spread = x.mean(0), x.std(0)
     varies = spread > 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
     factor = spread[varies].max() / spread[varies].min() if varies.any() else 1.0
-    said = f"columns are taken as they are; their deviations differ by a factor of {factor:,.3g}"
-    scale = np.full(x.shape[1], 1.0)
+    said = f"columns keep their proportions; their deviations differ by a factor of {factor:,.3g}"
+    whole = np.sqrt(np.mean(np.square(spread / spread.max()))) * spread.max() if varies.any() else 1.0
+    scale = np.full(x.shape[1], whole)
     if scaling == "standard" or (scaling == "auto" and factor >= UNLIKE):
         scale = np.where(varies, spread, 1.0)
         said = (

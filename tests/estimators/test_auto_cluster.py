@@ -83,7 +83,7 @@ def test_units_are_made_alike_where_they_differ_and_what_was_done_is_said():
     model = jm.AutoCluster(3, **FEW).fit(points * [1, 1000])
     assert adjusted_rand_score(labels, model.labels_) > 0.9
     assert "divided by its standard deviation" in model.strategy_.scaling
-    assert "as they are" in prepare(points, "none").said
+    assert "keep their proportions" in prepare(points, "none").said
     wide = np.random.default_rng(0).normal(size=(80, AXES + 5))
     made = prepare(wide, "standard")
     assert made(wide).shape == (80, AXES)
