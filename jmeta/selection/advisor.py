@@ -3,7 +3,7 @@
 The selector orders candidates before any is run; the criterion foretells the adjusted Rand index of what they
 found. How far what is foretold may be off is measured on groups that were left out: for y the true index, p
 the mean and s the deviation of the networks, the half-width of the interval is the quantile `SURE` of
-|y - p| / (s + `FLOOR`), times s + `FLOOR`: a normalised conformal interval.
+abs(y - p) / (s + `FLOOR`), times s + `FLOOR`: a normalised conformal interval.
 
 Reference: Papadopoulos et al. 2008, Normalized nonconformity measures for regression conformal prediction.
 """
