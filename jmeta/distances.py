@@ -33,18 +33,12 @@ def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[A
 def squared_differences(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
     """Squared Euclidean distances, sum_d (x_nd - y_md)^2: slower than `squared_distances`, and exact.
 
-    What looks at neighbours needs it: one point far away would round off all distances that are short. Added
-    up column by column, it never holds the N M D differences, and its gradient takes a fifth of the time.
+    What looks at neighbours needs it: one point far away would round off all distances that are short.
 
     >>> squared_differences(jnp.array([[1e5], [1e5 + 0.25]]), jnp.array([[1e5]])).ravel()
     Array([0.    , 0.0625], dtype=float32)
     """
-
-    def add(total: Array, column: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + jnp.square(column[0][:, None] - column[1]), None
-
-    start = jnp.zeros((len(x), len(y)), jnp.result_type(x, y))
-    return lax.scan(add, start, (x.T, y.T))[0]
+    return jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), -1)
 
 
 def unit_length(x: Float[Array, "N D"]) -> Float[Array, "N D"]:

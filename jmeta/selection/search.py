@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from joblib.externals.loky import cpu_count, get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor, cpu_count
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from .advisor import Advisor, Judgement, judge, order
@@ -81,7 +81,7 @@ def search(
     Raises:
         InputError: from the advisor, as of another version.
     """
-    pool = get_reusable_executor(timeout=IDLE)
+    pool = _own_pool()
     ready = [pool.submit(_ready) for _ in range(cpu_count())]
     promise = order(advisor, points, clusters, seed=seed)
     wait(ready)
@@ -97,6 +97,7 @@ def search(
         pass
     finally:
         if any(outcomes[at] is _NOT_RUN for at in places):
+            _POOLS.clear()
             pool.shutdown(wait=False, kill_workers=True)
     if all(outcome.labels is None for outcome in outcomes):
         last = next(at for at in promise.candidates if advisor.candidates[at].algorithm == "kmeans")
@@ -117,6 +118,16 @@ def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, 
     except Exception as error:  # a library's own; whatever it is, the search goes on
         failure = f"{error or type(error).__name__}"
     return Outcome(labels, time.perf_counter() - began, failure)
+
+
+_POOLS: list[ProcessPoolExecutor] = []
+
+
+def _own_pool() -> ProcessPoolExecutor:
+    """Processes that outlive a search, so that the next one starts at once; not those that joblib keeps."""
+    if not _POOLS:
+        _POOLS.append(ProcessPoolExecutor(cpu_count(), timeout=IDLE))
+    return _POOLS[0]
 
 
 def _ready() -> None:
