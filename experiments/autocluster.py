@@ -27,7 +27,6 @@ import dataclasses
 import importlib.util
 import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -77,8 +76,6 @@ PRESETS = {
     "cpu": Config(),
     "gpu": Config(preset="gpu"),
 }
-Way = Callable[[Problem, int | None], np.ndarray]
-"""A problem, and its number of clusters where that is given -> labels."""
 
 
 def experiment(config: Config) -> harness.Metrics:
@@ -90,9 +87,8 @@ def experiment(config: Config) -> harness.Metrics:
         ways = _asked(config, problems, known == "given")
         if known == "given":
             ways |= _tabled(config, problems)
-        per_case = {name: values for name, values in ways.items() if len(values)}
         owners = np.array([case.problem for case in cases_of(problems)])
-        found = {name: np.bincount(owners, values) / np.bincount(owners) for name, values in per_case.items()}
+        found = {name: np.bincount(owners, values) / np.bincount(owners) for name, values in ways.items()}
         metrics |= {f"ari/{known}/{name}": jm.interval(values) for name, values in found.items()}
         for name in sorted(set(found) - {"autocluster"}):
             difference = found["autocluster"] - found[name]

@@ -126,11 +126,7 @@ def judge(
     """What the criterion foretells of partitions, one of every candidate; None where there is none."""
     usable = np.array([labels is not None for labels in partitions])
     inputs = criterion_inputs(look(points, partitions, seed=seed), advisor.candidates, clusters, usable)
-    return judged(advisor, network_scores(advisor.criterion.choice, inputs[None])[:, 0], usable)
-
-
-def judged(advisor: Advisor, scores: Float[np.ndarray, "E A"], usable: Bool[np.ndarray, " A"]) -> Judgement:
-    """The mean of the networks, and the interval around it."""
+    scores = network_scores(advisor.criterion.choice, inputs[None])[:, 0]
     quality = np.where(usable, np.clip(scores.mean(0), -1, 1), -np.inf)
     return Judgement(quality, advisor.spread * (scores.std(0) + FLOOR))
 

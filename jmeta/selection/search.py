@@ -18,7 +18,7 @@ from .advisor import Advisor, Judgement, judge, order
 from .features import feature_names
 from .portfolio import Candidate, apply_candidate
 from .selector import CRITERIA
-from .table import Outcome
+from .table import Outcome, ready
 
 SHARE = 0.7
 """Of the time, that candidates may take; the rest is for judging them."""
@@ -67,7 +67,7 @@ def search(
     """Run candidates in the order of the selector, and judge them by the criterion.
 
     They run in processes of their own, one a core, which are killed when time is up. Where nothing has been
-    found by then, k-means is run here.
+    found by then, k-means of the fewest clusters is run here.
 
     Args:
         advisor: learned with the number of clusters given, or without, as here.
@@ -82,9 +82,9 @@ def search(
         InputError: from the advisor, as of another version.
     """
     pool = _own_pool()
-    ready = [pool.submit(_ready) for _ in range(cpu_count())]
+    started = [pool.submit(ready) for _ in range(cpu_count())]
     promise = order(advisor, points, clusters, seed=seed)
-    wait(ready)
+    wait(started)
     until = time.monotonic() + SHARE * seconds
     outcomes = [_NOT_RUN] * len(advisor.candidates)
     places = promise.candidates[:most].tolist()
@@ -100,7 +100,8 @@ def search(
             _POOLS.clear()
             pool.shutdown(wait=False, kill_workers=True)
     if all(outcome.labels is None for outcome in outcomes):
-        last = next(at for at in promise.candidates if advisor.candidates[at].algorithm == "kmeans")
+        means = [at for at, one in enumerate(advisor.candidates) if one.algorithm == "kmeans"]
+        last = min(means, key=lambda at: advisor.candidates[at].clusters or 0)
         outcomes[last] = run(advisor.candidates[last], points, clusters, seed)
     judgement = judge(advisor, points, [outcome.labels for outcome in outcomes], clusters, seed=seed)
     return Found(outcomes, judgement, promise.features, tuple(CRITERIA)[promise.criterion])
@@ -128,9 +129,3 @@ def _own_pool() -> ProcessPoolExecutor:
     if not _POOLS:
         _POOLS.append(ProcessPoolExecutor(cpu_count(), timeout=IDLE))
     return _POOLS[0]
-
-
-def _ready() -> None:
-    """Import what candidates need, before any clock runs."""
-    import sklearn.cluster
-    import sklearn.mixture  # noqa: F401

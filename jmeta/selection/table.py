@@ -258,7 +258,7 @@ def _within(
     """What a candidate finds in a process that is killed when its time is up."""
     if getattr(_OWN, "pool", None) is None:
         _OWN.pool = ProcessPoolExecutor(1)
-        _OWN.pool.submit(_ready).result()
+        _OWN.pool.submit(ready).result()
     try:
         return _OWN.pool.submit(_quietly, one, points, clusters, seed).result(limit)
     except OutOfTime:
@@ -280,7 +280,7 @@ def _quietly(one: Candidate, points: np.ndarray, clusters: int, seed: int) -> In
         return apply_candidate(one, points, clusters, seed)
 
 
-def _ready() -> None:
+def ready() -> None:
     """Import what candidates need, before any clock runs."""
     import sklearn.cluster
     import sklearn.mixture  # noqa: F401

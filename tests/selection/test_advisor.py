@@ -6,7 +6,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from sklearn.datasets import make_blobs, make_moons
+from problems import made
 
 import jmeta as jm
 from jmeta.selection import performance_table
@@ -17,18 +17,8 @@ from jmeta.selection.portfolio import candidate
 from jmeta.selection.saved import checksum, load_advisors, save_advisors
 from jmeta.selection.search import run, search
 from jmeta.tasks.datasets import read_npz
-from jmeta.tasks.problems import Problem
 
 CANDIDATES = (candidate("kmeans", n_init=2), candidate("genie"), candidate("hdbscan", min_samples=4))
-
-
-def made(seed, kind):
-    points, labels = (
-        make_blobs(60, centers=2, cluster_std=1.5, random_state=seed)
-        if kind == "blobs"
-        else make_moons(60, noise=0.04, random_state=seed)
-    )
-    return Problem(f"{kind}{seed}", f"group {seed % 2}", points, (labels,), "scikit-learn")
 
 
 @pytest.fixture(scope="module")

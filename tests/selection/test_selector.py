@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from sklearn.datasets import make_blobs, make_moons
+from problems import made
 
 import jmeta as jm
 from jmeta.selection import performance_table, portfolio
@@ -20,19 +20,9 @@ from jmeta.selection.selector import (
     problem_inputs,
 )
 from jmeta.selection.table import Outcome
-from jmeta.tasks.problems import Problem
 
 KEY = jax.random.key(0)
 PORTFOLIO = tuple(one for one in portfolio("seven") if one.algorithm in ("kmeans", "hdbscan", "ward"))
-
-
-def made(seed, kind):
-    points, labels = (
-        make_blobs(60, centers=2, cluster_std=1.5, random_state=seed)
-        if kind == "blobs"
-        else make_moons(60, noise=0.04, random_state=seed)
-    )
-    return Problem(f"{kind}{seed}", f"group {seed % 2}", points, (labels,), "scikit-learn")
 
 
 @pytest.fixture(scope="module")
