@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from problems import made
+from sklearn.datasets import make_blobs
 
 import jmeta as jm
 from jmeta.selection import performance_table, portfolio
