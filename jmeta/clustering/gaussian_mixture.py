@@ -25,7 +25,7 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import as_float, squared_distances
+from ..distances import as_float
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import largest_change
@@ -136,7 +136,7 @@ def gaussian_mixture(
     def prepare(points: Points, key: Key[Array, ""]) -> tuple[Components, Theta]:
         features = points.x.shape[1]
         seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
-        variance = spread(squared_distances(points.x, seeds) - points.log_slots, points) / features
+        variance = spread(seeds, points) / features
         total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
         part = max(ridge, 8 * float(jnp.finfo(points.x.dtype).eps))
         theta = Theta(points, variance, part * jnp.where(total > 0, total, 1))

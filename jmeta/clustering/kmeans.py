@@ -63,7 +63,7 @@ def kmeans(
     check_choice("kmeans", metric=metric)
     return means_clusterer(
         Rule(
-            sharpness=lambda params, to_seeds, points, units: jnp.ones((), points.x.dtype),
+            sharpness=lambda params, seeds, points, units: jnp.ones((), points.x.dtype),
             hard=True,
             spherical=metric == "cosine",
         ),

@@ -91,7 +91,7 @@ class Rule(NamedTuple):
     """How one algorithm of means differs from another.
 
     Attributes:
-        sharpness: (params, squared distances to the seeds [N, K], points, units) -> beta.
+        sharpness: (params, seeds, points, units) -> beta.
         hard: whether each point belongs to its nearest centre alone.
         spherical: whether points and centres are directions, all of length one.
         weigh: (log_prior, logits [K, N], theta) -> log_prior, before each step.
@@ -99,7 +99,7 @@ class Rule(NamedTuple):
         cool: (beta, step number) -> beta at that step.
     """
 
-    sharpness: Callable[[PyTree, Float[Array, "N K"], Points, Units], Float[Array, ""]]
+    sharpness: Callable[[PyTree, Float[Array, "K D"], Points, Units], Float[Array, ""]]
     hard: bool = False
     spherical: bool = False
     weigh: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
@@ -152,7 +152,7 @@ def means_clusterer(
         seeds = with_class_means(seeds, points)
         seeds = unit_length(seeds) if rule.spherical else seeds
         distances = squared_distances(points.x, seeds)
-        beta = rule.sharpness(params, distances - points.log_slots, points, units)
+        beta = rule.sharpness(params, seeds, points, units)
         theta = Theta(points, beta, log_share(points))
         return Means(seeds, rule.start(points.log_slots, -beta * distances.T, theta)), theta
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import as_float, square_root, squared_differences, unit_length
+from ..distances import as_float, square_root, squared_differences, unit_length, weighted_mean
 from ..records import Assignment, Batch, Clusterer, InputError
 from .neighbours import typical_reach
 from .points import EMPTY, prepare_points, units_around
@@ -107,7 +107,7 @@ def spectral(
         projector = balance[:, None] * projector
         fitted = inner.fit(
             params.get("rows", {}),
-            Batch(unit_length(affinity @ projector), None, points.weights, used),
+            Batch(_apart(unit_length(affinity @ projector), points.weights), None, points.weights, used),
             key,
         )
         return Spectrum(units.outside(points.x), points.weights, projector, beta, units.scale, gap, fitted)
@@ -133,6 +133,13 @@ def spectral(
         return init_own(key) | ({"rows": learned} if learned else {})
 
     return Clusterer(init, fit, assign)
+
+
+def _apart(rows: Float[Array, "N M"], weights: Float[Array, " N"]) -> Float[Array, "N M"]:
+    """Rows of length one; their mean, a constant, where rounding alone tells them apart."""
+    mean = lax.stop_gradient(weighted_mean(rows, weights))
+    farthest = jnp.max(jnp.abs(rows - mean), where=weights[:, None] > 0, initial=0)
+    return jnp.where(farthest > 16 * jnp.finfo(rows.dtype).eps, rows, mean)
 
 
 def leading_projector(

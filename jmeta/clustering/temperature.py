@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..distances import weighted_mean
+from ..distances import squared_distances, weighted_mean
 from ..records import InputError
 from .points import Points, Units
 
@@ -43,13 +43,13 @@ class Temperature(NamedTuple):
         return min(max(float(given), RANGE[0]), RANGE[1])
 
     def beta(
-        self, params: PyTree, to_seeds: Float[Array, "N K"], points: Points, units: Units
+        self, params: PyTree, seeds: Float[Array, "K D"], points: Points, units: Units
     ) -> Float[Array, ""]:
         """The inverse temperature, in the units of the computation."""
         learned = "temperature" in params
         stored = jnp.clip(params["temperature"], *LOG_RANGE) if learned else 0
         number = jnp.asarray(jnp.exp(-stored) if learned else self.start, points.x.dtype)
-        beta = number / spread(to_seeds, points) if self.value == "auto" else number * units.scale**2
+        beta = number / spread(seeds, points) if self.value == "auto" else number * units.scale**2
         return jnp.clip(beta, *RANGE)
 
 
@@ -63,15 +63,17 @@ def checked_temperature(algorithm: str, value: float | Literal["auto"], sharpnes
     return Temperature(value, sharpness)
 
 
-def spread(to_seeds: Float[Array, "N K"], points: Points) -> Float[Array, ""]:
+def spread(seeds: Float[Array, "K D"], points: Points) -> Float[Array, ""]:
     """Mean squared distance to the nearest seed, kept from zero by a thousandth of the variance.
 
-    The variance speaks where every point is a seed, and 1 where all points are equal.
+    The variance speaks where every point is a seed, and 1 where all points are equal. Which seed is nearest
+    can be found with rounding; how far it is, where clusters are single points, can not.
     """
     weights = points.weights
     total = jnp.sum(weights)
     total = jnp.where(total > 0, total, 1)
-    nearest = weights @ jnp.min(to_seeds, 1) / total
+    owners = jnp.argmin(squared_distances(points.x, seeds) - points.log_slots, 1)
+    nearest = weights @ jnp.sum(jnp.square(points.x - seeds[owners]), 1) / total
     variance = weights @ jnp.sum(jnp.square(points.x - weighted_mean(points.x, weights)), 1) / total
     spread = nearest + 1e-3 * variance
     return jnp.where(spread > 0, spread, 1)
