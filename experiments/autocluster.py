@@ -1,8 +1,9 @@
 """AutoCluster beside single algorithms, index picks, the nearest data set's advice and a search by Optuna.
 
-The 71 sets of Gagolewski's six batteries with fewer than 10,000 points. The model that comes with jmeta has
-seen none of them: it is learned from drawn shapes and from scikit-learn's tables (`experiments.pretrain`).
-Adjusted Rand index, averaged over labellings, then over sets.
+The 71 sets of Gagolewski's six batteries with fewer than 10,000 points, at most 2,000 rows of each, as
+AutoCluster itself would take them. The model that comes with jmeta has seen none of them: it is learned from
+drawn shapes and from scikit-learn's tables (`experiments.pretrain`). Adjusted Rand index, averaged over
+labellings, then over sets. What AutoCluster takes is read off a table of what all its candidates find.
 
 With the number of clusters given:
 
@@ -10,11 +11,11 @@ With the number of clusters given:
   that the silhouette prefers
 - nearest_set: what was best on the known problem whose meta-features are nearest, as ML2DAC advises
 - optuna: the best silhouette that tree-structured Parzen estimators find over the same algorithms and their
-  parameters in the time that AutoCluster took; left out where optuna is not installed
-- autocluster; autocluster/1, autocluster/3: after that many candidates
+  parameters in the time that AutoCluster's candidates took; left out where optuna is not installed
+- autocluster; autocluster/1, autocluster/3, ...: after that many candidates
 
 With the number unknown: kmeans_silhouette, k-means with the number in 2 to 20 that has the best silhouette;
-optuna, over numbers too; autocluster, and after 5 and 25 candidates.
+optuna, over numbers too; autocluster, and after 5, 10, 25 and 50 candidates.
 
     python -m experiments.autocluster --data-dir DIR
 
@@ -25,23 +26,24 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import time
 import warnings
 
 import numpy as np
-from sklearn.cluster import KMeans
+from joblib import cpu_count
 from sklearn.metrics import silhouette_score
 
 import jmeta as jm
 from experiments import choosing, harness
 from jmeta.clustering.host import host_labels
+from jmeta.estimators.preparation import prepare
 from jmeta.records import InputError
 from jmeta.selection import performance_table, portfolio
+from jmeta.selection.advisor import Advisor, replayed
 from jmeta.selection.criterion import candidate_inputs
+from jmeta.selection.portfolio import Candidate, candidate
 from jmeta.selection.saved import load_advisors
-from jmeta.selection.search import run
 from jmeta.selection.selector import CRITERIA, criterion_worths, nearest_worths, table_inputs
-from jmeta.selection.table import Case, Table, cases_of, score
+from jmeta.selection.table import Table, score
 from jmeta.tasks.problems import BATTERIES, Problem, batteries
 
 SINGLE = ("kmeans", "gaussian_mixture", "ward", "spectral", "hdbscan")
@@ -55,24 +57,24 @@ SPACE: dict[str, dict[str, tuple]] = {
 """What Optuna chooses from."""
 MOST = 20
 """Clusters that are tried where their number is not known."""
-JUDGED = 2_000
-"""Points on which a silhouette is computed."""
+ROWS = 2_000
+"""Of a set: as many as AutoCluster compares candidates on."""
+BUDGETS = {"given": (1, 2, 3, 5), "unknown": (5, 10, 25, 50)}
+"""Candidates that AutoCluster may run, besides all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(choosing.Options):
     """Options of this experiment."""
 
-    time_limit: float = 60.0
-    """Seconds of AutoCluster."""
-    budgets: tuple[int, ...] = (1, 3)
-    """Candidates that it may run besides all, the number of clusters given."""
-    wide_budgets: tuple[int, ...] = (5, 25)
-    """The same, the number unknown."""
+    seconds: float = 20.0
+    """That a candidate may take."""
+    optuna: bool = True
+    """Whether Optuna searches, too, where it is installed."""
 
 
 PRESETS = {
-    "quick": Config(preset="quick", time_limit=5.0, budgets=(1,), wide_budgets=(2,)),
+    "quick": Config(preset="quick"),
     "cpu": Config(),
     "gpu": Config(preset="gpu"),
 }
@@ -81,14 +83,24 @@ PRESETS = {
 def experiment(config: Config) -> harness.Metrics:
     """Every way on every set, the number of clusters given and unknown."""
     quick = config.preset == "quick"
-    problems = choosing.small_problems()[:3] if quick else batteries(BATTERIES, data_dir=config.data_dir)
+    chosen = choosing.small_problems()[:3] if quick else batteries(BATTERIES, data_dir=config.data_dir)
+    problems = [_as_seen(problem, config.seed) for problem in chosen]
     metrics: dict[str, jm.metrics.Interval] = {}
-    for known in ("given", "unknown"):
-        ways = _asked(config, problems, known == "given")
-        if known == "given":
-            ways |= _tabled(config, problems)
-        owners = np.array([case.problem for case in cases_of(problems)])
-        found = {name: np.bincount(owners, values) / np.bincount(owners) for name, values in ways.items()}
+    for known, advisor in load_advisors()[0].items():
+        table = _table(config, problems, advisor.candidates)
+        ways = _given(config, table, advisor) if known == "given" else _unknown(config, table)
+        budgets = BUDGETS[known]
+        worths = replayed(advisor, table, (None, *budgets), seed=config.seed)
+        ways |= dict(
+            zip(("autocluster", *(f"autocluster/{most}" for most in budgets)), worths.T, strict=True)
+        )
+        ways["oracle"] = table.scores.max(1)
+        if config.optuna and importlib.util.find_spec("optuna"):
+            ways["optuna"] = _optunas(config, table)
+        found = {
+            name: np.bincount(table.owners, values) / np.bincount(table.owners)
+            for name, values in ways.items()
+        }
         metrics |= {f"ari/{known}/{name}": jm.interval(values) for name, values in found.items()}
         for name in sorted(set(found) - {"autocluster"}):
             difference = found["autocluster"] - found[name]
@@ -96,56 +108,72 @@ def experiment(config: Config) -> harness.Metrics:
     return metrics
 
 
-def _asked(config: Config, problems: list[Problem], given: bool) -> dict[str, np.ndarray]:
-    """AutoCluster at every budget, and what is given the same time."""
-    budgets = config.budgets if given else config.wide_budgets
-    found: dict[str, list[float]] = {}
-    cases = cases_of(problems)
-    memory: dict[tuple, dict[str, np.ndarray]] = {}
-    for case in cases:
-        told = case.clusters if given else None
-        place = (case.problem, told)
-        if place not in memory:
-            memory[place] = _labels(config, problems[case.problem], told, budgets)
-        for name, labels in memory[place].items():
-            found.setdefault(name, []).append(score(case.truth, labels))
-    return {name: np.array(values) for name, values in found.items()}
-
-
-def _labels(
-    config: Config, problem: Problem, clusters: int | None, budgets: tuple[int, ...]
-) -> dict[str, np.ndarray]:
-    """What every way that looks at the points makes of one problem."""
-    x, seed = problem.points, config.seed
-    began = time.perf_counter()
-    found = {"autocluster": _auto(config, x, clusters, None)}
-    seconds = time.perf_counter() - began
-    found |= {f"autocluster/{budget}": _auto(config, x, clusters, budget) for budget in budgets}
-    if importlib.util.find_spec("optuna"):
-        found["optuna"] = _optuna(x, clusters, seconds, seed)
-    if clusters is None:
-        made = [KMeans(count, n_init=10, random_state=seed).fit_predict(x) for count in _counts(x)]
-        found["kmeans_silhouette"] = max(made, key=lambda labels: _silhouette(x, labels, seed))
-    return found
-
-
-def _auto(config: Config, x: np.ndarray, clusters: int | None, budget: int | None) -> np.ndarray:
-    model = jm.AutoCluster(
-        clusters, time_limit=config.time_limit, n_candidates=budget, random_state=config.seed
+def _as_seen(problem: Problem, seed: int) -> Problem:
+    """A problem as AutoCluster would take it: columns scaled where they differ, and some of the rows."""
+    points = prepare(problem.points, "auto", seed=seed)(problem.points)
+    kept = np.sort(np.random.default_rng(seed).permutation(len(points))[:ROWS])
+    return problem._replace(
+        points=points[kept], labellings=tuple(labels[kept] for labels in problem.labellings)
     )
-    return model.fit_predict(x)
 
 
-def _counts(x: np.ndarray) -> range:
-    return range(2, min(MOST, len(x) - 1) + 1)
+def _table(config: Config, problems: list[Problem], candidates: tuple[Candidate, ...]) -> Table:
+    return performance_table(
+        problems, candidates, folder=config.table, seconds=config.seconds, seed=config.seed
+    )
 
 
-def _silhouette(x: np.ndarray, labels: np.ndarray, seed: int) -> float:
+def _given(config: Config, table: Table, advisor: Advisor) -> dict[str, np.ndarray]:
+    """Single algorithms, the silhouette's pick among them, and the nearest known set's advice."""
+    singles = tuple(one for one in portfolio("seven") if one.algorithm in SINGLE)
+    made = _table(config, table.problems, singles)
+    ways = {one.algorithm: made.scores[:, place] for place, one in enumerate(singles)}
+    return ways | {
+        "silhouette": _by_silhouette(config, made),
+        "nearest_set": _nearest_set(config, table, advisor),
+    }
+
+
+def _unknown(config: Config, table: Table) -> dict[str, np.ndarray]:
+    """k-means, its number of clusters by the silhouette."""
+    counts = range(2, MOST + 1)
+    means = tuple(candidate("kmeans", n_init=10)._replace(clusters=count) for count in counts)
+    return {"kmeans_silhouette": _by_silhouette(config, _table(config, table.problems, means))}
+
+
+def _by_silhouette(config: Config, table: Table) -> np.ndarray:
+    picked = criterion_worths(table, candidate_inputs(table, seed=config.seed))
+    return picked[:, list(CRITERIA).index("silhouette")]
+
+
+def _nearest_set(config: Config, table: Table, advisor: Advisor) -> np.ndarray:
+    """The worth of what was best on the known problem whose meta-features are nearest."""
+    selector = advisor.selector
+    seen = table_inputs(table, seed=config.seed)
+    every = np.concatenate([selector.known, seen])
+    worths = np.concatenate([selector.worths, np.zeros_like(table.scores)])
+    known = np.arange(len(every)) < len(selector.known)
+    advice = nearest_worths(every, worths, known, np.where(known, 0, 1), nearest=1)[len(selector.known) :]
+    return choosing.worth(table.scores, advice)
+
+
+def _optunas(config: Config, table: Table) -> np.ndarray:
+    """What Optuna finds of every case in the time that all candidates took, one on every core."""
+    memory: dict[tuple[int, int | None], np.ndarray] = {}
+    for sight, row in zip(table.sights, table.outcomes, strict=True):
+        if sight not in memory:
+            seconds = sum(outcome.seconds for outcome in row) / cpu_count()
+            memory[sight] = _optuna(table.problems[sight[0]].points, sight[1], seconds, config.seed)
+    return np.array(
+        [score(case.truth, memory[sight]) for case, sight in zip(table.cases, table.sights, strict=True)]
+    )
+
+
+def _silhouette(x: np.ndarray, labels: np.ndarray) -> float:
     """The silhouette of points that are in clusters; -1 where there are fewer than two."""
-    kept = np.flatnonzero(labels >= 0)
-    kept = np.random.default_rng(seed).permutation(kept)[:JUDGED]
+    kept = labels >= 0
     count = len(np.unique(labels[kept]))
-    return float(silhouette_score(x[kept], labels[kept])) if 1 < count < len(kept) else -1.0
+    return float(silhouette_score(x[kept], labels[kept])) if 1 < count < kept.sum() else -1.0
 
 
 def _optuna(x: np.ndarray, clusters: int | None, seconds: float, seed: int) -> np.ndarray:
@@ -159,46 +187,19 @@ def _optuna(x: np.ndarray, clusters: int | None, seconds: float, seed: int) -> n
         nonlocal best
         name = trial.suggest_categorical("algorithm", tuple(SPACE))
         options = {key: trial.suggest_categorical(f"{name} {key}", of) for key, of in SPACE[name].items()}
-        count = clusters or trial.suggest_int("clusters", 2, _counts(x)[-1])
+        count = clusters or trial.suggest_int("clusters", 2, min(MOST, len(x) - 1))
         try:
             with warnings.catch_warnings(action="ignore"):
                 labels = host_labels(name, x, None if name == "hdbscan" else count, seed=seed, **options)
         except InputError:
             return -1.0
-        found = _silhouette(x, labels, seed)
+        found = _silhouette(x, labels)
         best = max(best, (found, labels), key=lambda pair: pair[0])
         return found
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(value, timeout=seconds)
     return best[1]
-
-
-def _tabled(config: Config, problems: list[Problem]) -> dict[str, np.ndarray]:
-    """Single algorithms, the silhouette's pick among them, and the nearest known set's advice."""
-    singles = [one for one in portfolio("seven") if one.algorithm in SINGLE]
-    table = performance_table(problems, singles, folder=config.table, seed=config.seed)
-    ways = {one.algorithm: table.scores[:, place] for place, one in enumerate(singles)}
-    picked = criterion_worths(table, candidate_inputs(table, seed=config.seed))
-    ways["silhouette"] = picked[:, list(CRITERIA).index("silhouette")]
-    ways["nearest_set"] = _nearest_set(config, table)
-    return ways
-
-
-def _nearest_set(config: Config, table: Table) -> np.ndarray:
-    """The worth of what was best on the known problem whose meta-features are nearest."""
-    selector = load_advisors()[0]["given"].selector
-    seen = table_inputs(table, seed=config.seed)
-    every = np.concatenate([selector.known, seen])
-    worths = np.concatenate([selector.worths, np.zeros((len(seen), len(selector.candidates)))])
-    known = np.arange(len(every)) < len(selector.known)
-    advice = nearest_worths(every, worths, known, np.where(known, 0, 1), nearest=1)[len(selector.known) :]
-
-    def worth(case: Case, place: int) -> float:
-        points = table.problems[case.problem].points
-        return score(case.truth, run(selector.candidates[place], points, case.clusters, config.seed).labels)
-
-    return np.array([worth(case, int(row.argmax())) for case, row in zip(table.cases, advice, strict=True)])
 
 
 if __name__ == "__main__":

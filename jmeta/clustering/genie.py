@@ -10,6 +10,8 @@ clustering algorithm.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -44,10 +46,16 @@ class Genie:
             raise InputError(f"gini_threshold is {self.gini_threshold}; give a number from 0 to 1.")
         if not 1 <= self.n_clusters <= len(points):
             raise InputError(f"{len(points)} points cannot be parted into {self.n_clusters} clusters.")
-        first, second = spanning_tree(points)
+        first, second = _tree_of(np.asarray(points, np.float64).tobytes(), points.shape[1])
         roots = _joined(first, second, self.n_clusters, self.gini_threshold)
         _, self.labels_ = np.unique(roots, return_inverse=True)
         return self
+
+
+@lru_cache(maxsize=2)
+def _tree_of(points: bytes, columns: int) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:
+    """The tree of points that were asked about before, with other numbers of clusters and thresholds."""
+    return spanning_tree(np.frombuffer(points).reshape(-1, columns))
 
 
 def spanning_tree(points: Float[np.ndarray, "N D"]) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:

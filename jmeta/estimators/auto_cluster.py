@@ -214,12 +214,12 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     ) -> Self:
         """Keep what was found, and label all rows with the best of it."""
         self._found, self._sample = found, points[kept]
-        quality, width = found.judgement
+        quality, width, _ = found.judgement
         self.candidates_ = [
             Row(
                 advisor.candidates[at].name,
                 _count(found.outcomes[at].labels),
-                float(quality[at]),
+                float(np.clip(quality[at], -1, 1)),
                 float(width[at]),
                 found.outcomes[at].seconds,
             )

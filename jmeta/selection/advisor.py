@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from .choice import Settings, learn_choice, network_scores
-from .criterion import Criterion, criterion_cases, criterion_inputs, look
+from .criterion import Criterion, Look, all_looks, criterion_cases, criterion_inputs, inputs_of, look
 from .portfolio import Candidate
 from .selector import CRITERIA, Selector, problem_inputs, selector_cases, selector_scores, table_inputs
-from .table import Table
+from .table import Table, check_portfolio
 
 SURE, FLOOR = 0.8, 0.05
 
@@ -63,12 +63,15 @@ class Judgement(NamedTuple):
     """What is foretold of candidates.
 
     Attributes:
-        quality: [A] adjusted Rand index; -inf of those that found nothing.
+        quality: [A] adjusted Rand index, as the networks say it: it may pass 1, and orders those that do;
+            -inf of those that found nothing.
         width: [A] half of the interval that holds it for four problems in five.
+        seen: what was looked at.
     """
 
     quality: Float[np.ndarray, " A"]
     width: Float[np.ndarray, " A"]
+    seen: Look
 
 
 def learn_advisor(
@@ -125,10 +128,38 @@ def judge(
 ) -> Judgement:
     """What the criterion foretells of partitions, one of every candidate; None where there is none."""
     usable = np.array([labels is not None for labels in partitions])
-    inputs = criterion_inputs(look(points, partitions, seed=seed), advisor.candidates, clusters, usable)
+    seen = look(points, partitions, seed=seed)
+    inputs = criterion_inputs(seen, advisor.candidates, clusters, usable)
     scores = network_scores(advisor.criterion.choice, inputs[None])[:, 0]
-    quality = np.where(usable, np.clip(scores.mean(0), -1, 1), -np.inf)
-    return Judgement(quality, advisor.spread * (scores.std(0) + FLOOR))
+    quality = np.where(usable, scores.mean(0), -np.inf)
+    return Judgement(quality, advisor.spread * (scores.std(0) + FLOOR), seen)
+
+
+def replayed(
+    advisor: Advisor, table: Table, budgets: Sequence[int | None], *, seed: int = 0
+) -> Float[np.ndarray, "C B"]:
+    """The worth of what a search would take that may run so many candidates, had it time for them.
+
+    Args:
+        advisor: whose order and judgement it follows.
+        table: of the same candidates; answers are looked at last.
+        budgets: B numbers of candidates; None for all.
+        seed: as of a search.
+
+    Raises:
+        InputError: the table is of other candidates.
+    """
+    check_portfolio(advisor.candidates, table)
+    promised = selector_scores(advisor.selector, table_inputs(table, seed=seed))[0]
+    places = np.argsort(np.argsort(-promised, 1, kind="stable"), 1)
+    looks = all_looks(table, seed=seed)
+    found = []
+    for budget in budgets:
+        run = table.usable & (places < (places.shape[1] if budget is None else budget))
+        scores = network_scores(advisor.criterion.choice, inputs_of(table, looks, run)).mean(0)
+        best = np.where(run, scores, -np.inf).argmax(1)
+        found.append(table.scores[np.arange(len(best)), best] * run.any(1))
+    return np.stack(found, 1)
 
 
 def measured_spread(

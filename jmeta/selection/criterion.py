@@ -66,8 +66,8 @@ def criterion_cases(table: Table, thinnings: int = 0) -> Cases:
     random, every = np.random.default_rng(0), np.ones_like(table.usable)
     shares = [random.uniform(0.1, 1, (len(table.cases), 1)) for _ in range(thinnings)]
     runs = [every, *(random.random(every.shape) < share for share in shares)]
-    looks = _looks(table, 0)
-    inputs = np.concatenate([_inputs(table, looks, table.usable & run) for run in runs])
+    looks = all_looks(table)
+    inputs = np.concatenate([inputs_of(table, looks, table.usable & run) for run in runs])
     worths = np.concatenate([np.where(run, table.scores, 0) for run in runs])
     weights, numbers, owners = (np.tile(x, len(runs)) for x in (table.weights, table.numbers, table.owners))
     return Cases(inputs, worths, weights, numbers, owners)
@@ -95,17 +95,18 @@ def criterion_scores(criterion: Criterion, table: Table) -> Float[np.ndarray, "C
 
 def candidate_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C A F"]:
     """What the network sees of every candidate of every case; no label is looked at."""
-    return _inputs(table, _looks(table, seed), table.usable)
+    return inputs_of(table, all_looks(table, seed=seed), table.usable)
 
 
-def _inputs(
+def inputs_of(
     table: Table, looks: Sequence[Look], usable: Bool[np.ndarray, "C A"]
 ) -> Float[np.ndarray, "C A F"]:
+    """What the network sees of cases of which only some candidates, those `usable`, were run."""
     told = [clusters for _, clusters in table.sights]
     return np.stack([criterion_inputs(*each) for each in zip(looks, repeat(table.candidates), told, usable)])
 
 
-def _looks(table: Table, seed: int) -> list[Look]:
+def all_looks(table: Table, *, seed: int = 0) -> list[Look]:
     """Of every case; cases that look alike are looked at once."""
     sights = table.sights
     found = {}

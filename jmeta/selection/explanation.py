@@ -15,7 +15,7 @@ from ..metrics.stability import stability
 from ..records import InputError
 from .advisor import Advisor
 from .choice import choice_scores
-from .criterion import criterion_inputs, look
+from .criterion import criterion_inputs
 from .descriptors import NAMES
 from .features import FEATURES, feature_names
 from .search import Found
@@ -83,7 +83,7 @@ def explain(
     """
     labels = [outcome.labels for outcome in found.outcomes]
     best, *rest = found.ranking.tolist()
-    seen = look(points, labels, seed=seed)
+    seen = found.judgement.seen
     differ = [at for at in rest if seen.agreement[best, at] < 0.999]
     flat, kept = _flat(points)
     return Explanation(

@@ -10,7 +10,7 @@ from problems import made
 
 import jmeta as jm
 from jmeta.selection import performance_table
-from jmeta.selection.advisor import SURE, judge, learn_advisor, measured_spread, order
+from jmeta.selection.advisor import SURE, judge, learn_advisor, measured_spread, order, replayed
 from jmeta.selection.choice import Settings
 from jmeta.selection.explanation import SEEN, explain
 from jmeta.selection.portfolio import candidate
@@ -66,6 +66,29 @@ def test_a_search_ranks_what_it_ran_and_says_what_it_did_not(learned):
     assert len(found.names) == len(found.features)
     again = search(learned[0], points, 2, most=2)
     np.testing.assert_array_equal(again.judgement.quality, found.judgement.quality)
+
+
+def test_what_a_search_takes_can_be_read_off_a_table(table, learned):
+    advisor, _ = learned
+    worths = replayed(advisor, table, (1, 2, None))
+    assert worths.shape == (len(table.cases), 3)
+    for place, case in enumerate(table.cases[:3]):
+        points = table.problems[case.problem].points
+        taken = [search(advisor, points, case.clusters, most=most).ranking[0] for most in (1, 2, None)]
+        np.testing.assert_allclose(worths[place], table.scores[place, taken])
+
+
+def test_what_passes_one_is_still_told_apart(learned):
+    advisor, _ = learned
+    weights = jax.tree.map(np.array, advisor.criterion.choice.weights)
+    weights["head"]["bias"] = weights["head"]["bias"] + 5
+    raised = advisor._replace(
+        criterion=advisor.criterion._replace(choice=advisor.criterion.choice._replace(weights=weights))
+    )
+    points = made(11, "moons").points
+    partitions = [run(one, points, 2, 0).labels for one in CANDIDATES]
+    higher, usual = (judge(one, points, partitions, 2).quality for one in (raised, advisor))
+    np.testing.assert_allclose(higher, usual + 5, atol=1e-5)
 
 
 def test_what_hangs_is_given_up_and_kmeans_stands_in(learned, monkeypatch):
