@@ -84,7 +84,7 @@ def experiment(config: Config) -> harness.Metrics:
     """Every way on every set, the number of clusters given and unknown."""
     quick = config.preset == "quick"
     chosen = choosing.small_problems()[:3] if quick else batteries(BATTERIES, data_dir=config.data_dir)
-    problems = [_as_seen(problem, config.seed) for problem in chosen]
+    problems = [as_seen(problem, config.seed) for problem in chosen]
     metrics: dict[str, jm.metrics.Interval] = {}
     for known, advisor in load_advisors()[0].items():
         table = _table(config, problems, advisor.candidates)
@@ -108,7 +108,7 @@ def experiment(config: Config) -> harness.Metrics:
     return metrics
 
 
-def _as_seen(problem: Problem, seed: int) -> Problem:
+def as_seen(problem: Problem, seed: int) -> Problem:
     """A problem as AutoCluster would take it: columns scaled where they differ, and some of the rows."""
     points = prepare(problem.points, "auto", seed=seed)(problem.points)
     kept = np.sort(np.random.default_rng(seed).permutation(len(points))[:ROWS])

@@ -2,6 +2,7 @@ from . import losses as losses
 from . import metrics as metrics
 from . import networks as networks
 from . import report as report
+from . import rl as rl
 from . import selection as selection
 from . import tasks as tasks
 from .batching import over_tasks as over_tasks

@@ -4,8 +4,8 @@ Shape letters, here and everywhere: T tasks, N points, D features, K clusters, W
 Q queries. A batch of tasks is a `Task` whose every array has a leading axis T.
 
 Records of data (`Batch`, `Task`, `Assignment`, `MetaState`) are pytrees. Records of functions
-(`Model`, `Learner`, `Clusterer`, `MetaStep`) are how parts are handed to each other; anything with
-the same functions is one. Arguments always come as: what is differentiated, then data, then key.
+(`Model`, `Recurrent`, `Learner`, `Clusterer`, `MetaStep`) are how parts are handed to each other; anything
+with the same functions is one. Arguments always come as: what is differentiated, then data, then key.
 """
 
 from __future__ import annotations
@@ -75,6 +75,23 @@ class Model(NamedTuple):
     apply: Callable[..., Array]
 
 
+class Recurrent(NamedTuple):
+    """A network with a memory.
+
+    Attributes:
+        init: `key -> params`.
+        start: `params -> hidden`, the memory of nothing.
+        step: `(params, hidden, inputs [F]) -> (hidden, outputs [O])`.
+        unroll: `(params, inputs [L, F], resets [L]) -> outputs [L, O]`, what `step` gives from `start`, all
+            at once; where `resets` holds, the memory is `start` before that step.
+    """
+
+    init: Callable[..., PyTree]
+    start: Callable[..., PyTree]
+    step: Callable[..., tuple[PyTree, Array]]
+    unroll: Callable[..., Array]
+
+
 class Learner(NamedTuple):
     """What is meta-learned.
 
@@ -128,7 +145,7 @@ class MetaStep(NamedTuple):
     """
 
     init: Callable[[PyTree], MetaState]
-    update: Callable[[MetaState, Task], tuple[MetaState, Metrics]]
+    update: Callable[[MetaState, Any], tuple[MetaState, Metrics]]
     mesh: Mesh | None = None
 
 

@@ -4,6 +4,18 @@ from .convnet import conv4, convnet
 from .metric import diagonal, low_rank
 from .mlp import mlp
 from .precision import in_precision
+from .recurrent import forgetful, gru, transformer
 from .scorer import scorer
 
-__all__ = ["conv4", "convnet", "diagonal", "in_precision", "low_rank", "mlp", "scorer"]
+__all__ = [
+    "conv4",
+    "convnet",
+    "diagonal",
+    "forgetful",
+    "gru",
+    "in_precision",
+    "low_rank",
+    "mlp",
+    "scorer",
+    "transformer",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import nnx
@@ -14,10 +15,23 @@ from ..records import Model
 def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     """A model from a function that builds a module whose only variables are `nnx.Param`.
 
-    The module is split once, outside every transform; inside, merging costs no run time.
-
     Args:
         build: `nnx.Rngs -> module`; the module is called as `module(inputs, weights)`.
+    """
+    init, module = stateless(build)
+
+    def apply(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
+        return module(params)(inputs, weights)
+
+    return Model(init, apply)
+
+
+def stateless(
+    build: Callable[[nnx.Rngs], nnx.Module],
+) -> tuple[Callable[[Key[Array, ""]], PyTree], Callable[[PyTree], Any]]:
+    """Functions that make a module's parameters from a key, and the module from its parameters.
+
+    The module is split once, outside every transform; inside, merging costs no run time.
     """
     abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     graph, state = nnx.split(abstract)
@@ -25,9 +39,9 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     def init(key: Key[Array, ""]) -> PyTree:
         return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key))))
 
-    def apply(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
+    def module(params: PyTree) -> nnx.Module:
         filled = jax.tree.map(lambda leaf: leaf, state)
         nnx.replace_by_pure_dict(filled, params)
-        return nnx.merge(graph, filled)(inputs, weights)
+        return nnx.merge(graph, filled)
 
-    return Model(init, apply)
+    return init, module

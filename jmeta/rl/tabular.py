@@ -1,0 +1,76 @@
+"""Random Markov decision processes with few states, as in the RL2 paper.
+
+Reference: Duan et al. 2016, RL2: Fast reinforcement learning via slow reinforcement learning; Osband et al.
+2013, (More) efficient reinforcement learning via posterior sampling.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from ..clustering.validation import check_counts
+from .environment import Action, Environment, Space, Transition
+
+
+class Process(NamedTuple):
+    """The numbers of one process.
+
+    Attributes:
+        rewards: [S, A] means; what is paid has a deviation of 1.
+        logits: [S, A, S] logarithms of transition probabilities.
+    """
+
+    rewards: Float[Array, "S A"]
+    logits: Float[Array, "S A S"]
+
+
+class Place(NamedTuple):
+    """Where an episode is: a state, and how many steps were taken."""
+
+    at: Int[Array, ""]
+    steps: Int[Array, ""]
+
+
+def tabular_mdp(states: int = 10, actions: int = 5, horizon: int = 10) -> Environment:
+    """Mean rewards ~ N(1, 1), transitions ~ Dirichlet(1); every episode starts in the first state.
+
+    Args:
+        states: S.
+        actions: A.
+        horizon: steps of an episode, which is truncated then.
+
+    Raises:
+        InputError: a number is no count.
+
+    >>> process = tabular_mdp()
+    >>> task = process.draw(jax.random.key(0))
+    >>> print(jnp.exp(task.logits).sum(-1).round(4).min(), process.reset(task, jax.random.key(1))[1][:2])
+    1.0 [1. 0.]
+    """
+    check_counts("tabular_mdp", states=states, actions=actions, horizon=horizon)
+
+    def draw(key: Key[Array, ""]) -> Process:
+        first, second = jax.random.split(key)
+        rewards = 1 + jax.random.normal(first, (states, actions))
+        chances = jax.random.dirichlet(second, jnp.ones(states), (states, actions))
+        return Process(rewards, jnp.log(jnp.maximum(chances, 1e-30)))
+
+    def observed(at: Int[Array, ""]) -> Float[Array, " S"]:
+        return jax.nn.one_hot(at, states)
+
+    def reset(task: Process, key: Key[Array, ""]) -> tuple[Place, Array]:
+        start = Place(jnp.asarray(0), jnp.asarray(0))
+        return start, observed(start.at)
+
+    def step(task: Process, state: Place, action: Action, key: Key[Array, ""]) -> Transition:
+        pay, move = jax.random.split(key)
+        reward = task.rewards[state.at, action[0]] + jax.random.normal(pay)
+        after = Place(jax.random.categorical(move, task.logits[state.at, action[0]]), state.steps + 1)
+        late = after.steps >= horizon
+        return Transition(after, observed(after.at), reward, jnp.bool_(False), late, {})
+
+    return Environment(draw, reset, step, Space((states,), 0.0, 1.0), (actions,))

@@ -1,0 +1,106 @@
+"""Environments of other libraries, and ours in theirs."""
+
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jmeta as jm
+from jmeta.rl.adapters import from_gymnasium, from_gymnax, to_gymnasium
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    "environment", [jm.rl.bernoulli_bandit(3), jm.rl.gaussian_bandit(2), jm.rl.tabular_mdp(4, 2, 3)]
+)
+def test_gymnasiums_checks_pass(environment):
+    checker = pytest.importorskip("gymnasium.utils.env_checker")
+    checker.check_env(to_gymnasium(environment), skip_render_check=True)
+
+
+def test_there_and_back_an_environment_is_the_same():
+    pytest.importorskip("gymnasium")
+    environment = jm.rl.tabular_mdp(4, 2, 3)
+    outside = to_gymnasium(environment)
+    first, second = (outside.reset(seed=3)[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    back = from_gymnasium(outside)
+    assert (back.actions, back.observations.shape) == (environment.actions, environment.observations.shape)
+    agent = jm.rl.rl2(back, partial(jm.networks.gru, width=4))
+    trial = jm.rl.trials(back)(KEY)
+    play = jax.jit(
+        lambda trial: jm.rl.rollout(agent, back, agent.network.init(KEY), trial, steps=7, episodes=2)
+    )
+    history = play(trial)
+    np.testing.assert_array_equal(history.counts, [1] * 6 + [0])
+    np.testing.assert_array_equal(history.resets[:6], [True, False, False, True, False, False])
+    assert len(np.unique(history.rewards)) > 3
+    np.testing.assert_array_equal(play(trial).rewards, history.rewards)
+
+
+def test_what_has_no_counted_actions_is_refused():
+    gymnasium = pytest.importorskip("gymnasium")
+
+    class Wheel(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+        action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    with pytest.raises(jm.InputError, match="Discrete and MultiDiscrete"):
+        from_gymnasium(Wheel())
+    Wheel.observation_space = gymnasium.spaces.Dict({})
+    with pytest.raises(jm.InputError, match="flatten them"):
+        from_gymnasium(Wheel())
+
+
+def test_without_gymnasium_one_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(jm.InputError, match="pip install"):
+        to_gymnasium(jm.rl.bernoulli_bandit(2))
+
+
+class _Walk:
+    """As gymnax's environments are: one may step left or right, and is paid for being on the right."""
+
+    class _Counted:
+        n = 2
+
+    class _Box:
+        shape, low, high = (1,), -9.0, 9.0
+
+    def action_space(self, params):
+        return self._Counted()
+
+    def observation_space(self, params):
+        return self._Box()
+
+    def reset_env(self, key, params):
+        return jnp.zeros(1), jnp.asarray(0)
+
+    def step_env(self, key, state, action, params):
+        after = state + 2 * action - 1
+        return after[None], after, (after > 0) * params["pay"], jnp.abs(after) >= 2, {}
+
+
+def test_gymnaxs_are_pure_and_batched():
+    walk = from_gymnax(_Walk(), {"pay": 2.0})
+    agent = jm.rl.rl2(walk, partial(jm.networks.gru, width=4))
+    trials = jax.vmap(jm.rl.trials(walk))(jax.random.split(KEY, 5))
+    history = jax.vmap(
+        lambda trial: jm.rl.rollout(agent, walk, agent.network.init(KEY), trial, steps=8, episodes=1)
+    )(trials)
+    assert set(np.unique(history.rewards)) == {0.0, 2.0}
+    assert np.all(np.diff(history.counts, axis=1) <= 0)
+
+
+def test_gymnaxs_own_bandit_runs():
+    gymnax = pytest.importorskip("gymnax")
+    walk = from_gymnax(*gymnax.make("BernoulliBandit-misc"))
+    agent = jm.rl.rl2(walk, partial(jm.networks.gru, width=4))
+    history = jm.rl.rollout(
+        agent, walk, agent.network.init(KEY), jm.rl.trials(walk)(KEY), steps=4, episodes=4
+    )
+    assert history.counts[0] == 1

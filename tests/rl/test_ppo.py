@@ -1,0 +1,202 @@
+"""RL2: what is played, what is learned from it, and that agents learn."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jmeta as jm
+from jmeta.rl.environment import Environment, Space, Transition
+from jmeta.rl.policy import entropy, log_probability, logits_and_value, sample
+from jmeta.rl.ppo import Experience, advantages_of, normalised, trial_loss
+from jmeta.rl.rollout import History
+from jmeta.training.loop import draw_tasks, loop
+
+KEY = jax.random.key(0)
+BANDIT = jm.rl.bernoulli_bandit(3)
+AGENT = jm.rl.rl2(BANDIT, partial(jm.networks.gru, width=8))
+PARAMS = jax.tree.map(lambda leaf: leaf + 0.1, AGENT.network.init(KEY))
+OPTIMIZER = optax.adam(3e-3)
+
+
+def ladder(length=3):
+    """Two heads of which the second may only name numbers below the first; reward is their sum."""
+
+    def step(task, state, action, key):
+        reward = (action[0] + action[1]).astype(float) * task
+        nothing = jnp.zeros(1)
+        return Transition(state + 1, nothing, reward, state + 1 >= length, jnp.bool_(False), {})
+
+    def masks(task, state):
+        return jnp.arange(3) >= (state == 1), jnp.arange(3) <= jnp.arange(3)[:, None]
+
+    return Environment(
+        lambda key: jnp.ones(()),
+        lambda task, key: (jnp.asarray(0), jnp.zeros(1)),
+        step,
+        Space((1,), 0.0, 0.0),
+        (3, 3),
+        masks,
+    )
+
+
+def some(values, rewards, counts):
+    arrays = (jnp.asarray(x, float) for x in (values, rewards, counts))
+    values, rewards, counts = arrays
+    return History(None, None, None, None, values, rewards, None, counts, {})
+
+
+def test_advantages_by_hand_run_across_the_ends_of_episodes():
+    history = some([1.0, 2.0, 3.0, 9.0], [1.0, 0.0, 4.0, 0.0], [1, 1, 1, 0])
+    found = advantages_of(0.5, 0.5, history)
+    last = 4.0 - 3.0
+    middle = 0.0 + 0.5 * 3.0 - 2.0 + 0.25 * last
+    first = 1.0 + 0.5 * 2.0 - 1.0 + 0.25 * middle
+    np.testing.assert_allclose(found, [first, middle, last, 0.0], rtol=1e-6)
+    plain = advantages_of(1.0, 1.0, some([0.0] * 3, [1.0, 2.0, 3.0], [1, 1, 1]))
+    np.testing.assert_allclose(plain, [6.0, 5.0, 3.0])
+
+
+def test_heads_are_distributions_and_masks_forbid():
+    environment = ladder()
+    outputs = jax.random.normal(KEY, (3 + 9 + 1,))
+    logs, value = logits_and_value(outputs, (3, 3), environment.masks(jnp.ones(()), jnp.asarray(1)))
+    assert value == outputs[-1]
+    chances = jnp.exp(logs[0])[:, None] * jnp.exp(logs[1])
+    np.testing.assert_allclose(chances.sum(), 1, rtol=1e-6)
+    assert float(chances[0].sum()) == 0
+    assert all(float(chances[a, b]) == 0 for a in range(3) for b in range(a + 1, 3))
+    actions = jax.vmap(partial(sample, logs))(jax.random.split(KEY, 2000))
+    assert np.all(actions[:, 0] >= 1)
+    assert np.all(actions[:, 1] <= actions[:, 0])
+    shares = np.zeros((3, 3))
+    np.add.at(shares, tuple(actions.T), 1 / 2000)
+    np.testing.assert_allclose(shares, chances, atol=0.05)
+    best = sample(logs, None)
+    given = jnp.argmax(logs[0])
+    np.testing.assert_array_equal(best, [given, jnp.argmax(logs[1][given])])
+    np.testing.assert_allclose(log_probability(logs, best), jnp.log(chances[tuple(best)]), rtol=1e-5)
+    expected = -(jnp.exp(logs[0]) @ jnp.maximum(logs[0], -99)) - jnp.exp(logs[1][given]) @ jnp.maximum(
+        logs[1][given], -99
+    )
+    np.testing.assert_allclose(entropy(logs, best), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+@pytest.mark.parametrize("environment", [BANDIT, ladder()], ids=["bandit", "masked"])
+def test_the_ratio_is_one_before_anything_was_learned(environment, forgets):
+    agent = jm.rl.rl2(environment, partial(jm.networks.gru, width=8), forgets=forgets)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, agent.network.init(KEY))
+    trial = jm.rl.trials(environment)(KEY)
+    history = jm.rl.rollout(agent, environment, params, trial, steps=7, episodes=2)
+    experience = Experience(history, history.rewards, history.rewards)
+    _, metrics = trial_loss(agent, params, 0.2, 0.5, 0.0, experience)
+    np.testing.assert_allclose(metrics["ratio"], history.counts.sum(), rtol=1e-5)
+    assert history.counts.sum() == (2 if environment is BANDIT else 6)
+
+
+def test_memory_lasts_over_episodes_and_not_over_trials():
+    environment = ladder()
+    agent = jm.rl.rl2(environment, partial(jm.networks.gru, width=8))
+    history = jm.rl.rollout(
+        agent, environment, agent.network.init(KEY), jm.rl.trials(environment)(KEY), steps=6, episodes=2
+    )
+    np.testing.assert_array_equal(history.resets, [True, False, False, True, False, False])
+    heads = slice(1, 1 + 6)
+    assert float(jnp.abs(history.inputs[0, heads]).sum()) == 0
+    assert np.all(history.inputs[1:, heads].sum(1) == 2)  # one of each head, also where an episode began
+
+
+def test_rewards_are_of_the_actions_and_seen_a_step_later():
+    sure = jm.rl.Trial(jnp.array([0.0, 1.0, 0.0]), KEY)
+    history = jm.rl.rollout(AGENT, BANDIT, PARAMS, sure, steps=20, episodes=20)
+    np.testing.assert_array_equal(history.rewards, history.actions[:, 0] == 1)
+    np.testing.assert_array_equal(history.inputs[1:, 4], history.rewards[:-1])
+    np.testing.assert_allclose(history.inputs[:, -1], np.arange(20) / 20, rtol=1e-6)
+    assert 0 < history.rewards.sum() < 20
+
+
+def test_permuting_trials_permutes_what_is_earned():
+    trials = draw_tasks(jm.rl.trials(BANDIT), KEY, 0, 6)
+    order = np.array([3, 1, 0, 5, 4, 2])
+    earned = jm.rl.play(AGENT, BANDIT, PARAMS, trials, steps=5, episodes=5)["reward"]
+    moved = jax.tree.map(lambda leaf: leaf[order], trials)
+    again = jm.rl.play(AGENT, BANDIT, PARAMS, moved, steps=5, episodes=5)["reward"]
+    np.testing.assert_array_equal(again, earned[order])
+
+
+def test_where_no_action_is_valid_the_trial_is_over():
+    blocked = ladder()._replace(
+        masks=lambda task, state: (jnp.arange(3) < 3 * (state < 2), jnp.ones((3, 3), bool))
+    )
+    agent = jm.rl.rl2(blocked, partial(jm.networks.gru, width=8))
+    trial = jm.rl.trials(blocked)(KEY)
+    history = jm.rl.rollout(agent, blocked, agent.network.init(KEY), trial, steps=5, episodes=9)
+    np.testing.assert_array_equal(history.counts, [1, 1, 0, 0, 0])
+
+
+def test_it_learns_which_arm_pays_within_a_trial():
+    bandit = jm.rl.bernoulli_bandit(2)._replace(
+        draw=lambda key: jax.nn.one_hot(jax.random.bernoulli(key).astype(int), 2)
+    )
+    agent = jm.rl.rl2(bandit, partial(jm.networks.gru, width=16))
+    learn = jm.rl.ppo(agent, bandit, optax.adam(1e-2), steps=4, episodes=4, minibatches=2)
+    state, rows = loop(
+        learn, jm.rl.trials(bandit), learn.init(agent.network.init(KEY)), KEY, steps=60, tasks=64, every=20
+    )
+    trials = draw_tasks(jm.rl.trials(bandit), jax.random.key(9), 0, 256)
+    earned = jm.rl.play(agent, bandit, state.meta, trials, steps=4, episodes=4, greedy=True)["reward"]
+    assert rows[0]["reward"] < rows[-1]["reward"]
+    assert float(earned.mean()) > 3.3  # 3.5 is the most: the first pull is a guess
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
+    learn = jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, minibatches=2)
+    sampler, start = jm.rl.trials(BANDIT), learn.init(PARAMS)
+    whole, _ = loop(learn, sampler, start, KEY, steps=4, tasks=8, every=2)
+    loop(learn, sampler, start, KEY, steps=2, tasks=8, every=2, checkpoints=tmp_path)
+    resumed, _ = loop(learn, sampler, start, KEY, steps=4, tasks=8, every=2, checkpoints=tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+
+
+def test_a_trial_that_leaves_the_numbers_is_left_out_and_counted():
+    learn = jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, minibatches=2)
+    gaussian = jm.rl.gaussian_bandit(3)
+    agent = jm.rl.rl2(gaussian, partial(jm.networks.gru, width=8))
+    learn = jm.rl.ppo(agent, gaussian, OPTIMIZER, steps=3, episodes=3, minibatches=2)
+    trials = draw_tasks(jm.rl.trials(gaussian), KEY, 0, 8)
+    broken = trials._replace(task=trials.task.at[2].set(jnp.nan))
+    state, metrics = learn.update(learn.init(PARAMS), broken)
+    assert int(metrics["skipped"]) == 1
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((state.meta, metrics)))
+
+
+def test_normalised_advantages_count_only_the_steps_of_trials():
+    history = some([[0.0] * 3] * 2, [[0.0] * 3] * 2, [[1, 1, 0], [1, 1, 1]])
+    found = normalised(Experience(history, jnp.array([[1.0, 2, 99], [3, 4, 5]]), None)).advantages
+    kept = np.array([found[0, 0], found[0, 1], *found[1]])
+    np.testing.assert_allclose([kept.mean(), kept.std(), found[0, 2]], [0, 1, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jm.rl.rl2(BANDIT, jm.networks.gru, sees=["colour"]), "name some of"),
+        (lambda: jm.rl.rl2(BANDIT, jm.networks.gru, sees=[]), "name some of"),
+        (lambda: jm.rl.bernoulli_bandit(0), "arms"),
+        (lambda: jm.rl.tabular_mdp(horizon=0), "horizon"),
+        (lambda: jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, clip=0.0), "must be positive"),
+        (lambda: _odd(), "minibatches do not divide"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(make, message):
+    with pytest.raises(jm.InputError, match=message):
+        make()
+
+
+def _odd():
+    learn = jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, minibatches=2)
+    return learn.update(learn.init(PARAMS), draw_tasks(jm.rl.trials(BANDIT), KEY, 0, 3))
