@@ -43,7 +43,7 @@ class Config(harness.Options):
 
     settings: tuple[tuple[int, int], ...] = ((10, 5), (10, 10))
     """(n pulls, k arms)."""
-    steps: int = 1_000
+    steps: int = 2_000
     """Of training; ablations take a third."""
     tasks: int = 1_024
     """Trials per step."""
@@ -51,8 +51,10 @@ class Config(harness.Options):
     """Of the memory."""
     rate: float = 5e-3
     """Of Adam at the start; it falls to a tenth."""
-    entropy: float = 0.002
+    entropy: float = 0.005
     """Weight of the entropy."""
+    discount: float = 1.0
+    """Of rewards to come."""
     epochs: int = 2
     """How often a trial is learned from."""
     test_tasks: int = 50_000
@@ -72,6 +74,7 @@ PRESETS = {
         steps=3_000,
         tasks=4_096,
         width=256,
+        discount=0.99,
     ),
 }
 
@@ -111,6 +114,9 @@ def _trained(config: Config, pulls: int, arms: int, steps: int, name: str, **cha
         episodes=pulls,
         epochs=config.epochs,
         entropy_weight=config.entropy,
+        discount=config.discount,
+        trace=0.9,
+        value_weight=0.25,
     )
     start, train, test = jax.random.split(config.key, 3)
     sampler = jm.rl.trials(bandit)

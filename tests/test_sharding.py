@@ -129,3 +129,23 @@ with pytest.raises(jm.InputError, match="each task factorises 5 matrices"):
 print(jm.evaluate(learner, sample, meta, jax.random.key(0), tasks=10).values["mse"].shape[0])
 """
     assert run(code) == ["10"]
+
+
+def test_eight_devices_play_and_learn_as_one():
+    code = """
+import jax, jax.numpy as jnp, numpy as np, optax, jmeta as jm
+from functools import partial
+jax.config.update("jax_enable_x64", True)
+bandit = jm.rl.bernoulli_bandit(3)
+agent = jm.rl.rl2(bandit, partial(jm.networks.gru, width=4))
+params = jax.tree.map(lambda leaf: leaf.astype(float), agent.network.init(jax.random.key(0)))
+found = {}
+for mesh in (jm.task_mesh(1), jm.task_mesh()):
+    learn = jm.rl.ppo(agent, bandit, optax.sgd(0.1), steps=4, episodes=4, minibatches=2, mesh=mesh)
+    start = jax.device_put(learn.init(params), jax.NamedSharding(mesh, jax.P()))
+    state, rows = jm.loop(learn, jm.rl.trials(bandit), start, jax.random.key(1), steps=2, tasks=32, every=2)
+    found[mesh.size] = jax.device_get(state.meta), rows[0]["reward"]
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), found[1], found[8])
+print("same")
+"""
+    assert run(code) == ["same"]
