@@ -84,12 +84,14 @@ class Recurrent(NamedTuple):
         step: `(params, hidden, inputs [F]) -> (hidden, outputs [O])`.
         unroll: `(params, inputs [L, F], resets [L]) -> outputs [L, O]`, what `step` gives from `start`, all
             at once; where `resets` holds, the memory is `start` before that step.
+        limit: the most steps that it can take; None where there is no end to them.
     """
 
     init: Callable[..., PyTree]
     start: Callable[..., PyTree]
     step: Callable[..., tuple[PyTree, Array]]
     unroll: Callable[..., Array]
+    limit: int | None = None
 
 
 class Learner(NamedTuple):

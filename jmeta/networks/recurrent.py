@@ -134,7 +134,7 @@ def transformer(
     Args:
         inputs: F, numbers that come in at every step.
         outputs: O, numbers that go out.
-        length: L, steps that it remembers, and can take.
+        length: L, steps that it remembers, and the most that it can take.
         width: of every layer.
         layers: how many.
         heads: of attention; they share the width out.
@@ -183,7 +183,7 @@ def transformer(
             h = layer.finish(h, attend(query, key, value, seen, heads))
         return network.head(network.norm(h))
 
-    return Recurrent(init, start, step, unroll)
+    return Recurrent(init, start, step, unroll, length)
 
 
 def attend(

@@ -69,17 +69,23 @@ def to_gymnasium(environment: Environment) -> Any:
 def from_gymnasium(outside: Any) -> Environment:
     """A `gymnasium.Env` as an environment, for `rollout` of one trial at a time; under `vmap` it raises.
 
-    Its state is its own; the task is the seed of its first episode.
+    Its state is its own; the task is a seed, and every episode of a trial is reset with it. So an environment
+    that draws its process when it is seeded has the same one in all episodes; but they also have the same
+    start and the same chance: the same actions lead to the same.
 
     Raises:
-        InputError: observations are no numbers of one shape, or actions are not counted from zero.
+        InputError: gymnasium is not installed, observations are no `Box`, or actions are neither `Discrete`
+            nor one row of `MultiDiscrete`, counted from zero.
     """
+    spaces = _gymnasium().spaces
     seen, acts = outside.observation_space, outside.action_space
-    if getattr(seen, "dtype", None) is None or not seen.shape or not np.issubdtype(seen.dtype, np.number):
+    if not isinstance(seen, spaces.Box):
         raise InputError(f"observations are {seen}; flatten them into a Box.")
-    counts = np.atleast_1d(getattr(acts, "nvec", getattr(acts, "n", ())))
-    if counts.ndim != 1 or not counts.size or np.any(getattr(acts, "start", 0)):
+    one = isinstance(acts, spaces.Discrete)
+    row = isinstance(acts, spaces.MultiDiscrete) and acts.nvec.ndim == 1
+    if not (one or row) or np.any(acts.start):
         raise InputError(f"actions are {acts}; Discrete and MultiDiscrete from zero can be used.")
+    counts = np.atleast_1d(acts.n if one else acts.nvec)
     number = jax.ShapeDtypeStruct((), np.float32)
     observation = jax.ShapeDtypeStruct(seen.shape, np.float32)
 
@@ -87,13 +93,12 @@ def from_gymnasium(outside: Any) -> Environment:
         return np.asarray(outside.reset(seed=int(seed))[0], np.float32)
 
     def act(action: np.ndarray) -> tuple[np.ndarray, ...]:
-        chosen = int(action[0]) if len(counts) == 1 else np.asarray(action)
+        chosen = int(action[0]) if one else np.asarray(action)
         found, reward, terminated, truncated, _ = outside.step(chosen)
         return tuple(np.asarray(value, np.float32) for value in (found, reward, terminated, truncated))
 
     def reset(task: Array, key: Key[Array, ""]) -> tuple[tuple, Array]:
-        seed = jax.random.randint(jax.random.fold_in(key, task), (), 0, 2**31 - 1)
-        return (), io_callback(begin, observation, seed, ordered=True)
+        return (), io_callback(begin, observation, task, ordered=True)
 
     def step(task: Array, state: tuple, action: Action, key: Key[Array, ""]) -> Transition:
         found = io_callback(act, (observation, number, number, number), action, ordered=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -156,7 +157,14 @@ def log_probability(logs: list[Float[Array, "..."]], action: Action) -> Float[Ar
     return sum((log[tuple(action[: place + 1])] for place, log in enumerate(logs)), start=jnp.zeros(()))
 
 
-def entropy(logs: list[Float[Array, "..."]], action: Action) -> Float[Array, ""]:
-    """The sum of the entropies of all heads, each given the choices before that were made."""
-    given = [log[tuple(action[:place])] for place, log in enumerate(logs)]
-    return sum((-jnp.sum(jnp.exp(log) * log) for log in given), start=jnp.zeros(()))
+def entropy(logs: list[Float[Array, "..."]]) -> Float[Array, ""]:
+    """H = -sum_a p(a) log p(a) over all actions a, exactly; those that are forbidden add nothing.
+
+    It is the sum of the entropies of all heads, each averaged over the choices before.
+
+    >>> logs, _ = logits_and_value(jnp.zeros(2 + 6 + 1), (2, 3), None)
+    >>> print(f"{jnp.exp(entropy(logs)):.4f}")
+    6.0000
+    """
+    whole = reduce(lambda before, log: before[..., None] + log, logs)
+    return -jnp.sum(jnp.exp(whole) * whole)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, over_tasks
 from ..clustering.validation import check_counts
@@ -82,12 +82,14 @@ def ppo(
         mesh: the devices that share the trials out; all local ones unless given.
 
     Returns:
-        A `MetaStep` of trials. Metrics: "loss", "reward" of a trial, "entropy" of a step, "skipped", how many
-        trials left the numbers, and the environment's own.
+        A `MetaStep` of trials. Metrics: "loss", "entropy" and "ratio" of a step, over the updates that were
+        made; "reward" of a trial, and the environment's own; "skipped", how many trials left the numbers, or
+        all where no update was made; and "skipped_updates", how many of the epochs * minibatches were not,
+        as their loss or gradient was not finite, or no step counted.
 
     Raises:
         InputError: a number is out of its range; and, when it is called, minibatches do not divide the
-            trials.
+            trials, or the agent's network cannot take so many steps.
 
     >>> import jmeta as jm
     >>> bandit = jm.rl.bernoulli_bandit(2)
@@ -123,18 +125,23 @@ def ppo(
     def learn(state: MetaState, some: Experience) -> tuple[MetaState, Metrics]:
         some = normalised(some)
         (gradient, loss, metrics), _ = folded(state.meta, some)
-        counted = jnp.maximum(jnp.sum(some.history.counts), 1)
-        gradient, loss, metrics = jax.tree.map(lambda leaf: leaf / counted, (gradient, loss, metrics))
-        meta, opt = descended(optimizer, state, gradient, all_finite(gradient))
-        return state._replace(meta=meta, opt=opt), {"loss": loss} | metrics
+        counted = jnp.sum(some.history.counts)
+        gradient, report = jax.tree.map(
+            lambda leaf: leaf / jnp.maximum(counted, 1).astype(leaf.dtype),
+            (gradient, {"loss": loss} | metrics),
+        )
+        usable = all_finite((gradient, loss)) & (counted > 0)
+        meta, opt = descended(optimizer, state, gradient, usable)
+        report = {name: jnp.where(usable, value, 0) for name, value in report.items()}
+        return state._replace(meta=meta, opt=opt), report | {"skipped_updates": (~usable).astype(float)}
 
     def update(state: MetaState, tasks: Trial) -> tuple[MetaState, Metrics]:
         count = count_tasks(tasks)
         if count % minibatches:
             raise InputError(f"{minibatches} minibatches do not divide {count} trials; choose a multiple.")
-        history, skipped = _finite(play(state.meta, tasks.task, tasks.key))
+        history = play(state.meta, tasks.task, tasks.key)
         advantages = jax.vmap(partial(advantages_of, discount, trace))(history)
-        experience = Experience(history, advantages, advantages + history.values)
+        experience, skipped = _finite(Experience(history, advantages, advantages + history.values))
         parts = jax.tree.map(
             lambda leaf: jnp.swapaxes(leaf.reshape(-1, minibatches, *leaf.shape[1:]), 0, 1), experience
         )
@@ -143,11 +150,7 @@ def ppo(
             return lax.scan(learn, state, parts)
 
         state, metrics = lax.scan(epoch, state, None, length=epochs)
-        kept = jnp.maximum(count - skipped, 1)
-        told = {name: jnp.sum(values) / kept for name, values in history.info.items()}
-        report = jax.tree.map(jnp.mean, metrics) | told
-        report |= {"reward": jnp.sum(history.rewards) / kept, "skipped": skipped}
-        return state._replace(step=state.step + 1), report
+        return state._replace(step=state.step + 1), _report(metrics, experience.history, skipped)
 
     def init(meta: PyTree) -> MetaState:
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
@@ -180,13 +183,13 @@ def trial_loss(
 
     def one(outputs: Array, masks: tuple | None, action: Array) -> tuple[Array, Array, Array]:
         logs, value = logits_and_value(outputs, agent.heads, masks)
-        return log_probability(logs, action), entropy(logs, action), value
+        return log_probability(logs, action), entropy(logs), value
 
     logs, spread, values = jax.vmap(one)(outputs, history.masks, history.actions)
-    ratio = jnp.exp(logs - history.logs)
+    counts = history.counts
+    ratio = jnp.exp(jnp.where(counts > 0, logs - history.logs, 0))
     gain = jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - clip, 1 + clip) * advantages)
     each = -gain + value_weight * jnp.square(values - returns) - entropy_weight * spread
-    counts = history.counts
     return counts @ each, {"entropy": counts @ spread, "ratio": counts @ ratio}
 
 
@@ -199,13 +202,23 @@ def normalised(some: Experience) -> Experience:
     return some._replace(advantages=counts * centered / (deviation + 1e-8))
 
 
-def _finite(history: History) -> tuple[History, Array]:
+def _finite(some: Experience) -> tuple[Experience, Int[Array, ""]]:
     """Trials that left the numbers do not count, and how many those are."""
-    finite = jnp.all(jnp.isfinite(history.rewards) & jnp.isfinite(history.values), 1)
-    finite &= jnp.all(jnp.isfinite(history.inputs), (1, 2))
+    finite = jax.vmap(all_finite)(some)
 
     def kept(leaf: Array) -> Array:
         there = finite.reshape(-1, *[1] * (leaf.ndim - 1))
         return jnp.where(there, leaf, jnp.zeros((), leaf.dtype))
 
-    return jax.tree.map(kept, history), jnp.sum(~finite)
+    return jax.tree.map(kept, some), jnp.sum(~finite)
+
+
+def _report(metrics: Metrics, history: History, skipped: Int[Array, ""]) -> Metrics:
+    """Means over updates that were made and over trials that were kept, and how many were not."""
+    missed = metrics["skipped_updates"]
+    made, kept = jnp.sum(1 - missed), jnp.maximum(len(history.counts) - skipped, 1)
+    learned = {name: jnp.sum(values) / jnp.maximum(made, 1) for name, values in metrics.items()}
+    told = history.info | {"reward": history.rewards}
+    played = {name: jnp.sum(values) / kept for name, values in told.items()}
+    skipped = jnp.where(made > 0, skipped, len(history.counts))
+    return learned | played | {"skipped": skipped, "skipped_updates": jnp.sum(missed)}

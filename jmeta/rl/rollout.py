@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..batching import over_tasks
 from ..clustering.validation import check_counts
-from ..records import Metrics
+from ..records import InputError, Metrics
 from .environment import Environment, Trial
 from .policy import Agent, Last, Masks, log_probability, logits_and_value, nothing_yet, sample
 
 
 class History(NamedTuple):
-    """A trial, step by step; what comes after its end does not count.
+    """A trial, step by step; what comes after its end does not count, and all its real numbers are zero.
 
     Attributes:
         inputs: [L, F] what the agent saw.
@@ -74,6 +74,9 @@ def rollout(
         episodes: of the trial.
         greedy: whether the most probable actions are taken.
 
+    Raises:
+        InputError: a number is no count, or the agent's network cannot take so many steps.
+
     >>> import jmeta as jm
     >>> bandit = jm.rl.bernoulli_bandit(2)
     >>> agent = jm.rl.rl2(bandit, jm.networks.gru)
@@ -82,7 +85,7 @@ def rollout(
     >>> rollout(agent, bandit, params, trial, steps=4, episodes=3).counts
     Array([1., 1., 1., 0.], dtype=float32)
     """
-    check_counts("rollout", steps=steps, episodes=episodes)
+    _check(agent, steps, episodes)
     task, begin, rest = trial.task, *jax.random.split(trial.key)
     empty = agent.network.start(params)
 
@@ -92,7 +95,11 @@ def rollout(
         counts = now.episodes > 0
         if masks is not None:
             counts &= jnp.any(masks[0])
-        inputs = agent.see(now.observation, now.last, number / steps)
+
+        def counted(value: Array) -> Float[Array, "..."]:
+            return jnp.where(counts, value, 0.0)
+
+        inputs = counted(agent.see(now.observation, now.last, number / steps))
         hidden, outputs = agent.network.step(params, now.hidden, inputs)
         logs, value = logits_and_value(outputs, agent.heads, masks)
         action = sample(logs, None if greedy else act)
@@ -103,21 +110,20 @@ def rollout(
         )
         if agent.forgets:
             hidden = jax.tree.map(lambda new, old: jnp.where(done, new, old), empty, hidden)
-        last = Last(action, after.reward, done.astype(float), jnp.ones(()))
+        reward = jnp.asarray(after.reward, float)
+        last = Last(action, reward, done.astype(float), jnp.ones(()))
         left = jnp.where(counts, now.episodes - done, 0)
-        weight = counts.astype(float)
         begun = (now.last.done > 0) | (number == 0)
-        told = {name: weight * value for name, value in after.info.items()}
         seen = History(
             inputs,
             masks,
             action,
-            log_probability(logs, action),
-            value,
-            weight * after.reward,
+            counted(log_probability(logs, action)),
+            counted(value),
+            counted(reward),
             begun,
-            weight,
-            told,
+            counts.astype(float),
+            {name: counted(told) for name, told in after.info.items()},
         )
         return _Now(state, observation, hidden, last, left), seen
 
@@ -139,6 +145,9 @@ def play(
 
     Returns:
         "reward", "steps" and the environment's own, each [T].
+
+    Raises:
+        InputError: a number is no count, or the agent's network cannot take so many steps.
     """
     return _play(agent, environment, steps, episodes, greedy, params, trials)
 
@@ -161,3 +170,10 @@ def _play(
         return {name: jnp.sum(values) for name, values in sums.items()}
 
     return over_tasks(one, shared=1)(params, trials.task, trials.key)
+
+
+def _check(agent: Agent, steps: int, episodes: int) -> None:
+    check_counts("rollout", steps=steps, episodes=episodes)
+    limit = agent.network.limit
+    if limit is not None and steps > limit:
+        raise InputError(f"the network can take {limit} steps, but {steps} are asked for; make it longer.")

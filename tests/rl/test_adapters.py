@@ -38,28 +38,99 @@ def test_there_and_back_an_environment_is_the_same():
     history = play(trial)
     np.testing.assert_array_equal(history.counts, [1] * 6 + [0])
     np.testing.assert_array_equal(history.resets[:6], [True, False, False, True, False, False])
-    assert len(np.unique(history.rewards)) > 3
+    assert len(np.unique(history.rewards)) >= 3
     np.testing.assert_array_equal(play(trial).rewards, history.rewards)
 
 
-def test_what_has_no_counted_actions_is_refused():
+def outside(observations=None, actions=None):
+    """An environment of gymnasium's that draws what it pays when it is seeded, and notes what it is told."""
     gymnasium = pytest.importorskip("gymnasium")
+    spaces = gymnasium.spaces
 
-    class Wheel(gymnasium.Env):
-        observation_space = gymnasium.spaces.Box(-1, 1, (2,))
-        action_space = gymnasium.spaces.Box(-1, 1, (1,))
+    class Drawn(gymnasium.Env):
+        observation_space = spaces.Box(-1, 1, (2,)) if observations is None else observations(spaces)
+        action_space = spaces.Discrete(2) if actions is None else actions(spaces)
 
+        def __init__(self):
+            self.seeds, self.told = [], []
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.seeds.append(seed)
+            if seed is not None:
+                self.pays = float(self.np_random.integers(1000))
+            return np.zeros(2, np.float32), {}
+
+        def step(self, action):
+            self.told.append(action)
+            return np.zeros(2, np.float32), self.pays, len(self.told) % 2 == 0, False, {}
+
+    return Drawn()
+
+
+def test_what_is_drawn_at_seeding_is_one_task_in_all_episodes_of_a_trial():
+    drawn = outside()
+    inside = from_gymnasium(drawn)
+    agent = jm.rl.rl2(inside, partial(jm.networks.gru, width=4))
+    params = agent.network.init(KEY)
+    play = jax.jit(lambda trial: jm.rl.rollout(agent, inside, params, trial, steps=6, episodes=3).rewards)
+    first, second = jm.rl.Trial(jnp.asarray(5), KEY), jm.rl.Trial(jnp.asarray(6), KEY)
+    rewards = np.asarray(play(first))
+    assert set(drawn.seeds) == {5}
+    assert len(drawn.seeds) >= 3
+    assert len(set(rewards)) == 1
+    np.testing.assert_array_equal(play(first._replace(key=jax.random.key(1))), rewards)
+    assert not np.any(np.asarray(play(second)) == rewards)
+
+
+@pytest.mark.parametrize("counts", [[2], [2, 3]])
+def test_a_multi_discrete_environment_is_told_an_array(counts):
+    drawn = outside(actions=lambda spaces: spaces.MultiDiscrete(counts))
+    inside = from_gymnasium(drawn)
+    assert inside.actions == tuple(counts)
+    state, _ = inside.reset(jnp.asarray(0), KEY)
+    after = inside.step(jnp.asarray(0), state, jnp.ones(len(counts), int), KEY)
+    assert float(after.reward) == drawn.pays
+    assert np.asarray(drawn.told[0]).tolist() == [1] * len(counts)
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        lambda spaces: spaces.Box(-1, 1, (1,)),
+        lambda spaces: spaces.MultiBinary(3),
+        lambda spaces: spaces.Discrete(3, start=1),
+        lambda spaces: spaces.MultiDiscrete([3, 3], start=[0, 1]),
+        lambda spaces: spaces.MultiDiscrete([[3, 3], [3, 3]]),
+    ],
+    ids=["box", "binary", "from one", "one from one", "square"],
+)
+def test_what_has_no_counted_actions_is_refused(actions):
     with pytest.raises(jm.InputError, match="Discrete and MultiDiscrete"):
-        from_gymnasium(Wheel())
-    Wheel.observation_space = gymnasium.spaces.Dict({})
+        from_gymnasium(outside(actions=actions))
+
+
+@pytest.mark.parametrize(
+    "observations",
+    [
+        lambda spaces: spaces.Dict({}),
+        lambda spaces: spaces.MultiBinary(3),
+        lambda spaces: spaces.MultiDiscrete([2, 3]),
+        lambda spaces: spaces.Discrete(3),
+    ],
+    ids=["dict", "binary", "counts", "count"],
+)
+def test_observations_that_are_no_box_are_refused(observations):
     with pytest.raises(jm.InputError, match="flatten them"):
-        from_gymnasium(Wheel())
+        from_gymnasium(outside(observations))
 
 
 def test_without_gymnasium_one_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     with pytest.raises(jm.InputError, match="pip install"):
         to_gymnasium(jm.rl.bernoulli_bandit(2))
+    with pytest.raises(jm.InputError, match="pip install"):
+        from_gymnasium(None)
 
 
 class _Walk:

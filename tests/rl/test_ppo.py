@@ -1,6 +1,6 @@
 """RL2: what is played, what is learned from it, and that agents learn."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -79,10 +79,34 @@ def test_heads_are_distributions_and_masks_forbid():
     given = jnp.argmax(logs[0])
     np.testing.assert_array_equal(best, [given, jnp.argmax(logs[1][given])])
     np.testing.assert_allclose(log_probability(logs, best), jnp.log(chances[tuple(best)]), rtol=1e-5)
-    expected = -(jnp.exp(logs[0]) @ jnp.maximum(logs[0], -99)) - jnp.exp(logs[1][given]) @ jnp.maximum(
-        logs[1][given], -99
-    )
-    np.testing.assert_allclose(entropy(logs, best), expected, rtol=1e-5)
+
+
+def test_entropy_by_hand():
+    never = -1e30
+    logs = [jnp.log(jnp.full(2, 0.5)), jnp.array([[0.0, never], [np.log(0.5), np.log(0.5)]])]
+    np.testing.assert_allclose(entropy(logs), np.log(2) + 0.5 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(entropy([jnp.array([0.0, never])]), 0, atol=1e-6)
+
+
+def test_entropy_and_its_gradient_are_those_of_all_actions():
+    first, second = jnp.array([False, True, True]), jnp.array([[0, 0], [1, 0], [1, 1]]) > 0
+    masks = first, second, jnp.arange(12).reshape(3, 2, 2) % 4 != 1
+    allowed = [(1, 0, 0), (2, 0, 0), (2, 1, 0), (2, 1, 1)]
+
+    def conditionals(outputs):
+        return logits_and_value(outputs, (3, 2, 2), masks)[0]
+
+    def enumerated(outputs):
+        logs = conditionals(outputs)
+        each = jnp.stack([log_probability(logs, jnp.array(action)) for action in allowed])
+        return -jnp.sum(jnp.exp(each) * each)
+
+    outputs = jax.random.normal(KEY, (3 + 6 + 12 + 1,))
+    found, slope = jax.value_and_grad(lambda outputs: entropy(conditionals(outputs)))(outputs)
+    expected, expected_slope = jax.value_and_grad(enumerated)(outputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(slope, expected_slope, atol=1e-6)
+    assert float(jnp.abs(slope).max()) > 0.1
 
 
 @pytest.mark.parametrize("forgets", [False, True])
@@ -138,6 +162,80 @@ def test_where_no_action_is_valid_the_trial_is_over():
     np.testing.assert_array_equal(history.counts, [1, 1, 0, 0, 0])
 
 
+def spoiled(after):
+    """The ladder, that ends after two steps; what comes then is `after`, wherever a number can be."""
+    plain = ladder()
+
+    def step(task, state, action, key):
+        found = plain.step(task, state, action, key)
+        late = state >= 2
+        spoil = partial(jnp.where, late, after)
+        return found._replace(
+            observation=spoil(found.observation),
+            reward=spoil(found.reward),
+            terminated=jnp.bool_(False),
+            info={"sum": spoil(found.reward)},
+        )
+
+    def masks(task, state):
+        return jnp.arange(3) < 3 * (state < 2), jnp.ones((3, 3), bool)
+
+    return plain._replace(step=step, masks=masks)
+
+
+@pytest.mark.parametrize("after", [np.inf, np.nan])
+def test_nothing_that_comes_after_the_end_of_a_trial_is_learned_from(after):
+    agent = jm.rl.rl2(spoiled(0.0), partial(jm.networks.gru, width=4))
+    params = agent.network.init(KEY)
+    found = {}
+    for name, game in (("clean", spoiled(0.0)), ("spoiled", spoiled(after))):
+        trials = draw_tasks(jm.rl.trials(game), KEY, 0, 4)
+        learn = jm.rl.ppo(agent, game, OPTIMIZER, steps=5, episodes=9, epochs=1, minibatches=1)
+        state, metrics = jax.jit(learn.update)(learn.init(params), trials)
+        earned = jm.rl.play(agent, game, params, trials, steps=5, episodes=9)
+        found[name] = state.meta, metrics, earned
+    jax.tree.map(np.testing.assert_array_equal, found["spoiled"], found["clean"])
+    meta, metrics, earned = found["spoiled"]
+    assert (int(metrics["skipped"]), int(metrics["skipped_updates"])) == (0, 0)
+    assert np.all(earned["steps"] == 2)
+    assert float(earned["sum"].sum()) > 0
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((meta, metrics)))
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (meta, params)), strict=True))
+
+
+def test_steps_that_do_not_count_have_no_gradient_however_unlikely_they_were():
+    history = jm.rl.rollout(AGENT, BANDIT, PARAMS, jm.rl.trials(BANDIT)(KEY), steps=3, episodes=2)
+    np.testing.assert_array_equal(history.counts, [1, 1, 0])
+    unlikely = history._replace(logs=history.logs - 200 * (history.counts == 0))
+
+    def slope(history):
+        some = Experience(history, history.rewards, history.rewards)
+        return jax.grad(lambda params: trial_loss(AGENT, params, 0.2, 0.5, 0.1, some)[0])(PARAMS)
+
+    jax.tree.map(np.testing.assert_array_equal, slope(unlikely), slope(history))
+
+
+@pytest.mark.parametrize(
+    ("wide", "kind"), [(False, int), (True, int), (True, jnp.float32)], ids=["int", "wide int", "wide single"]
+)
+def test_rewards_of_any_kind_are_played_and_learned_from(wide, kind):
+    with jax.enable_x64(wide):
+        plain = ladder()
+
+        def step(task, state, action, key):
+            found = plain.step(task, state, action, key)
+            return found._replace(reward=found.reward.astype(kind), info={"sum": jnp.sum(action)})
+
+        game = plain._replace(step=step)
+        agent = jm.rl.rl2(game, partial(jm.networks.gru, width=4))
+        params, trials = agent.network.init(KEY), draw_tasks(jm.rl.trials(game), KEY, 0, 2)
+        earned = jm.rl.play(agent, game, params, trials, steps=4, episodes=1)
+        np.testing.assert_array_equal(earned["reward"], earned["sum"])
+        assert earned["reward"].dtype == jnp.zeros(()).dtype
+        learn = jm.rl.ppo(agent, game, OPTIMIZER, steps=4, episodes=1, epochs=1, minibatches=1)
+        assert float(jax.jit(learn.update)(learn.init(params), trials)[1]["reward"]) > 0
+
+
 def test_it_learns_which_arm_pays_within_a_trial():
     bandit = jm.rl.bernoulli_bandit(2)._replace(
         draw=lambda key: jax.nn.one_hot(jax.random.bernoulli(key).astype(int), 2)
@@ -162,16 +260,37 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
 
 
-def test_a_trial_that_leaves_the_numbers_is_left_out_and_counted():
-    learn = jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, minibatches=2)
+@cache
+def gaussian_learner():
+    """The learner and its compiled update, for eight trials in two minibatches that are used twice."""
     gaussian = jm.rl.gaussian_bandit(3)
     agent = jm.rl.rl2(gaussian, partial(jm.networks.gru, width=8))
-    learn = jm.rl.ppo(agent, gaussian, OPTIMIZER, steps=3, episodes=3, minibatches=2)
-    trials = draw_tasks(jm.rl.trials(gaussian), KEY, 0, 8)
-    broken = trials._replace(task=trials.task.at[2].set(jnp.nan))
-    state, metrics = learn.update(learn.init(PARAMS), broken)
-    assert int(metrics["skipped"]) == 1
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((state.meta, metrics)))
+    learn = jm.rl.ppo(agent, gaussian, OPTIMIZER, steps=3, episodes=3, epochs=2, minibatches=2)
+    return learn, jax.jit(learn.update), draw_tasks(jm.rl.trials(gaussian), KEY, 0, 8)
+
+
+@pytest.mark.parametrize(
+    ("mean", "where", "skipped", "updates"),
+    [
+        (np.nan, [2], 1, 0),
+        (np.nan, range(8), 8, 4),
+        (3e38, [2], 1, 0),  # rewards are numbers, their sum is not
+        (1e25, [2], 0, 2),  # the sum is a number, its square is not
+        (1e25, range(8), 8, 4),
+    ],
+)
+def test_what_leaves_the_numbers_is_left_out_and_counted(mean, where, skipped, updates):
+    learn, update, trials = gaussian_learner()
+    broken = trials._replace(task=trials.task.at[np.array(where)].set(mean))
+    start = learn.init(PARAMS)
+    state, metrics = update(start, broken)
+    assert (int(metrics["skipped"]), int(metrics["skipped_updates"])) == (skipped, updates)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((state, metrics)))
+    same = jax.tree.leaves(jax.tree.map(np.array_equal, state.meta, start.meta))
+    assert all(same) == (updates == 4)
+    if updates < 4:
+        np.testing.assert_allclose(metrics["ratio"], 1, atol=0.1)
+        assert 0.5 < float(metrics["entropy"]) < np.log(3) + 1e-3
 
 
 def test_normalised_advantages_count_only_the_steps_of_trials():
@@ -190,11 +309,22 @@ def test_normalised_advantages_count_only_the_steps_of_trials():
         (lambda: jm.rl.tabular_mdp(horizon=0), "horizon"),
         (lambda: jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, clip=0.0), "must be positive"),
         (lambda: _odd(), "minibatches do not divide"),
+        (lambda: _played(5), "can take 4 steps, but 5"),
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):
     with pytest.raises(jm.InputError, match=message):
         make()
+
+
+def test_a_transformer_takes_as_many_steps_as_it_is_long():
+    assert _played(4).counts.shape == (4,)
+
+
+def _played(steps):
+    agent = jm.rl.rl2(BANDIT, partial(jm.networks.transformer, length=4, width=4, layers=1, heads=1))
+    play = partial(jm.rl.rollout, agent, BANDIT, steps=steps, episodes=4)
+    return jax.eval_shape(play, jax.eval_shape(agent.network.init, KEY), jm.rl.trials(BANDIT)(KEY))
 
 
 def _odd():
