@@ -34,24 +34,25 @@ from sklearn.metrics import silhouette_score
 
 import jmeta as jm
 from experiments import choosing, harness
-from jmeta.clustering.host import host_labels
 from jmeta.estimators.preparation import prepare
 from jmeta.records import InputError
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.advisor import Advisor, replayed
-from jmeta.selection.criterion import candidate_inputs
-from jmeta.selection.portfolio import Candidate, candidate
-from jmeta.selection.saved import load_advisors
+from jmeta.selection.criterion import all_looks, candidate_inputs
+from jmeta.selection.portfolio import Candidate, apply_candidate, candidate
+from jmeta.selection.saved import load_model
 from jmeta.selection.selector import CRITERIA, criterion_worths, nearest_worths, table_inputs
 from jmeta.selection.table import Table, score
 from jmeta.tasks.problems import BATTERIES, Problem, batteries
 
 SINGLE = ("kmeans", "gaussian_mixture", "ward", "spectral", "hdbscan")
 SPACE: dict[str, dict[str, tuple]] = {
-    "kmeans": {},
+    "kmeans": {"scaled": (False, True)},
     "gaussian_mixture": {"covariance_type": ("full", "tied", "diag", "spherical")},
     "ward": {},
     "average": {},
+    "spectral": {"affinity": ("nearest_neighbors",), "n_neighbors": (5, 10, 20)},
+    "genie": {"gini_threshold": (0.1, 0.3, 0.6), "scaled": (False, True)},
     "hdbscan": {"min_samples": (2, 4, 8, 16), "min_cluster_size": (5, 10, 30)},
 }
 """What Optuna chooses from."""
@@ -86,11 +87,12 @@ def experiment(config: Config) -> harness.Metrics:
     chosen = choosing.small_problems()[:3] if quick else batteries(BATTERIES, data_dir=config.data_dir)
     problems = [as_seen(problem, config.seed) for problem in chosen]
     metrics: dict[str, jm.metrics.Interval] = {}
-    for known, advisor in load_advisors()[0].items():
+    for known, advisor in load_model()[0].items():
         table = _table(config, problems, advisor.candidates)
         ways = _given(config, table, advisor) if known == "given" else _unknown(config, table)
         budgets = BUDGETS[known]
-        worths = replayed(advisor, table, (None, *budgets), seed=config.seed)
+        looks = all_looks(table, seed=config.seed)
+        worths = replayed(advisor, table, looks, (None, *budgets), seed=config.seed)
         ways |= dict(
             zip(("autocluster", *(f"autocluster/{most}" for most in budgets)), worths.T, strict=True)
         )
@@ -190,7 +192,7 @@ def _optuna(x: np.ndarray, clusters: int | None, seconds: float, seed: int) -> n
         count = clusters or trial.suggest_int("clusters", 2, min(MOST, len(x) - 1))
         try:
             with warnings.catch_warnings(action="ignore"):
-                labels = host_labels(name, x, None if name == "hdbscan" else count, seed=seed, **options)
+                labels = apply_candidate(candidate(name, **options), x, count, seed)
         except InputError:
             return -1.0
         found = _silhouette(x, labels)

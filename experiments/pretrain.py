@@ -10,7 +10,7 @@ learned, each for numbers of clusters given and unknown.
 Leaving a group out at a time gives `ari/...` and how far what is foretold is off, from which the widths of
 intervals come.
 
-    python -m experiments.pretrain --out jmeta/selection/models
+    python -m experiments.pretrain --out jmeta/models
         writes auto.npz; an hour on two cores for the table, once
 """
 
@@ -28,7 +28,7 @@ from jmeta.metrics import Interval
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.advisor import Advisor, learn_advisor
 from jmeta.selection.choice import Settings
-from jmeta.selection.saved import save_advisors
+from jmeta.selection.saved import save_model
 from jmeta.selection.table import Table
 from jmeta.tasks.fields import bundled_tables
 from jmeta.tasks.problems import Problem, drawn
@@ -124,7 +124,7 @@ def experiment(config: Config) -> harness.Metrics:
         "jmeta": jm.__version__,
         "measured": {name: [found.mean, found.ci95] for name, found in metrics.items()},
     }
-    save_advisors(config.folder / "auto.npz", advisors, card)
+    save_model(config.folder / "auto.npz", advisors, card)
     return metrics
 
 

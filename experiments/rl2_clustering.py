@@ -41,7 +41,7 @@ from jmeta.selection import performance_table, portfolio
 from jmeta.selection.advisor import replayed
 from jmeta.selection.choice import Settings
 from jmeta.selection.judge import judged, judged_left_out, learn_judge, table_partitions
-from jmeta.selection.saved import load_advisors
+from jmeta.selection.saved import load_model
 from jmeta.selection.selector import table_inputs
 from jmeta.selection.table import Table
 from jmeta.tasks.problems import BATTERIES, batteries
@@ -172,7 +172,7 @@ def _others(config: Config, asked: Searched, table: Table) -> dict[str, np.ndarr
         "random": _random(config, table, quality),
         "silhouette": _random(config, table, silhouette),
     }
-    advisor = load_advisors()[0]["unknown"]
+    advisor = load_model()[0]["unknown"]
     if advisor.candidates == table.candidates:
         found["selector"] = replayed(advisor, table, config.budgets, seed=config.seed).T
     if importlib.util.find_spec("optuna"):

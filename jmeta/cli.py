@@ -53,6 +53,8 @@ class Cluster:
     """Where the page that explains the choice is written."""
     json: bool = False
     """Print the result as JSON, and nothing else, to standard output."""
+    search: str = "ranked"
+    """ranked: candidates in the order that is foretold; rl2: each chosen after what those before found."""
     scaling: str = "auto"
     """auto: columns are divided by their deviations where these differ tenfold; standard: always; none."""
     model: Path | None = None
@@ -104,6 +106,7 @@ def cluster(chosen: Cluster) -> None:
     model = AutoCluster(
         chosen.clusters,
         time_limit=chosen.time_limit,
+        search=chosen.search,  # type: ignore[arg-type]
         scaling=chosen.scaling,  # type: ignore[arg-type]
         model=chosen.model,
         random_state=chosen.seed,
@@ -258,9 +261,9 @@ def _gradient() -> str:
 
 
 def _model() -> str:
-    from .selection.saved import load_advisors
+    from .selection.saved import load_model
 
-    advisors, card = load_advisors()
+    advisors, card = load_model()
     return f"{', '.join(sorted(advisors))}; learned from {card['problems']:,} problems, checksum holds"
 
 

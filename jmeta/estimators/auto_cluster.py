@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple, Self
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -20,13 +20,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from ..records import InputError
+from ..rl.searcher import LearnedSearch, unpacked_searcher
 from ..selection.advisor import SURE, Advisor
 from ..selection.explanation import Explanation, explain
 from ..selection.portfolio import Candidate, apply_candidate
-from ..selection.saved import load_advisors
+from ..selection.saved import load_model
 from ..selection.search import Found, search
 from .preparation import Scaling, prepare
 
+Way = Literal["ranked", "rl2"]
 ALL_ROWS = {"kmeans": 10**6, "gaussian_mixture": 10**6}
 """Rows up to which an algorithm is fitted to all of them; for those not named here `MANY`."""
 MANY = 5_000
@@ -81,11 +83,13 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         n_clusters: how many; found unless given.
         time_limit: seconds that candidates may take together.
         n_candidates: how many are run at most; all of the model's unless given.
+        search: "ranked" runs candidates in the order that is foretold before any is run; "rl2" one after the
+            other, each chosen by a trained agent after what those before found, at most ten.
         scaling: "auto" divides columns by their deviations where these differ by a factor of ten or more,
             "standard" always, "none" never.
         sample_size: rows that candidates are compared on; the one chosen is then fitted to all rows where it
             can, else every other row follows its nearest row of the sample.
-        model: a file that `save_advisors` wrote; the one that comes with jmeta unless given.
+        model: a file that `save_model` wrote; the one that comes with jmeta unless given.
         random_state: everything random follows from it.
 
     Attributes:
@@ -107,6 +111,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         *,
         time_limit: float = 60.0,
         n_candidates: int | None = None,
+        search: Way = "ranked",
         scaling: Scaling = "auto",
         sample_size: int = 2_000,
         model: str | os.PathLike | None = None,
@@ -115,6 +120,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self.n_clusters = n_clusters
         self.time_limit = time_limit
         self.n_candidates = n_candidates
+        self.search = search
         self.scaling = scaling
         self.sample_size = sample_size
         self.model = model
@@ -154,10 +160,12 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             )
         advisor = _advisor(self.model, self.n_clusters)
         kept = np.sort(np.random.default_rng(seed).permutation(len(points))[: self.sample_size])
-        found = search(
+        find = (
+            _learned_search(self.model) if self.search == "rl2" else partial(search, clusters=self.n_clusters)
+        )
+        found = find(
             advisor,
             points[kept],
-            self.n_clusters,
             seconds=self.time_limit,
             most=self.n_candidates,
             seed=seed,
@@ -191,6 +199,12 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int | np.integer) or value < 1):
                 raise InputError(f"{name} is {value!r}; give a whole number >= 1, or None.")
+        if self.search not in get_args(Way):
+            raise InputError(f"search is {self.search!r}; choose one of {', '.join(get_args(Way))}.")
+        if self.search == "rl2" and self.n_clusters is not None:
+            raise InputError(
+                "search='rl2' finds the number of clusters; leave n_clusters out, or choose search='ranked'."
+            )
         if not isinstance(self.sample_size, int | np.integer) or self.sample_size < 10:
             raise InputError(f"sample_size is {self.sample_size!r}; give a whole number >= 10.")
         if not self.time_limit > 0:
@@ -257,21 +271,30 @@ def _count(labels: Int[np.ndarray, " N"]) -> int:
     return len(np.unique(labels[labels >= 0]))
 
 
-@cache
-def _read(path: str | None, changed: float) -> dict[str, Advisor]:
-    return load_advisors(path)[0]
+def _advisor(path: str | os.PathLike | None, clusters: int | None) -> Advisor:
+    return _parts(*_version(path), "auto")["unknown" if clusters is None else "given"]
 
 
-def advisors(path: str | os.PathLike | None) -> dict[str, Advisor]:
-    """The advisors of a file, read again where it changed."""
+def _learned_search(path: str | os.PathLike | None) -> LearnedSearch:
+    return _ready_search(*_version(path))
+
+
+def _version(path: str | os.PathLike | None) -> tuple[str | None, float]:
+    """The path of a model, and when it was changed: a file is read again where it was."""
     try:
-        return _read(None, 0.0) if path is None else _read(os.fspath(path), os.path.getmtime(path))
+        return (None, 0.0) if path is None else (os.fspath(path), os.path.getmtime(path))
     except OSError as error:
         raise InputError(f"the model {os.fspath(path or '')} cannot be read ({error.strerror}).") from None
 
 
-def _advisor(path: str | os.PathLike | None, clusters: int | None) -> Advisor:
-    return advisors(path)["unknown" if clusters is None else "given"]
+@cache
+def _parts(path: str | None, changed: float, shipped: str) -> dict[str, Any]:
+    return load_model(path, shipped=shipped)[0]
+
+
+@cache
+def _ready_search(path: str | None, changed: float) -> LearnedSearch:
+    return LearnedSearch(unpacked_searcher(_parts(path, changed, "search")))
 
 
 def _on_all_rows(

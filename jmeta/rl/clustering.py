@@ -5,47 +5,80 @@ the best partition so far. What is best is judged without labels, by what can be
 reward is by how much the adjusted Rand index of what is committed to has grown. Training learns from it,
 but an agent must not see it (`sees` without "reward"): at test there are no answers, and it is zero.
 
-What candidates find is a table, computed once, so that a step is a few look-ups.
+What candidates find comes from a table that was computed once (`tabulated`), so that a step is a few
+look-ups, or from running them (`live`), for data sets that no table knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..batching import count_tasks
 from ..records import InputError
 from ..selection.portfolio import Candidate
 from .environment import Action, Environment, Space, Transition
-from .policy import Masks
+from .policy import SEES, Masks
 
-FARTHEST = 3.0
-"""Deviations beyond which what is seen is cut off."""
+UNPAID = tuple(part for part in SEES if part != "reward")
+"""What an agent may see here: not the reward, which is made of answers."""
+
+
+class Attempt(NamedTuple):
+    """What came of one candidate.
+
+    Attributes:
+        partition: [F] what can be seen of its partition, at unit scale.
+        quality: how good that is judged to be, without labels.
+        usable: whether it found something.
+        worth: the true index, that rewards are made of; zero where there are no answers.
+    """
+
+    partition: Float[Array, " F"]
+    quality: Float[Array, ""]
+    usable: Bool[Array, ""]
+    worth: Float[Array, ""]
+
+
+class DataSets(NamedTuple):
+    """Data sets, and how candidates are tried on them.
+
+    Attributes:
+        draw: `key -> data`, one of them.
+        features: `data -> [M]`, its meta-features at unit scale.
+        attempt: `(data, place) -> Attempt`, of the candidate at that place.
+        sizes: A, M and F.
+    """
+
+    draw: Callable[[Key[Array, ""]], PyTree]
+    features: Callable[[PyTree], Float[Array, " M"]]
+    attempt: Callable[[PyTree, Int[Array, ""]], Attempt]
+    sizes: tuple[int, int, int]
+
+
+class Search(NamedTuple):
+    """A task: a data set, and how many candidates may be tried on it."""
+
+    data: PyTree
+    budget: Int[Array, ""]
 
 
 class Searched(NamedTuple):
-    """One data set, as far as a search may look at it.
+    """What is known of data sets all of whose candidates were run: of one, or of P with a leading axis.
 
     Attributes:
         features: [M] meta-features, at unit scale.
-        partitions: [A, F] what can be seen of the partition of every candidate, at unit scale.
-        quality: [A] how good each is judged to be, without labels.
-        usable: [A] whether the candidate finds something.
-        worths: [A] the true index, that rewards are made of; zero where there are no answers.
-        budget: how many candidates may be tried.
+        attempts: what came of each of the A candidates.
     """
 
     features: Float[Array, " M"]
-    partitions: Float[Array, "A F"]
-    quality: Float[Array, " A"]
-    usable: Bool[Array, " A"]
-    worths: Float[Array, " A"]
-    budget: Int[Array, ""]
+    attempts: Attempt
 
 
 class Progress(NamedTuple):
@@ -53,15 +86,17 @@ class Progress(NamedTuple):
 
     Attributes:
         tried: [A] which candidates were tried.
-        last: the place of the last one; A before the first.
-        best: the place of the one that is committed to; A before the first.
         left: how many may still be tried.
+        places: [2] of the last candidate and of the one that is committed to; A where there is none.
+        last: what came of the last.
+        best: what is committed to.
     """
 
     tried: Bool[Array, " A"]
-    last: Int[Array, ""]
-    best: Int[Array, ""]
     left: Int[Array, ""]
+    places: Int[Array, " 2"]
+    last: Attempt
+    best: Attempt
 
 
 def candidate_places(candidates: Sequence[Candidate]) -> Int[np.ndarray, "K V C"]:
@@ -74,123 +109,136 @@ def candidate_places(candidates: Sequence[Candidate]) -> Int[np.ndarray, "K V C"
     >>> places.shape, int(places[-1].max()), int(np.sum(places >= 0))
     ((8, 1, 2), 13, 14)
     """
-    algorithms = list(dict.fromkeys(one.algorithm for one in candidates))
-    kinds: dict[str, list[Candidate]] = {name: [] for name in algorithms}
+    kinds: dict[tuple[bool, str], list[Candidate]] = {}
     for one in candidates:
-        kind = one._replace(clusters=None)
-        if kind not in kinds[one.algorithm]:
-            kinds[one.algorithm].append(kind)
+        variants = kinds.setdefault((one.device, one.algorithm), [])
+        if one._replace(clusters=None) not in variants:
+            variants.append(one._replace(clusters=None))
+    algorithms = list(kinds)
     counts = sorted({one.clusters or 0 for one in candidates if one.told}) or [0]
-    widest = max(map(len, kinds.values()))
-    places = np.full((len(algorithms) + 1, widest, len(counts)), -1)
+    places = np.full((len(kinds) + 1, max(map(len, kinds.values())), len(counts)), -1)
     for at, one in enumerate(candidates):
-        variant = kinds[one.algorithm].index(one._replace(clusters=None))
+        name = one.device, one.algorithm
+        variant = kinds[name].index(one._replace(clusters=None))
         count = counts.index(one.clusters or 0) if one.told else 0
-        places[algorithms.index(one.algorithm), variant, count] = at
+        places[algorithms.index(name), variant, count] = at
     places[-1, 0, 0] = len(candidates)
     return places
 
 
 def clustering_search(
-    candidates: Sequence[Candidate], known: Searched, *, budgets: Sequence[int] = tuple(range(1, 11))
+    candidates: Sequence[Candidate], sets: DataSets, *, budgets: Sequence[int] = tuple(range(1, 11))
 ) -> Environment:
-    """The environment of searches on data sets of which a table is known.
+    """The environment of searches on data sets.
 
     Args:
         candidates: A, that are chosen from.
-        known: P data sets to draw from; their own budgets are not looked at.
+        sets: `tabulated`, or `live`.
         budgets: that are drawn from.
 
     Raises:
-        InputError: there is no data set, a budget is no count, or the table is of another number of
-            candidates.
+        InputError: there is no candidate, they are not those of the data sets, or a budget is no count.
 
     >>> from jmeta.selection import portfolio
-    >>> sets = Searched(*(np.zeros(shape) for shape in ((1, 2), (1, 7, 3), (1, 7))), np.ones((1, 7), bool),
-    ...     np.full((1, 7), 0.5), np.ones(1, int))
-    >>> game = clustering_search(portfolio("seven"), sets, budgets=[2])
+    >>> known = Searched(np.zeros((1, 2)), Attempt(np.zeros((1, 7, 3)), np.zeros((1, 7)),
+    ...     np.ones((1, 7), bool), np.full((1, 7), 0.5)))
+    >>> game = clustering_search(portfolio("seven"), tabulated(known), budgets=[2])
     >>> task = game.draw(jax.random.key(0))
     >>> state, _ = game.reset(task, jax.random.key(1))
     >>> after = game.step(task, state, jnp.array([3, 0, 0]), jax.random.key(2))
     >>> float(after.reward), int(after.state.left), bool(after.terminated)
     (0.5, 1, False)
     """
-    _check(candidates, known, budgets)
+    if not candidates:
+        raise InputError("there is no candidate to choose; give one or more.")
+    if not budgets or min(budgets) < 1:
+        raise InputError(f"budgets are {list(budgets)}; give whole numbers >= 1.")
     count, most = len(candidates), max(budgets)
-    places = jnp.asarray(candidate_places(candidates))
-    stored, choices = jax.tree.map(jnp.asarray, known), jnp.asarray(list(budgets))
+    places, choices = jnp.asarray(candidate_places(candidates)), jnp.asarray(list(budgets))
+    found, features, width = sets.sizes
+    if found != count:
+        raise InputError(f"the data sets are of {found} candidates, but {count} were given; use the same.")
+    nothing = Attempt(jnp.zeros(width), jnp.zeros(()), jnp.bool_(False), jnp.zeros(()))
 
-    def draw(key: Key[Array, ""]) -> Searched:
+    def draw(key: Key[Array, ""]) -> Search:
         which, how_many = jax.random.split(key)
-        row = jax.random.randint(which, (), 0, count_tasks(known))
-        return jax.tree.map(lambda leaf: leaf[row], stored)._replace(
-            budget=jax.random.choice(how_many, choices)
-        )
+        return Search(sets.draw(which), jax.random.choice(how_many, choices))
 
-    def observed(task: Searched, now: Progress) -> Float[Array, " O"]:
+    def observed(task: Search, now: Progress) -> Float[Array, " O"]:
+        last, best = now.places < count
+        clock = jnp.stack([now.left / most, task.budget / most])
         return jnp.concatenate(
-            [
-                task.features,
-                *(_seen(task, place) for place in (now.last, now.best)),
-                jnp.stack([now.left / most, task.budget / most]),
-            ]
+            [sets.features(task.data), _seen(now.last, last), _seen(now.best, best), clock]
         )
 
-    def reset(task: Searched, key: Key[Array, ""]) -> tuple[Progress, Array]:
-        none = jnp.asarray(count)
-        start = Progress(jnp.zeros(count, bool), none, none, task.budget)
+    def reset(task: Search, key: Key[Array, ""]) -> tuple[Progress, Array]:
+        none = jnp.full(2, count)
+        start = Progress(jnp.zeros(count, bool), task.budget, none, nothing, nothing)
         return start, observed(task, start)
 
-    def masks(task: Searched, now: Progress) -> Masks:
-        untried = jnp.append(~now.tried & (now.left > 0), now.last < count)
+    def masks(task: Search, now: Progress) -> Masks:
+        untried = jnp.append(~now.tried & (now.left > 0), now.places[0] < count)
         allowed = (places >= 0) & untried[places]
         return jnp.any(allowed, (1, 2)), jnp.any(allowed, 2), allowed
 
-    def step(task: Searched, now: Progress, action: Action, key: Key[Array, ""]) -> Transition:
+    def step(task: Search, now: Progress, action: Action, key: Key[Array, ""]) -> Transition:
         place = places[tuple(action)]
         stops = (place < 0) | (place >= count)
         tried = jnp.where(stops, count, place)
+        found = lax.cond(stops, lambda: nothing, lambda: sets.attempt(task.data, tried))
+        better = found.usable & (~now.best.usable | (found.quality > now.best.quality))
+        best = _either(better, found, now.best)
         after = Progress(
             now.tried | (jnp.arange(count) == tried),
-            jnp.where(stops, now.last, tried),
-            jnp.where(_quality(task, tried) > _quality(task, now.best), tried, now.best),
             now.left - ~stops,
+            jnp.stack([jnp.where(stops, now.places[0], tried), jnp.where(better, tried, now.places[1])]),
+            _either(stops, now.last, found),
+            best,
         )
-        worth = _worth(task, after.best)
         over = stops | (after.left <= 0)
-        reward = worth - _worth(task, now.best)
+        reward = best.worth - now.best.worth
         return Transition(after, observed(task, after), reward, over, jnp.bool_(False), {})
 
-    size = stored.features.shape[1] + 2 * (stored.partitions.shape[2] + 3) + 2
+    size = features + 2 * (width + 3) + 2
     return Environment(draw, reset, step, Space((size,), -np.inf, np.inf), places.shape, masks)
 
 
-def _seen(task: Searched, place: Int[Array, ""]) -> Float[Array, " S"]:
-    """What is seen of a candidate's partition, its judged quality, whether it failed, if it is one."""
-    real = place < len(task.usable)
-    at = jnp.minimum(place, len(task.usable) - 1)
-    found = real & task.usable[at]
-    seen = jnp.append(jnp.clip(task.partitions[at], -FARTHEST, FARTHEST), task.quality[at])
-    return jnp.append(jnp.where(found, seen, 0), jnp.stack([real & ~found, real]).astype(seen.dtype))
+def tabulated(known: Searched) -> DataSets:
+    """Data sets all of whose candidates were run: an attempt is a look into a table.
 
+    Args:
+        known: P data sets.
 
-def _quality(task: Searched, place: Int[Array, ""]) -> Float[Array, ""]:
-    """As it is judged; -inf where there is no partition."""
-    at = jnp.minimum(place, len(task.usable) - 1)
-    return jnp.where((place < len(task.usable)) & task.usable[at], task.quality[at], -jnp.inf)
-
-
-def _worth(task: Searched, place: Int[Array, ""]) -> Float[Array, ""]:
-    return jnp.where(place < len(task.worths), task.worths[jnp.minimum(place, len(task.worths) - 1)], 0)
-
-
-def _check(candidates: Sequence[Candidate], known: Searched, budgets: Sequence[int]) -> None:
-    sets, found = np.shape(known.quality)
-    if not sets:
+    Raises:
+        InputError: there is no data set.
+    """
+    if not len(known.features):
         raise InputError("there is no data set to search on; give one or more.")
-    if found != len(candidates):
-        raise InputError(
-            f"the table is of {found} candidates, but {len(candidates)} were given; use the same."
-        )
-    if not budgets or min(budgets) < 1:
-        raise InputError(f"budgets are {list(budgets)}; give whole numbers >= 1.")
+    stored = jax.tree.map(jnp.asarray, known)
+    _, count, width = known.attempts.partition.shape
+
+    def attempt(data: Searched, place: Int[Array, ""]) -> Attempt:
+        return jax.tree.map(lambda leaf: leaf[place], data.attempts)
+
+    return DataSets(
+        lambda key: drawn_row(stored, key),
+        lambda data: data.features,
+        attempt,
+        (count, known.features.shape[-1], width),
+    )
+
+
+def drawn_row(stored: PyTree, key: Key[Array, ""]) -> PyTree:
+    """One of several records that are stacked."""
+    row = jax.random.randint(key, (), 0, count_tasks(stored))
+    return jax.tree.map(lambda leaf: leaf[row], stored)
+
+
+def _either(first: Bool[Array, ""], a: Attempt, b: Attempt) -> Attempt:
+    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
+
+
+def _seen(one: Attempt, real: Bool[Array, ""]) -> Float[Array, " S"]:
+    """What is seen of a candidate's partition, its judged quality, whether it failed, if there is one."""
+    seen = jnp.where(one.usable, jnp.append(one.partition, one.quality), 0)
+    return jnp.append(seen, jnp.stack([real & ~one.usable, real]).astype(seen.dtype))

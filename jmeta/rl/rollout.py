@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ..batching import over_tasks
 from ..clustering.validation import check_counts
 from ..records import InputError, Metrics
-from .environment import Environment, Trial
+from .environment import Environment, Transition, Trial
 from .policy import Agent, Last, Masks, log_probability, logits_and_value, nothing_yet, sample
 
 
@@ -103,7 +103,11 @@ def rollout(
         hidden, outputs = agent.network.step(params, now.hidden, inputs)
         logs, value = logits_and_value(outputs, agent.heads, masks)
         action = sample(logs, None if greedy else act)
-        after = environment.step(task, now.state, action, move)
+        after = lax.cond(
+            counts,
+            lambda: environment.step(task, now.state, action, move),
+            lambda: _stay(environment, task, now, action, move),
+        )
         done = after.terminated | after.truncated
         state, observation = lax.cond(
             done, lambda: environment.reset(task, anew), lambda: (after.state, after.observation)
@@ -129,6 +133,13 @@ def rollout(
 
     start = _Now(*environment.reset(task, begin), empty, nothing_yet(len(agent.heads)), jnp.asarray(episodes))
     return lax.scan(advance, start, jnp.arange(steps))[1]
+
+
+def _stay(environment: Environment, task: PyTree, now: _Now, action: Array, key: Array) -> Transition:
+    """What comes of no step: nothing is run once a trial is over."""
+    shapes = jax.eval_shape(environment.step, task, now.state, action, key)
+    rest = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[2:])
+    return Transition(now.state, now.observation, *rest)
 
 
 def play(

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from .choice import Settings, learn_choice, network_scores
-from .criterion import Criterion, Look, all_looks, criterion_cases, criterion_inputs, inputs_of, look
-from .portfolio import Candidate
+from .criterion import Criterion, Look, criterion_cases, criterion_inputs, inputs_of, look
+from .portfolio import Candidate, last_resort
 from .selector import CRITERIA, Selector, problem_inputs, selector_cases, selector_scores, table_inputs
 from .table import Table, check_portfolio
 
@@ -136,13 +136,14 @@ def judge(
 
 
 def replayed(
-    advisor: Advisor, table: Table, budgets: Sequence[int | None], *, seed: int = 0
+    advisor: Advisor, table: Table, looks: Sequence[Look], budgets: Sequence[int | None], *, seed: int = 0
 ) -> Float[np.ndarray, "C B"]:
     """The worth of what a search would take that may run so many candidates, had it time for them.
 
     Args:
         advisor: whose order and judgement it follows.
         table: of the same candidates; answers are looked at last.
+        looks: from `all_looks`.
         budgets: B numbers of candidates; None for all.
         seed: as of a search.
 
@@ -152,14 +153,23 @@ def replayed(
     check_portfolio(advisor.candidates, table)
     promised = selector_scores(advisor.selector, table_inputs(table, seed=seed))[0]
     places = np.argsort(np.argsort(-promised, 1, kind="stable"), 1)
-    looks = all_looks(table, seed=seed)
-    found = []
-    for budget in budgets:
-        run = table.usable & (places < (places.shape[1] if budget is None else budget))
-        scores = network_scores(advisor.criterion.choice, inputs_of(table, looks, run)).mean(0)
-        best = np.where(run, scores, -np.inf).argmax(1)
-        found.append(table.scores[np.arange(len(best)), best] * run.any(1))
-    return np.stack(found, 1)
+    count = places.shape[1]
+    runs = [places < (count if budget is None else budget) for budget in budgets]
+    return np.stack([worth_of_runs(advisor, table, looks, run) for run in runs], 1)
+
+
+def worth_of_runs(
+    advisor: Advisor, table: Table, looks: Sequence[Look], run: Bool[np.ndarray, "C A"]
+) -> Float[np.ndarray, " C"]:
+    """The worth of what the criterion prefers of the candidates that were run on every case.
+
+    Where these found nothing it is that of the last resort, as in a search.
+    """
+    found = run & table.parted
+    scores = network_scores(advisor.criterion.choice, inputs_of(table, looks, found)).mean(0)
+    best = np.where(found, scores, -np.inf).argmax(1)
+    best = np.where(found.any(1), best, last_resort(table.candidates))
+    return table.scores[np.arange(len(best)), best]
 
 
 def measured_spread(

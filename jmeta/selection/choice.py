@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
-from sklearn.preprocessing import QuantileTransformer
 
 from ..learners.gradient import Descent, maml
 from ..learners.numbers import per_leaf
@@ -33,9 +32,8 @@ from ..records import Batch, InputError, Learner, Loss, Metrics, Model, Task
 from ..training.loop import train
 from ..training.objectives import displacement, query_loss
 from ..training.step import meta_step
+from .quantiles import known_quantiles, standardised
 
-FARTHEST = 2.5
-"""Deviations beyond which an input is cut off."""
 LONGEST = 10.0
 """Length beyond which a gradient is cut when it adapts, so that no rate leaves the numbers."""
 ASKED = 32
@@ -140,14 +138,9 @@ def learn_choice(
     _check(cases, parts)
     _check_settings(settings)
     known = cases.inputs[cases.weights > 0].reshape(-1, cases.inputs.shape[-1])
-    scale = (
-        QuantileTransformer(
-            n_quantiles=min(100, len(known)), output_distribution="normal", subsample=None, random_state=0
-        )
-        .fit(known)
-        .quantiles_
+    choice = Choice(
+        known_quantiles(known), np.ptp(known, 0) > 0, None, None, settings, parts, cases.inputs.ndim == 3
     )
-    choice = Choice(scale, np.ptp(known, 0) > 0, None, None, settings, parts, cases.inputs.ndim == 3)
     seen, groups = _seen(choice, cases), len(np.unique(cases.groups))
     static = settings._replace(hidden=0.0)  # one program for every share
     start, logs = _learned(jax.tree.map(jnp.asarray, seen), settings.hidden, key, static, parts, groups)
@@ -195,15 +188,26 @@ def network_scores(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[
             another version.
     """
     _check_inputs(choice, inputs)
-    return np.asarray(
-        _scores(choice.weights, _scaled(choice, inputs), sum(choice.parts), choice.settings.width)
-    )
+    return np.asarray(traced_scores(choice, jnp.asarray(inputs, jnp.float32)))
+
+
+def traced_scores(choice: Choice, inputs: Float[Array, "C ..."]) -> Float[Array, "E C A"]:
+    """What `network_scores` gives, also inside `jit`, where nothing can be checked but shapes."""
+    learned = jax.tree.map(jnp.asarray, (choice.weights, choice.scale, choice.varies))
+    return _scores(*learned, inputs, sum(choice.parts), choice.settings.width)
 
 
 @partial(jax.jit, static_argnames=("choices", "width"))
-def _scores(weights: PyTree, inputs: Array, choices: int, width: int) -> Float[Array, "E C A"]:
-    network = _network(inputs.shape[1:], choices, width)
-    return jax.vmap(lambda one: network.apply(one, inputs))(weights)
+def _scores(
+    weights: PyTree,
+    scale: Float[Array, "Q F"],
+    varies: Bool[Array, " F"],
+    inputs: Float[Array, "C ..."],
+    choices: int,
+    width: int,
+) -> Float[Array, "E C A"]:
+    network, seen = _network(inputs.shape[1:], choices, width), standardised(scale, varies, inputs)
+    return jax.vmap(lambda one: network.apply(one, seen))(weights)
 
 
 @cache
@@ -332,21 +336,16 @@ def _seen(choice: Choice, cases: Cases) -> Cases:
     inputs = np.where(known.reshape(-1, *[1] * (cases.inputs.ndim - 1)), cases.inputs, 0)
     groups, owners = (np.unique(part, return_inverse=True)[1] for part in (cases.groups, cases.owners))
     return Cases(
-        _scaled(choice, inputs), np.where(known[:, None], cases.worths, 0), cases.weights, groups, owners
+        np.asarray(standardised(choice.scale, choice.varies, jnp.asarray(inputs, jnp.float32))),
+        np.where(known[:, None], cases.worths, 0),
+        cases.weights,
+        groups,
+        owners,
     )
 
 
 def _finite(weights: PyTree) -> bool:
     return all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(weights))
-
-
-def _scaled(choice: Choice, inputs: Float[np.ndarray, "C ..."]) -> Float[np.ndarray, "C ..."]:
-    count, features = choice.scale.shape
-    normal = QuantileTransformer(n_quantiles=count, output_distribution="normal", subsample=None)
-    normal.n_quantiles_, normal.n_features_in_ = count, features
-    normal.quantiles_, normal.references_ = choice.scale, np.linspace(0, 1, count)
-    flat = normal.transform(inputs.reshape(-1, features)) * choice.varies
-    return np.clip(flat, -FARTHEST, FARTHEST).reshape(inputs.shape).astype(np.float32)
 
 
 def _check(cases: Cases, parts: tuple[int, ...]) -> None:

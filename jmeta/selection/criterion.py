@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .descriptors import describe, landmarks
-from .portfolio import Candidate
+from .portfolio import Candidate, which_kind
 from .table import Table, check_portfolio
 
 
@@ -136,7 +136,7 @@ def look(
 ) -> Look:
     """Describe partitions; None is one that failed."""
     found = landmarks(points, partitions, seed=seed)
-    return Look(points.shape, *jax.device_get(describe(*map(jnp.asarray, found))))
+    return Look(points.shape, *jax.device_get(describe(*map(jnp.asarray, found[:3]))))
 
 
 def criterion_inputs(
@@ -156,8 +156,6 @@ def criterion_inputs(
     described = np.where(usable[:, None], described, 0)
     centered = np.where(usable[:, None], described - described.sum(0) / max(count, 1), 0)
     known = np.log(seen.shape if clusters is None else (*seen.shape, clusters))
-    kinds = [one._replace(clusters=None) for one in candidates]
-    which = np.array([[kind == other for other in dict.fromkeys(kinds)] for kind in kinds], float)
     failed = ~usable[:, None]
-    parts = (described, centered, np.tile(known, (len(kinds), 1)), failed, which)
+    parts = (described, centered, np.tile(known, (len(usable), 1)), failed, which_kind(candidates))
     return np.concatenate(parts, 1).astype(np.float32)

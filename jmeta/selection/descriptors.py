@@ -28,8 +28,9 @@ from ..metrics import (
     simplified_silhouette,
 )
 from ..metrics.density import spanning_forest
+from .portfolio import padded, room_for
 
-LANDMARKS, LEAST, SLOTS, NEIGHBOURS, VOTERS = 1024, 128, 64, 25, 9
+LANDMARKS, SLOTS, NEIGHBOURS, VOTERS = 1024, 64, 25, 9
 NAMES = (
     *("silhouette", "simplified silhouette", "log Calinski-Harabasz", "Davies-Bouldin, 1 / (1 + x)"),
     *("log Dunn", "density validity"),
@@ -48,12 +49,14 @@ class Landmarks(NamedTuple):
     Attributes:
         points: [M, D] at zero mean and unit spread; padding at zero.
         weights: [M] one, zero for padding.
-        labels: [A, M] of every partition, by falling size, -1 noise; all -1 where a candidate failed.
+        labels: [A, M] of every partition, -1 noise; all -1 where a candidate failed.
+        rows: [m] the places of these points in the problem.
     """
 
     points: Float[np.ndarray, "M D"]
     weights: Float[np.ndarray, " M"]
     labels: Int[np.ndarray, "A M"]
+    rows: Int[np.ndarray, " m"]
 
 
 class Structure(NamedTuple):
@@ -85,7 +88,7 @@ def landmarks(
 
     >>> found = landmarks(np.array([[0.0], [1.0], [5.0]]), [np.array([3, 3, 1]), None])
     >>> found.labels.shape, found.labels[:, :4].tolist()
-    ((2, 128), [[0, 0, 1, -1], [-1, -1, -1, -1]])
+    ((2, 128), [[3, 3, 1, -1], [-1, -1, -1, -1]])
     """
     kept = np.arange(len(points))
     if len(points) > count:
@@ -93,23 +96,26 @@ def landmarks(
     x = np.asarray(points, np.float64)[kept]
     x = x - x.mean(0)
     spread = np.sqrt(np.mean(np.sum(x**2, 1)))
-    size = max(LEAST, 1 << (len(x) - 1).bit_length())
-    room = np.zeros((size, x.shape[1]), np.float32)
-    room[: len(x)] = x / (spread if spread > 0 else 1)
-    weights = (np.arange(size) < len(x)).astype(np.float32)
-    labels = np.full((len(partitions), size), -1)
+    room, weights = padded(x / (spread if spread > 0 else 1), room_for(len(x)))
+    labels = np.full((len(partitions), len(room)), -1)
     for row, found in zip(labels, partitions, strict=True):
         if found is not None:
-            row[: len(x)] = _by_size(found[kept])
-    return Landmarks(room, weights, labels)
+            row[: len(x)] = found[kept]
+    return Landmarks(room, weights, labels, kept)
 
 
-def _by_size(labels: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """Clusters numbered by falling size; -1 for noise and what is beyond `SLOTS`."""
-    values, sizes = np.unique(labels[labels >= 0], return_counts=True)
-    order = values[np.argsort(-sizes, kind="stable")][:SLOTS]
-    rank = {value: place for place, value in enumerate(order.tolist())}
-    return np.array([rank.get(label, -1) for label in labels.tolist()], int)
+def by_size(labels: Int[Array, " M"]) -> Int[Array, " M"]:
+    """Clusters numbered by falling size; -1 for noise and what is beyond `SLOTS`.
+
+    >>> by_size(jnp.array([7, 2, 2, -1]))
+    Array([ 1,  0,  0, -1], dtype=int32)
+    """
+    values, which, sizes = jnp.unique(
+        labels, return_inverse=True, return_counts=True, size=len(labels), fill_value=-1
+    )
+    order = jnp.argsort(jnp.where(values >= 0, -sizes, 1))
+    rank = jnp.argsort(order)[which]
+    return jnp.where((labels >= 0) & (rank < SLOTS), rank, -1)
 
 
 @jax.jit
@@ -123,6 +129,7 @@ def describe(
         weights: [M].
         labels: [A, M].
     """
+    labels = lax.map(by_size, labels)
     own = described(structure(points, weights), points, weights, labels)
 
     def agree(a: Int[Array, " M"]) -> Float[Array, " A"]:
@@ -134,7 +141,7 @@ def describe(
 def described(
     shared: Structure, points: Float[Array, "M D"], weights: Float[Array, " M"], labels: Int[Array, "A M"]
 ) -> Float[Array, "A F"]:
-    """The numbers `NAMES` of every partition of points whose structure is known."""
+    """The numbers `NAMES` of every partition, numbered `by_size`, of points whose structure is known."""
 
     def own(labels: Int[Array, " M"]) -> Float[Array, " F"]:
         labels = jnp.where(weights > 0, labels, -1)

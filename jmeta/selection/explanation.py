@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import percentileofscore
 
-from ..clustering.host import host
 from ..metrics.stability import stability
 from ..records import InputError
 from .advisor import Advisor
@@ -18,6 +17,7 @@ from .choice import choice_scores
 from .criterion import criterion_inputs
 from .descriptors import NAMES
 from .features import FEATURES, feature_names
+from .portfolio import clusterer_of
 from .search import Found
 
 SHOWN = 8
@@ -115,7 +115,7 @@ def _stability(advisor: Advisor, best: int, points: np.ndarray, clusters: int, s
     spread = points.std(0)
     x = jnp.asarray(points / np.where(spread > 0, spread, 1) if one.scaled else points)
     try:
-        clusterer = host(one.algorithm, one.sought(clusters), **dict(one.options))
+        clusterer = clusterer_of(one._replace(clusters=one.sought(clusters)))
         return float(stability(clusterer, x, key=jax.random.key(seed), resamples=RESAMPLES))
     except InputError:
         return None

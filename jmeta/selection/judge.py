@@ -9,31 +9,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 from .choice import Cases, Choice, Settings, choice_scores, learn_choice
-from .criterion import Look, all_looks
-from .portfolio import Candidate
+from .criterion import Look
+from .portfolio import which_kind
 from .table import Table
 
 
 def partition_inputs(
-    seen: Look, candidates: Sequence[Candidate], clusters: int | None
-) -> Float[np.ndarray, "A F"]:
-    """What is seen of every partition by itself: descriptors, the problem's size, and the candidate."""
-    known = np.log(seen.shape if clusters is None else (*seen.shape, clusters))
-    kinds = [one._replace(clusters=None) for one in candidates]
-    which = np.array([[kind == other for other in dict.fromkeys(kinds)] for kind in kinds], float)
-    return np.concatenate([seen.own, np.tile(known, (len(kinds), 1)), which], 1).astype(np.float32)
+    own: Float[Array, " F"], size: Float[Array, " S"], kind: Float[Array, " K"]
+) -> Float[Array, " G"]:
+    """What is seen of a partition by itself: descriptors, logarithms of the problem's size, and who made it.
+
+    Args:
+        own: [F] descriptors.
+        size: [2] points and columns, or [3] and the number of clusters, where that is given.
+        kind: [K] a row of `which_kind`.
+    """
+    return jnp.concatenate([own, jnp.log(size), kind])
 
 
-def table_partitions(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C A F"]:
-    """The same of every case; no label is looked at, and what failed is zero."""
-    told = [clusters for _, clusters in table.sights]
-    looks = all_looks(table, seed=seed)
-    found = [partition_inputs(look, table.candidates, each) for look, each in zip(looks, told, strict=True)]
-    return np.where(table.usable[..., None], np.stack(found), 0)
+def table_partitions(table: Table, looks: Sequence[Look]) -> Float[np.ndarray, "C A F"]:
+    """The same of every candidate of every case; no label is looked at, and what failed is zero.
+
+    Args:
+        table: of candidates that were run.
+        looks: from `all_looks`.
+    """
+    kinds = jnp.asarray(which_kind(table.candidates), jnp.float32)
+    sizes = [
+        jnp.asarray(look.shape if told is None else (*look.shape, told), jnp.float32)
+        for look, (_, told) in zip(looks, table.sights, strict=True)
+    ]
+    inputs = jax.jit(jax.vmap(partition_inputs, (0, None, 0)))
+    found = [np.asarray(inputs(look.own, size, kinds)) for look, size in zip(looks, sizes, strict=True)]
+    return np.where(table.parted[..., None], np.stack(found), 0)
 
 
 def learn_judge(
@@ -78,7 +91,7 @@ def _cases(table: Table, inputs: Float[np.ndarray, "C A F"]) -> Cases:
     return Cases(
         inputs.reshape(-1, 1, inputs.shape[-1]),
         table.scores.reshape(-1, 1),
-        np.repeat(table.weights, count) * table.usable.reshape(-1),
+        np.repeat(table.weights, count) * table.parted.reshape(-1),
         np.repeat(table.numbers, count),
         np.repeat(table.owners, count),
     )

@@ -7,31 +7,48 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, get_args
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from ..clustering.host import PORTFOLIO, host_labels
-from ..records import InputError
+from ..clustering.agglomerative import Linkage, agglomerative
+from ..clustering.density import dbscan
+from ..clustering.gaussian_mixture import gaussian_mixture
+from ..clustering.host import PORTFOLIO, host, host_labels
+from ..clustering.kmeans import kmeans
+from ..clustering.mean_shift import mean_shift
+from ..clustering.soft_kmeans import soft_kmeans
+from ..clustering.spectral import spectral
+from ..records import Batch, Clusterer, InputError
+
+MOST_FOUND = 32
+"""Clusters that algorithms of the device may find, where they find the number themselves."""
+LEAST = 128
+"""Points that there is room for at least."""
 
 
 class Candidate(NamedTuple):
     """One way to cluster.
 
     Attributes:
-        algorithm: a name of `host`.
+        algorithm: a name of `host`, or, on the device, of `DEVICE`.
         options: its arguments, by name.
         scaled: whether every feature is divided by its standard deviation before.
         clusters: how many to look for, where that is part of the strategy; None where it is given with the
             problem.
+        device: whether jmeta's own algorithm of that name runs, inside `jit`, on the device.
     """
 
     algorithm: str
     options: tuple[tuple[str, Any], ...] = ()
     scaled: bool = False
     clusters: int | None = None
+    device: bool = False
 
     @property
     def name(self) -> str:
@@ -42,25 +59,40 @@ class Candidate(NamedTuple):
         """
         told = ", ".join(f"{key}={value}" for key, value in self.options)
         count = f" / {self.clusters}" if self.clusters else ""
-        return self.algorithm + "*" * self.scaled + (f"({told})" if told else "") + count
+        where = "device " * self.device
+        return where + self.algorithm + "*" * self.scaled + (f"({told})" if told else "") + count
 
     @property
     def told(self) -> bool:
         """Whether it must be told the number of clusters."""
-        return PORTFOLIO[self.algorithm].told is not None
+        return self.algorithm not in UNTOLD if self.device else PORTFOLIO[self.algorithm].told is not None
 
     def sought(self, given: int | None) -> int | None:
         """The number of clusters that it is told, of a problem that has as many as `given`."""
         return (self.clusters or given) if self.told else None
 
 
-def candidate(algorithm: str, *, scaled: bool = False, **options: Any) -> Candidate:
+def candidate(algorithm: str, *, scaled: bool = False, device: bool = False, **options: Any) -> Candidate:
     """A candidate, its options by keyword.
 
     >>> candidate("hdbscan", min_samples=4).name
     'hdbscan(min_samples=4)'
     """
-    return Candidate(algorithm, tuple(sorted(options.items())), scaled)
+    return Candidate(algorithm, tuple(sorted(options.items())), scaled, device=device)
+
+
+DEVICE: dict[str, Callable[..., Clusterer]] = {
+    "kmeans": kmeans,
+    "soft_kmeans": soft_kmeans,
+    "gaussian_mixture": gaussian_mixture,
+    **{linkage: partial(agglomerative, linkage=linkage) for linkage in get_args(Linkage)},
+    "spectral": spectral,
+    "dbscan": partial(dbscan, MOST_FOUND),
+    "mean_shift": partial(mean_shift, MOST_FOUND),
+}
+"""jmeta's own algorithms, by name."""
+UNTOLD = ("dbscan", "mean_shift")
+"""Those that find the number of clusters themselves."""
 
 
 SEVEN = (
@@ -108,17 +140,29 @@ AUTO = (
     candidate("hdbscan", min_samples=8, min_cluster_size=30),
 )
 """What `AutoCluster` tries: few, quick, and each best somewhere."""
+OWN = (
+    candidate("kmeans", device=True, restarts=5),
+    candidate("gaussian_mixture", device=True, restarts=3),
+    *(candidate(linkage, device=True) for linkage in ("ward", "average", "single")),
+    candidate("spectral", device=True),
+    candidate("dbscan", device=True),
+)
+"""Seven that run on the device."""
 PORTFOLIOS = {
     "seven": SEVEN,
     "genie": (*SEVEN, candidate("genie", gini_threshold=0.3)),
     "grid": GRID,
     "all": (*GRID, *GENIE, *MORE),
     "auto": AUTO,
+    "device": OWN,
 }
 
 
 def portfolio(name: str, *, clusters: Sequence[int] = ()) -> tuple[Candidate, ...]:
-    """A portfolio by name: "seven"; these and "genie"; a "grid" of parameters of the seven; "all"; "auto".
+    """A portfolio by name.
+
+    "seven"; these and "genie"; a "grid" of parameters of the seven; "all"; "auto"; and "device", of
+    algorithms that run inside `jit`.
 
     Args:
         name: which.
@@ -144,6 +188,18 @@ def portfolio(name: str, *, clusters: Sequence[int] = ()) -> tuple[Candidate, ..
     )
 
 
+def last_resort(candidates: Sequence[Candidate]) -> int:
+    """The place of k-means of the fewest clusters, which finds something where all others fail.
+
+    >>> last_resort([candidate("ward"), candidate("kmeans")])
+    1
+    """
+    return min(
+        range(len(candidates)),
+        key=lambda at: (candidates[at].algorithm != "kmeans", candidates[at].clusters or 0),
+    )
+
+
 def apply_candidate(
     chosen: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, seed: int
 ) -> Int[np.ndarray, " N"]:
@@ -153,12 +209,84 @@ def apply_candidate(
         InputError: it cannot cluster these points.
     """
     x = np.asarray(points, np.float64)
+    if chosen.device:
+        told = chosen._replace(clusters=chosen.sought(clusters))
+        return np.asarray(_on_device(told, *padded(x, room_for(len(x))), seed))[: len(x)]
     if chosen.scaled:
         spread = x.std(0)
         x = (x - x.mean(0)) / np.where(spread > 0, spread, 1)
     return host_labels(chosen.algorithm, x, chosen.sought(clusters), seed=seed, **dict(chosen.options))
 
 
+def clusterer_of(chosen: Candidate) -> Clusterer:
+    """The algorithm of a candidate, with its number of clusters where it must be told; scaling is left out.
+
+    Raises:
+        InputError: a parameter is none of its own.
+    """
+    count, options = chosen.sought(None), dict(chosen.options)
+    if not chosen.device:
+        return host(chosen.algorithm, count, **options)
+    make = DEVICE[chosen.algorithm]
+    return make(count, **options) if chosen.told else make(**options)
+
+
+def device_labels(
+    chosen: Candidate, points: Float[Array, "N D"], weights: Float[Array, " N"], seed: int | Int[Array, ""]
+) -> Int[Array, " N"]:
+    """The labels that a candidate of the device finds, noise -1, also inside `jit`.
+
+    Args:
+        chosen: with its number of clusters, where it must be told.
+        points: [N, D].
+        weights: [N] zero for padding, which may get any label.
+        seed: everything random follows from it.
+    """
+    if chosen.scaled:
+        total = jnp.sum(weights)
+        centered = points - weights @ points / total
+        spread = jnp.sqrt(weights @ jnp.square(centered) / total)
+        points = centered / jnp.where(spread > 0, spread, 1)
+    clusterer = clusterer_of(chosen)
+    starting, fitting = jax.random.split(jax.random.key(seed))
+    params = clusterer.init(starting)
+    state = clusterer.fit(params, Batch(points, weights=weights), fitting)
+    found = clusterer.assign(params, state, points)
+    return jnp.where(found.noise > 0.5, -1, jnp.argmax(found.log_probs, 1))
+
+
+_on_device = jax.jit(device_labels, static_argnums=0)
+
+
+def padded(
+    points: Float[np.ndarray, "N D"], room: int
+) -> tuple[Float[np.ndarray, "M D"], Float[np.ndarray, " M"]]:
+    """Points in a larger array, and their weights: one, and zero for the rest."""
+    x = np.zeros((room, points.shape[1]), np.float32)
+    x[: len(points)] = points
+    return x, (np.arange(room) < len(points)).astype(np.float32)
+
+
+def which_kind(candidates: Sequence[Candidate]) -> Float[np.ndarray, "A K"]:
+    """One where a candidate is of a kind; those that differ in their number of clusters are of one kind.
+
+    >>> which_kind(portfolio("seven", clusters=[2, 3])[:4]).tolist()
+    [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    kinds = [one._replace(clusters=None) for one in candidates]
+    return np.array([[kind == other for other in dict.fromkeys(kinds)] for kind in kinds], float)
+
+
+def room_for(count: int) -> int:
+    """The power of two, `LEAST` or more, that points are padded to, so that few programs serve all problems.
+
+    >>> room_for(3), room_for(1024), room_for(1025)
+    (128, 1024, 2048)
+    """
+    return max(LEAST, 1 << (count - 1).bit_length())
+
+
 def spelled(chosen: Candidate) -> str:
     """The candidate but for its number of clusters, for what is stored by its content."""
-    return json.dumps([chosen.algorithm, dict(chosen.options), chosen.scaled], sort_keys=True)
+    words = [chosen.algorithm, dict(chosen.options), chosen.scaled, *["device"] * chosen.device]
+    return json.dumps(words, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Advisors in a file: one npz of arrays, a header in JSON, and a checksum; no pickle.
+"""Trained models in a file: one npz of arrays, a header in JSON, and a checksum; no pickle.
 
 The header is the nest of records with the names of arrays in the place of arrays, so that what is read is
 built from the records named here and from nothing else.
@@ -29,16 +29,17 @@ FORMAT = 1
 RECORDS = {kind.__name__: kind for kind in (Advisor, Candidate, Choice, Criterion, Selector, Settings)}
 
 
-def save_advisors(path: str | os.PathLike, advisors: Mapping[str, Advisor], card: Mapping[str, Any]) -> None:
-    """Write advisors by name, and what is to be known of them; whole or not at all.
+def save_model(path: str | os.PathLike, parts: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+    """Write the parts of a model, and what is to be known of it; whole or not at all.
 
     Args:
         path: of the file, ".npz".
-        advisors: by name; `AutoCluster` asks for "given" and "unknown".
-        card: where they come from and what was measured: anything that JSON holds.
+        parts: by name: nests of `RECORDS`, dicts, tuples, arrays, and what JSON holds. `AutoCluster` asks
+            for the advisors "given" and "unknown".
+        card: where it comes from and what was measured: anything that JSON holds.
     """
     arrays: dict[str, np.ndarray] = {}
-    header = {"format": FORMAT, "card": dict(card), "advisors": _packed(dict(advisors), "advisors", arrays)}
+    header = {"format": FORMAT, "card": dict(card), "parts": _packed(dict(parts), "parts", arrays)}
     arrays["header"] = np.array(json.dumps(header))
     partial = Path(path).with_suffix(".partial")
     with partial.open("wb") as file:
@@ -46,22 +47,25 @@ def save_advisors(path: str | os.PathLike, advisors: Mapping[str, Advisor], card
     partial.replace(path)
 
 
-def load_advisors(path: str | os.PathLike | None = None) -> tuple[dict[str, Advisor], dict[str, Any]]:
-    """The advisors of a file by name, and their card.
+def load_model(
+    path: str | os.PathLike | None = None, *, shipped: str = "auto"
+) -> tuple[dict[str, Any], dict]:
+    """The parts of a model by name, and its card.
 
     Args:
-        path: of the file; the one that comes with jmeta unless given.
+        path: of the file; one that comes with jmeta unless given.
+        shipped: which that is: "auto", the advisors of `AutoCluster`, or "search", its learned search.
 
     Raises:
         InputError: there is no such file, or it is damaged, of another kind or of another version.
     """
-    file = resources.files(__package__) / "models" / "auto.npz" if path is None else Path(path)
+    file = resources.files("jmeta") / "models" / f"{shipped}.npz" if path is None else Path(path)
     if not file.is_file():
-        raise InputError(f"there is no model {file}; name a file that save_advisors wrote.")
+        raise InputError(f"there is no model {file}; name a file that save_model wrote.")
     with resources.as_file(file) as local:
         arrays = read_npz(local)
     if "checksum" not in arrays or "header" not in arrays:
-        raise InputError(f"{file} holds no advisors; name a file that save_advisors wrote.")
+        raise InputError(f"{file} holds no model; name a file that save_model wrote.")
     if str(arrays.pop("checksum")) != checksum(arrays):
         raise InputError(f"{file} is damaged: its checksum does not hold; fetch it again.")
     try:
@@ -70,13 +74,11 @@ def load_advisors(path: str | os.PathLike | None = None) -> tuple[dict[str, Advi
             raise InputError(
                 f"{file} is of format {header['format']}, this jmeta reads {FORMAT}; take one of its version."
             )
-        return _unpacked(header["advisors"], arrays), header["card"]
+        return _unpacked(header["parts"], arrays), header["card"]
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"{file} holds no advisors ({error}); name a file that save_advisors wrote."
-        ) from None
+        raise InputError(f"{file} holds no model ({error}); name a file that save_model wrote.") from None
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> str:

@@ -14,17 +14,16 @@ from jaxtyping import Float, Int
 from joblib.externals.loky import ProcessPoolExecutor, cpu_count
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from .advisor import Advisor, Judgement, judge, order
+from .advisor import Advisor, Judgement, Promise, judge, order
 from .features import feature_names
-from .portfolio import Candidate, apply_candidate
+from .portfolio import Candidate, apply_candidate, last_resort
 from .selector import CRITERIA
-from .table import Outcome, ready
+from .table import NOT_RUN, Outcome, is_parted, ready
 
 SHARE = 0.7
 """Of the time, that candidates may take; the rest is for judging them."""
 IDLE = 60
 """Seconds after which processes without work end."""
-_NOT_RUN = Outcome(None, 0.0, "not run")
 
 
 class Found(NamedTuple):
@@ -86,7 +85,7 @@ def search(
     promise = order(advisor, points, clusters, seed=seed)
     wait(started)
     until = time.monotonic() + SHARE * seconds
-    outcomes = [_NOT_RUN] * len(advisor.candidates)
+    outcomes = [NOT_RUN] * len(advisor.candidates)
     places = promise.candidates[:most].tolist()
     runs = {pool.submit(run, advisor.candidates[at], points, clusters, seed): at for at in places}
     try:
@@ -96,12 +95,34 @@ def search(
     except (OutOfTime, BrokenProcessPool):
         pass
     finally:
-        if any(outcomes[at] is _NOT_RUN for at in places):
+        if any(outcomes[at] is NOT_RUN for at in places):
             _POOLS.clear()
             pool.shutdown(wait=False, kill_workers=True)
+    return judged_search(advisor, points, outcomes, promise, clusters, seed=seed)
+
+
+def judged_search(
+    advisor: Advisor,
+    points: Float[np.ndarray, "N D"],
+    outcomes: list[Outcome],
+    promise: Promise,
+    clusters: int | None = None,
+    *,
+    seed: int = 0,
+) -> Found:
+    """What a search found, judged; k-means of the fewest clusters is run where all else failed.
+
+    Args:
+        advisor: who judges.
+        points: [N, D].
+        outcomes: A, of every candidate.
+        promise: what was expected of them.
+        clusters: how many, where that is known.
+        seed: everything random follows from it.
+    """
     if all(outcome.labels is None for outcome in outcomes):
-        means = [at for at, one in enumerate(advisor.candidates) if one.algorithm == "kmeans"]
-        last = min(means, key=lambda at: advisor.candidates[at].clusters or 0)
+        last = last_resort(advisor.candidates)
+        outcomes = list(outcomes)
         outcomes[last] = run(advisor.candidates[last], points, clusters, seed)
     judgement = judge(advisor, points, [outcome.labels for outcome in outcomes], clusters, seed=seed)
     return Found(outcomes, judgement, promise.features, tuple(CRITERIA)[promise.criterion])
@@ -114,7 +135,7 @@ def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, 
     try:
         with warnings.catch_warnings(action="ignore"):
             labels = apply_candidate(one, points, clusters, seed)
-        if len(np.unique(labels[labels >= 0])) < 2:
+        if not is_parted(labels):
             labels, failure = None, "found fewer than two clusters"
     except Exception as error:  # a library's own; whatever it is, the search goes on
         failure = f"{error or type(error).__name__}"

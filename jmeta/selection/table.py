@@ -64,6 +64,9 @@ class Outcome(NamedTuple):
     failure: str
 
 
+NOT_RUN = Outcome(None, 0.0, "not run")
+
+
 class Table(NamedTuple):
     """Every candidate on every case.
 
@@ -92,6 +95,11 @@ class Table(NamedTuple):
         return np.array([[not outcome.failure for outcome in row] for row in self.outcomes])
 
     @property
+    def parted(self) -> Bool[np.ndarray, "C A"]:
+        """Where a candidate found two clusters or more, without which a search takes it for failed."""
+        return np.array([[is_parted(outcome.labels) for outcome in row] for row in self.outcomes])
+
+    @property
     def weights(self) -> Float[np.ndarray, " C"]:
         """Of every case, so that those of one problem add up to one."""
         return 1 / np.bincount(self.owners)[self.owners]
@@ -115,6 +123,15 @@ class Table(NamedTuple):
     def told(self) -> bool:
         """Whether the number of clusters is given with a case, not part of the candidates."""
         return all(one.clusters is None for one in self.candidates)
+
+
+def is_parted(labels: Int[np.ndarray, " N"] | None) -> bool:
+    """Whether there are two clusters or more; noise is none.
+
+    >>> is_parted(np.array([0, 1, -1])), is_parted(np.array([0, 0, -1])), is_parted(None)
+    (True, False, False)
+    """
+    return labels is not None and len(np.unique(labels[labels >= 0])) > 1
 
 
 def check_portfolio(candidates: tuple[Candidate, ...], table: Table) -> None:
@@ -232,18 +249,29 @@ def _version(package: str) -> str:
 
 def _keep(path: Path, limit: float, points: np.ndarray, one: Candidate, clusters: int, seed: int) -> None:
     """Run one candidate, and write what it found, whole or not at all."""
-    began = time.perf_counter()
-    labels, failure = np.zeros(0, np.int32), ""
-    try:
-        labels = _within(limit, points, one, clusters, seed).astype(np.int32)
-    except InputError as error:
-        failure = str(error)
+    found = outcome_within(limit, one, points, clusters, seed)
+    labels = np.zeros(0) if found.labels is None else found.labels
     partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
     with partial.open("wb") as file:
         np.savez_compressed(
-            file, labels=labels, seconds=time.perf_counter() - began, failure=np.array(failure)
+            file, labels=labels.astype(np.int32), seconds=found.seconds, failure=np.array(found.failure)
         )
     partial.replace(path)
+
+
+def outcome_within(
+    seconds: float, one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, seed: int
+) -> Outcome:
+    """What a candidate finds in a process that is killed when its time is up; a failure is put into words."""
+    if seconds <= 0:
+        return NOT_RUN
+    began = time.perf_counter()
+    labels, failure = None, ""
+    try:
+        labels = _within(seconds, points, one, clusters, seed)
+    except InputError as error:
+        failure = str(error)
+    return Outcome(labels, time.perf_counter() - began, failure)
 
 
 _UNREAD = Outcome(None, 0.0, "what was found could not be read back")
@@ -253,7 +281,7 @@ _OWN = threading.local()
 
 
 def _within(
-    limit: float, points: np.ndarray, one: Candidate, clusters: int, seed: int
+    limit: float, points: np.ndarray, one: Candidate, clusters: int | None, seed: int
 ) -> Int[np.ndarray, " N"]:
     """What a candidate finds in a process that is killed when its time is up."""
     if getattr(_OWN, "pool", None) is None:
@@ -274,7 +302,7 @@ def _within(
     raise InputError(reason)
 
 
-def _quietly(one: Candidate, points: np.ndarray, clusters: int, seed: int) -> Int[np.ndarray, " N"]:
+def _quietly(one: Candidate, points: np.ndarray, clusters: int | None, seed: int) -> Int[np.ndarray, " N"]:
     """What a candidate finds; its warnings are left out, as what it found is scored."""
     with warnings.catch_warnings(action="ignore"):
         return apply_candidate(one, points, clusters, seed)

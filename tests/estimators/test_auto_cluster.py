@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import jmeta as jm
 from jmeta.estimators.auto_cluster import MANY
 from jmeta.estimators.preparation import AXES, prepare
-from jmeta.selection.saved import load_advisors
+from jmeta.selection.saved import load_model
 from jmeta.selection.selector import CRITERIA
 
 FEW = dict(n_candidates=4)
@@ -153,7 +153,7 @@ def test_hostile_tables_give_labels(scale):
 
 
 def test_the_model_that_ships_says_where_it_is_from():
-    advisors, card = load_advisors()
+    advisors, card = load_model()
     assert set(advisors) == {"given", "unknown"}
     assert advisors["given"].selector.told
     assert not advisors["unknown"].selector.told

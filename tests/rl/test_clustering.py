@@ -10,9 +10,18 @@ import pytest
 from problems import made
 
 import jmeta as jm
-from jmeta.rl.clustering import Searched, candidate_places, clustering_search
+from jmeta.rl.clustering import (
+    UNPAID,
+    Attempt,
+    Search,
+    Searched,
+    candidate_places,
+    clustering_search,
+    tabulated,
+)
 from jmeta.selection import performance_table
 from jmeta.selection.choice import Settings
+from jmeta.selection.criterion import all_looks
 from jmeta.selection.judge import judged, judged_left_out, learn_judge, table_partitions
 from jmeta.selection.portfolio import candidate
 from jmeta.training.loop import loop
@@ -33,12 +42,12 @@ def sets(worths, quality=None, usable=None):
     random = np.random.default_rng(0)
     features, partitions = random.normal(size=(count, 2)), random.normal(size=(*worths.shape, 3))
     seen = (features.astype(np.float32), partitions.astype(np.float32))
-    return Searched(*seen, quality, usable, worths, np.ones(count, int))
+    return Searched(seen[0], Attempt(seen[1], quality, usable, worths))
 
 
 def begun(known, budget):
-    game = clustering_search(CANDIDATES, known, budgets=range(1, 5))
-    task = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), known)._replace(budget=jnp.asarray(budget))
+    game = clustering_search(CANDIDATES, tabulated(known), budgets=range(1, 5))
+    task = Search(jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), known), jnp.asarray(budget))
     return game, task, game.reset(task, KEY)[0]
 
 
@@ -59,7 +68,7 @@ def test_rewards_add_up_to_what_is_committed_to():
         ends.append(bool(after.terminated))
     assert ends == [False, False, True]
     assert total == pytest.approx(0.1)  # the third is judged best, and is not
-    assert int(now.best) == 2
+    assert int(now.places[1]) == 2
     np.testing.assert_array_equal(now.tried, [True, True, True, False, False])
 
 
@@ -67,7 +76,7 @@ def test_what_failed_is_seen_to_have_and_costs_an_evaluation():
     usable = [False, True, True, True, True]
     game, task, now = begun(sets([0.0, 0.9, 0.1, 0.4, 0.3], usable=usable), 1)
     after = game.step(task, now, jnp.array([0, 0, 0]), KEY)
-    assert (float(after.reward), bool(after.terminated), int(after.state.best)) == (0.0, True, COUNT)
+    assert (float(after.reward), bool(after.terminated), int(after.state.places[1])) == (0.0, True, COUNT)
     np.testing.assert_array_equal(after.observation[2:8], [0, 0, 0, 0, 1, 1])
 
 
@@ -89,12 +98,12 @@ def test_masks_allow_what_was_not_tried_and_to_stop_once_there_is_something():
 
 def test_no_answer_is_ever_seen():
     known = sets([[0.2, 0.9, 0.1, 0.4, 0.3]])
-    game = clustering_search(CANDIDATES, known, budgets=[3])
-    agent = jm.rl.rl2(
-        game, partial(jm.networks.gru, width=4), sees=["observation", "action", "done", "clock"]
-    )
+    game = clustering_search(CANDIDATES, tabulated(known), budgets=[3])
+    agent = jm.rl.rl2(game, partial(jm.networks.gru, width=4), sees=UNPAID)
     trial = jm.rl.trials(game)(KEY)
-    other = trial._replace(task=trial.task._replace(worths=1 - trial.task.worths))
+    attempts = trial.task.data.attempts
+    swapped = trial.task.data._replace(attempts=attempts._replace(worth=1 - attempts.worth))
+    other = trial._replace(task=trial.task._replace(data=swapped))
     params = agent.network.init(KEY)
     seen, changed = (jm.rl.rollout(agent, game, params, one, steps=4, episodes=1) for one in (trial, other))
     np.testing.assert_array_equal(seen.inputs, changed.inputs)
@@ -109,8 +118,8 @@ def test_an_agent_learns_where_the_good_candidates_are():
     worths[np.arange(32), 3 * which] = 1.0
     known = sets(worths)
     known = known._replace(features=np.stack([which, 1 - which], 1).astype(np.float32))
-    game = clustering_search(CANDIDATES, known, budgets=[1])
-    agent = jm.rl.rl2(game, partial(jm.networks.gru, width=16), sees=["observation", "action", "clock"])
+    game = clustering_search(CANDIDATES, tabulated(known), budgets=[1])
+    agent = jm.rl.rl2(game, partial(jm.networks.gru, width=16), sees=UNPAID)
     learn = jm.rl.ppo(agent, game, optax.adam(1e-2), steps=2, episodes=1, minibatches=1)
     _, rows = loop(
         learn, jm.rl.trials(game), learn.init(agent.network.init(KEY)), KEY, steps=60, tasks=64, every=20
@@ -121,7 +130,7 @@ def test_an_agent_learns_where_the_good_candidates_are():
 def test_judges_tell_good_partitions_from_bad_ones(tmp_path):
     problems = [made(seed, kind) for seed in range(3) for kind in ("blobs", "moons")]
     table = performance_table(problems, CANDIDATES, folder=tmp_path, jobs=1, backend="threading")
-    inputs = table_partitions(table)
+    inputs = table_partitions(table, all_looks(table))
     settings = Settings(steps=60, networks=2)
     judge = learn_judge(table, inputs, KEY, settings)
     worths = judged(judge, inputs)
@@ -132,7 +141,7 @@ def test_judges_tell_good_partitions_from_bad_ones(tmp_path):
         for problem in problems
     ]
     again = performance_table(hidden, CANDIDATES, folder=tmp_path, jobs=1, backend="threading")
-    np.testing.assert_array_equal(table_partitions(again), inputs)
+    np.testing.assert_array_equal(table_partitions(again, all_looks(again)), inputs)
     left = judged_left_out(table, inputs, KEY, settings)
     assert np.all(np.isfinite(left))
     assert not np.allclose(left, worths)
@@ -143,10 +152,12 @@ def test_judges_tell_good_partitions_from_bad_ones(tmp_path):
     [
         ({"budgets": []}, "budgets"),
         ({"budgets": [0]}, "budgets"),
+        ({"candidates": ()}, "no candidate"),
         ({"known": sets([[0.1] * 3])}, "3 candidates, but 5"),
         ({"known": sets(np.zeros((0, 5)))}, "no data set"),
     ],
 )
 def test_what_is_no_game_is_refused(change, message):
+    asked = {"candidates": CANDIDATES, "known": sets([[0.1] * COUNT]), "budgets": [1]} | change
     with pytest.raises(jm.InputError, match=message):
-        clustering_search(CANDIDATES, **({"known": sets([[0.1] * COUNT])} | change))
+        clustering_search(asked["candidates"], tabulated(asked["known"]), budgets=asked["budgets"])

@@ -10,11 +10,20 @@ from problems import made
 
 import jmeta as jm
 from jmeta.selection import performance_table
-from jmeta.selection.advisor import SURE, judge, learn_advisor, measured_spread, order, replayed
+from jmeta.selection.advisor import (
+    SURE,
+    judge,
+    learn_advisor,
+    measured_spread,
+    order,
+    replayed,
+    worth_of_runs,
+)
 from jmeta.selection.choice import Settings
+from jmeta.selection.criterion import all_looks
 from jmeta.selection.explanation import SEEN, explain
 from jmeta.selection.portfolio import candidate
-from jmeta.selection.saved import checksum, load_advisors, save_advisors
+from jmeta.selection.saved import checksum, load_model, save_model
 from jmeta.selection.search import run, search
 from jmeta.tasks.datasets import read_npz
 
@@ -70,12 +79,26 @@ def test_a_search_ranks_what_it_ran_and_says_what_it_did_not(learned):
 
 def test_what_a_search_takes_can_be_read_off_a_table(table, learned):
     advisor, _ = learned
-    worths = replayed(advisor, table, (1, 2, None))
+    worths = replayed(advisor, table, all_looks(table), (1, 2, None))
     assert worths.shape == (len(table.cases), 3)
     for place, case in enumerate(table.cases[:3]):
         points = table.problems[case.problem].points
         taken = [search(advisor, points, case.clusters, most=most).ranking[0] for most in (1, 2, None)]
         np.testing.assert_allclose(worths[place], table.scores[place, taken])
+
+
+def test_where_nothing_is_parted_kmeans_stands_in_on_a_table_as_in_a_search(table, learned):
+    """Genie and HDBSCAN with one cluster each, which is no answer."""
+    advisor, _ = learned
+    whole = np.zeros(60, int)
+    outcomes = [[row[0], *(one._replace(labels=whole) for one in row[1:])] for row in table.outcomes]
+    scores = np.concatenate([table.scores[:, :1], np.full((len(table.cases), 2), 0.9)], 1)
+    merged = table._replace(outcomes=outcomes, scores=scores)
+    assert merged.parted.sum(1).max() == 1
+    only = np.arange(3) > 0
+    looks, runs = all_looks(merged), np.tile(only, (len(table.cases), 1))
+    np.testing.assert_array_equal(worth_of_runs(advisor, merged, looks, runs), table.scores[:, 0])
+    np.testing.assert_array_equal(worth_of_runs(advisor, merged, looks, ~runs), table.scores[:, 0])
 
 
 def test_what_passes_one_is_still_told_apart(learned):
@@ -134,8 +157,8 @@ def test_an_explanation_names_descriptors_and_meta_features(learned):
 
 def test_what_is_written_is_read_back_the_same(learned, tmp_path):
     path = tmp_path / "model.npz"
-    save_advisors(path, {"given": learned[0]}, {"problems": 8})
-    advisors, card = load_advisors(path)
+    save_model(path, {"given": learned[0]}, {"problems": 8})
+    advisors, card = load_model(path)
     assert card == {"problems": 8}
     points = made(11, "moons").points
     before, after = (order(one, points, 2) for one in (learned[0], advisors["given"]))
@@ -146,27 +169,27 @@ def test_what_is_written_is_read_back_the_same(learned, tmp_path):
 
 def test_models_that_are_damaged_or_foreign_are_refused(learned, tmp_path):
     path, other = tmp_path / "model.npz", tmp_path / "other.npz"
-    save_advisors(path, {"given": learned[0]}, {})
+    save_model(path, {"given": learned[0]}, {})
     arrays = read_npz(path)
     name = next(key for key in arrays if key.endswith("kernel"))
     np.savez(other, **(arrays | {name: arrays[name] + 1}))
     with pytest.raises(jm.InputError, match="its checksum does not hold"):
-        load_advisors(other)
+        load_model(other)
     np.savez(other, data=np.zeros(3))
-    with pytest.raises(jm.InputError, match="holds no advisors"):
-        load_advisors(other)
+    with pytest.raises(jm.InputError, match="holds no model"):
+        load_model(other)
     for header in (
         '{"format": 0}',
         '{"format": 1}',
         "[",
-        '{"format": 1, "card": {}, "advisors": {"record": "os"}}',
+        '{"format": 1, "card": {}, "parts": {"record": "os"}}',
     ):
         made_up = {"header": np.array(header)}
         np.savez(other, **made_up, checksum=np.array(checksum(made_up)))
-        with pytest.raises(jm.InputError, match=r"is of format 0|holds no advisors"):
-            load_advisors(other)
+        with pytest.raises(jm.InputError, match=r"is of format 0|holds no model"):
+            load_model(other)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(jm.InputError, match="damaged"):
-        load_advisors(path)
+        load_model(path)
     with pytest.raises(jm.InputError, match="there is no model"):
-        load_advisors(tmp_path / "missing.npz")
+        load_model(tmp_path / "missing.npz")

@@ -1,0 +1,188 @@
+"""A trained search: which candidate to run next, after having seen what those before found.
+
+It plays the game that it was trained in, live, within a budget. What it ran is judged at last by an advisor's
+criterion, which sees all of it together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from ..networks import gru
+from ..records import InputError
+from ..selection.advisor import Advisor, order
+from ..selection.portfolio import Candidate
+from ..selection.quantiles import standardised
+from ..selection.search import SHARE, Found, judged_search
+from ..selection.search import run as run_here
+from ..selection.table import NOT_RUN, Outcome, Table, is_parted
+from .clustering import UNPAID, Attempt, DataSets, Search, Searched, candidate_places, clustering_search
+from .environment import Environment, Trial
+from .live import HostRuns, Sight, live, live_set
+from .policy import Agent, rl2
+from .rollout import rollout
+
+
+class Searcher(NamedTuple):
+    """What was learned.
+
+    Attributes:
+        candidates: A, that are chosen from.
+        sight: how they are seen.
+        params: of the agent.
+        memory: its width.
+        most: candidates that it may run at most.
+    """
+
+    candidates: tuple[Candidate, ...]
+    sight: Sight
+    params: PyTree
+    memory: int
+    most: int
+
+
+def packed_searcher(searcher: Searcher) -> dict[str, Any]:
+    """A searcher as `save_model` takes it; the part "search" of a model."""
+    return searcher._asdict() | {"sight": searcher.sight._asdict()}
+
+
+def unpacked_searcher(parts: dict[str, Any]) -> Searcher:
+    """A searcher from the parts of a model.
+
+    Raises:
+        InputError: the model holds no search.
+    """
+    if "search" not in parts:
+        raise InputError(
+            f"the model holds {', '.join(sorted(parts))}, but no search; train one, or search ranked."
+        )
+    found = parts["search"]
+    return Searcher(**found | {"sight": Sight(**found["sight"])})
+
+
+def searched(
+    sight: Sight,
+    table: Table,
+    features: Float[np.ndarray, "C M"],
+    partitions: Float[np.ndarray, "C A F"],
+    quality: Float[np.ndarray, "C A"],
+) -> Searched:
+    """What a search may see of a table, and what it is paid.
+
+    Args:
+        sight: how it is seen.
+        table: of candidates that were run.
+        features: from `table_inputs`.
+        partitions: from `table_partitions`.
+        quality: how good each partition is judged to be; in training, by judges who did not learn from it.
+    """
+    seen = standardised(sight.judge.scale, sight.judge.varies, jnp.asarray(partitions, jnp.float32))
+    parted = jnp.asarray(table.parted)
+    worths = jnp.where(parted, jnp.asarray(table.scores, jnp.float32), 0)
+    told = jnp.where(parted, jnp.asarray(quality, jnp.float32), 0)
+    known = standardised(sight.quantiles, sight.varies, jnp.asarray(features, jnp.float32))
+    return Searched(known, Attempt(seen, told, parted, worths))
+
+
+def search_game(
+    candidates: tuple[Candidate, ...], sets: DataSets, most: int, memory: int
+) -> tuple[Environment, Agent]:
+    """The game of budgets up to `most`, and an agent with a memory of some width for it."""
+    game = clustering_search(candidates, sets, budgets=range(1, most + 1))
+    return game, rl2(game, partial(gru, width=memory), sees=UNPAID)
+
+
+class LearnedSearch:
+    """A searcher that is ready to search; its programs are kept for the next table of the same size.
+
+    Args:
+        searcher: that was trained.
+
+    Raises:
+        InputError: it was trained for other inputs, as those of another version.
+    """
+
+    def __init__(self, searcher: Searcher) -> None:
+        self.searcher = searcher
+        self._runs = HostRuns(searcher.candidates)
+        sets = live(searcher.candidates, searcher.sight, run=self._run)
+        game, agent = search_game(searcher.candidates, sets, searcher.most, searcher.memory)
+        expected = jax.eval_shape(agent.network.init, jax.random.key(0))
+        if jax.tree.map(jnp.shape, expected) != jax.tree.map(jnp.shape, searcher.params):
+            raise InputError(
+                "this search was trained for other inputs; use the version of jmeta it comes from."
+            )
+        play = partial(rollout, agent, game, steps=searcher.most + 1, episodes=1, greedy=True)
+        self._play: Any = jax.jit(play)
+        self._progress: Callable[..., None] = _silent
+        self._budget = searcher.most
+
+    def __call__(
+        self,
+        advisor: Advisor,
+        points: Float[np.ndarray, "N D"],
+        *,
+        seconds: float = 60.0,
+        most: int | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int, Candidate], None] = lambda done, count, one: None,
+    ) -> Found:
+        """Run candidates one after the other, each chosen by what those before found, and judge them.
+
+        Args:
+            advisor: who judges, of the same candidates.
+            points: [N, D].
+            seconds: for the candidates; once they are over nothing more is run.
+            most: candidates that are run at most; no more than the searcher was trained with.
+            seed: everything random follows from it.
+            progress: is told after each run: how many are done, how many there may be, and which it was.
+
+        Raises:
+            InputError: the advisor is of other candidates.
+        """
+        candidates = self.searcher.candidates
+        if advisor.candidates != candidates:
+            raise InputError("the search and the advisor are of other candidates; train both with the same.")
+        promise = order(advisor, points, seed=seed)
+        data = live_set(self.searcher.sight, points, features=promise.features, seed=seed)
+        self._budget = min(most or self.searcher.most, self.searcher.most)
+        done = self._runs.outcomes = {}
+        self._progress = progress
+        self._runs.until = time.monotonic() + SHARE * seconds
+        task = Search(data, jnp.asarray(self._budget))
+        history = jax.device_get(self._play(self.searcher.params, Trial(task, jax.random.key(seed))))
+        places = candidate_places(candidates)[tuple(history.actions[history.counts > 0].T)]
+        outcomes = [NOT_RUN] * len(candidates)
+        for at in places[places < len(candidates)].tolist():
+            if at not in done:  # of the device, which tells no labels
+                done[at] = run_here(candidates[at], points, None, seed)
+                self._tell(at)
+            outcomes[at] = done[at]
+        return judged_search(advisor, points, list(map(_parted, outcomes)), promise, seed=seed)
+
+    def _run(self, place: Array, *data: Array) -> np.ndarray:
+        labels = self._runs(place, *data)
+        self._tell(int(place))
+        return labels
+
+    def _tell(self, at: int) -> None:
+        self._progress(len(self._runs.outcomes), self._budget, self.searcher.candidates[at])
+
+
+def _silent(done: int, count: int, one: Candidate) -> None:
+    """Progress that nobody is told."""
+
+
+def _parted(outcome: Outcome) -> Outcome:
+    """The same, but fewer than two clusters are a failure."""
+    if outcome.labels is None or is_parted(outcome.labels):
+        return outcome
+    return outcome._replace(labels=None, failure="found fewer than two clusters")
