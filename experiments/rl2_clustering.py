@@ -4,15 +4,20 @@ It is trained on the problems that AutoCluster's model is learned from (`experim
 one of them with a budget of 1 to 10 evaluations. It is tested on the 71 sets of Gagolewski's six batteries,
 at most 2,000 rows of each, none of which it saw. Adjusted Rand index of what is committed to, averaged over
 labellings, then over sets, at budgets 1, 3, 5 and 10. The number of clusters is not known, but part of the
-action.
+action. No label is in anything that is seen at test.
 
-- rl2: a gated recurrent unit, by PPO; forgetful: the same without memory; random: random candidates. All
-  three commit to the partition that a judge of single partitions prefers. In training, judges are those who
-  learned from other groups; at test, one who learned from all.
+- rl2: a gated recurrent unit, by PPO, the mean of several seeds; forgetful: the same without memory; random:
+  random candidates. All three commit to the partition that a judge of single partitions prefers. In training,
+  judges are those who learned from other groups; at test, one who learned from all.
+- rl2_criterion, random_criterion: the same candidates, of which AutoCluster's criterion takes one, seeing
+  all of them together
 - silhouette: random candidates, and the partition of which the silhouette is best
 - selector: candidates in the order of AutoCluster's selector, the partition that its criterion prefers
-- optuna: candidates of tree-structured Parzen estimators on the judge; left out where it is not installed
+- optuna: candidates of tree-structured Parzen estimators on the judge, each paid for once; left out where it
+  is not installed
 - single_best: what is best on the training problems, at once; oracle: the best of all
+
+The agent of the first seed is written as search.npz, which `AutoCluster(search="rl2")` reads.
 
     python -m experiments.rl2_clustering --data-dir DIR
 
@@ -23,6 +28,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -34,22 +40,28 @@ import optax
 import jmeta as jm
 from experiments import autocluster, choosing, harness, pretrain
 from jmeta.metrics import Interval
-from jmeta.rl.clustering import Searched, clustering_search
-from jmeta.rl.environment import Trial
-from jmeta.rl.policy import SEES
+from jmeta.rl.clustering import UNPAID, Search, Searched, candidate_places, clustering_search, tabulated
+from jmeta.rl.environment import Environment, Trial
+from jmeta.rl.live import Sight
+from jmeta.rl.policy import Agent
+from jmeta.rl.searcher import Searcher, packed_searcher, searched
 from jmeta.selection import performance_table, portfolio
-from jmeta.selection.advisor import replayed
+from jmeta.selection.advisor import Advisor, learn_advisor, replayed, worth_of_runs
 from jmeta.selection.choice import Settings
+from jmeta.selection.criterion import Look, all_looks
+from jmeta.selection.descriptors import NAMES
 from jmeta.selection.judge import judged, judged_left_out, learn_judge, table_partitions
-from jmeta.selection.saved import load_model
+from jmeta.selection.portfolio import Candidate
+from jmeta.selection.quantiles import known_quantiles
+from jmeta.selection.saved import load_model, save_model
 from jmeta.selection.selector import table_inputs
 from jmeta.selection.table import Table
 from jmeta.tasks.problems import BATTERIES, batteries
 
-UNPAID = tuple(part for part in SEES if part != "reward")
-"""What agents see: not the reward, which is made of answers."""
 DRAWS = 20
 """Random searches of every case."""
+STUDIES = 3
+"""Of Optuna on every case."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,166 +70,220 @@ class Config(pretrain.Config):
 
     budgets: tuple[int, ...] = (1, 3, 5, 10)
     """Evaluations."""
-    meta_steps: int = 1_500
+    meta_steps: int = 1_000
     """Of PPO."""
     tasks: int = 256
     """Trials per step."""
     memory: int = 64
     """Width of the agents' networks."""
+    seeds: int = 3
+    """Agents of each kind."""
     rate: float = 1e-3
     """Of Adam; it falls to a tenth."""
     entropy: float = 0.01
     """Weight of the entropy."""
+    unseen: float = 0.2
+    """The share of what is seen that is hidden from a trial of training."""
 
 
 PRESETS = {
     "quick": Config(
-        preset="quick", count=2, steps=5, networks=2, meta_steps=4, tasks=8, memory=8, budgets=(1, 2)
+        preset="quick", count=2, steps=5, networks=2, meta_steps=4, tasks=8, memory=8, seeds=1, budgets=(1, 2)
     ),
-    "cpu": Config(batch=1024),
-    "gpu": Config(preset="gpu", batch=1024, count=500, networks=16, meta_steps=20_000, tasks=4_096),
+    "cpu": Config(batch=1024, hidden=0.1),
+    "gpu": Config(
+        preset="gpu", batch=1024, hidden=0.1, count=500, networks=16, meta_steps=20_000, tasks=4_096
+    ),
 }
+NETWORKS = {"rl2": jm.networks.gru, "forgetful": jm.networks.forgetful}
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train both agents, and spend every budget in every way."""
-    quick = config.preset == "quick"
-    candidates = portfolio("auto", clusters=pretrain.COUNTS[:2] if quick else pretrain.COUNTS)
+    """Train the agents, and spend every budget in every way."""
+    quick, candidates = config.preset == "quick", _candidates(config)
     chosen = choosing.small_problems()[:3] if quick else batteries(BATTERIES, data_dir=config.data_dir)
-    tables = [
+    lessons, test = (
         performance_table(some, candidates, folder=config.table, seconds=config.seconds, seed=config.seed)
         for some in (pretrain.problems(config), [autocluster.as_seen(one, config.seed) for one in chosen])
-    ]
-    known, asked = _searched(config, *tables)
-    ways = _agents(config, candidates, known, asked) | _others(config, asked, tables[1])
-    ways["single_best"] = np.tile(
-        tables[1].scores[:, tables[0].scores.mean(0).argmax()], (len(config.budgets), 1)
     )
-    ways["oracle"] = np.tile(tables[1].scores.max(1), (len(config.budgets), 1))
-    return _compared(config, ways, tables[1].owners)
+    looks = all_looks(test)
+    sight, known, asked = seen(config, lessons, test, looks)
+    ways = _others(config, asked, test, looks)
+    ways |= _agents(config, candidates, sight, known, asked, test, looks)
+    best = test.scores[:, lessons.scores.mean(0).argmax()]
+    for name, worths in (("single_best", best), ("oracle", test.scores.max(1))):
+        ways[name] = np.tile(worths, (len(config.budgets), 1))
+    return _compared(config, ways, test.owners)
 
 
-def _searched(config: Config, lessons: Table, test: Table) -> tuple[Searched, Searched]:
-    """What may be seen of the training problems and of those asked about, at the scale of the first."""
+def _candidates(config: Config) -> tuple[Candidate, ...]:
+    return portfolio("auto", clusters=pretrain.COUNTS[:2] if config.preset == "quick" else pretrain.COUNTS)
+
+
+def seen(config: Config, lessons: Table, test: Table, looks: list[Look]) -> tuple[Sight, Searched, Searched]:
+    """How an agent sees, and what it may see of the training problems and of those asked about."""
     settings = Settings(config.width, config.steps, config.batch, config.networks, hidden=config.hidden)
     key = jax.random.fold_in(config.key, 7)
-    parts = [(table_inputs(table), table_partitions(table)) for table in (lessons, test)]
-    quality = judged_left_out(lessons, parts[0][1], key, settings)
-    judge = learn_judge(lessons, parts[0][1], key, settings)
-    qualities = (quality, judged(judge, parts[1][1]))
-    scales = [
-        (part.reshape(-1, part.shape[-1]).mean(0), part.reshape(-1, part.shape[-1]).std(0))
-        for part in parts[0]
-    ]
-    found = []
-    for table, part, own in zip((lessons, test), parts, qualities, strict=True):
-        features, partitions = [
-            np.clip((x - mean) / np.where(deviation > 0, deviation, 1), -3, 3).astype(np.float32)
-            for x, (mean, deviation) in zip(part, scales, strict=True)
-        ]
-        worths = table.scores.astype(np.float32)
-        budget = np.ones(len(worths), int)
-        every = (features, partitions, own.astype(np.float32), table.usable, worths, budget)
-        found.append(Searched(*map(jnp.asarray, every)))
-    return found[0], found[1]
+    features, partitions = table_inputs(lessons), table_partitions(lessons, all_looks(lessons))
+    quality = judged_left_out(lessons, partitions, key, settings)
+    judge = learn_judge(lessons, partitions, key, settings)
+    sight = Sight(judge, known_quantiles(features), np.ptp(features, 0) > 0)
+    other = table_partitions(test, looks)
+    known = searched(sight, lessons, features, partitions, quality)
+    return sight, known, searched(sight, test, table_inputs(test), other, judged(judge, other))
 
 
-def _agents(config: Config, candidates: Any, known: Searched, asked: Searched) -> dict[str, np.ndarray]:
-    """[B, C] what each agent commits to, at every budget."""
+def _agents(
+    config: Config,
+    candidates: tuple[Candidate, ...],
+    sight: Sight,
+    known: Searched,
+    asked: Searched,
+    table: Table,
+    looks: list[Look],
+) -> dict[str, np.ndarray]:
+    """[B, C] what each agent commits to, at every budget, and what the criterion takes of what it tried."""
     most = max(config.budgets)
-    game = clustering_search(candidates, known, budgets=range(1, most + 1))
-    networks = {"rl2": jm.networks.gru, "forgetful": jm.networks.forgetful}
-    found = {}
-    for name, network in networks.items():
+    game = clustering_search(candidates, tabulated(known, hidden=config.unseen), budgets=range(1, most + 1))
+    advisor = _advisor(config, table)
+    found: dict[str, list[np.ndarray]] = {}
+    for name, network in NETWORKS.items():
         agent = jm.rl.rl2(game, partial(network, width=config.memory), sees=UNPAID)
-        schedule = optax.exponential_decay(config.rate, config.meta_steps * 8, 0.1)
-        learn = jm.rl.ppo(
-            agent,
-            game,
-            optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
-            steps=most + 1,
-            episodes=1,
-            entropy_weight=config.entropy,
-            discount=1.0,
-        )
-        start, train = jax.random.split(config.key)
-        state, _ = jm.loop(
-            learn,
-            jm.rl.trials(game),
-            learn.init(agent.network.init(start)),
-            train,
-            steps=config.meta_steps,
-            tasks=config.tasks,
-            every=max(config.meta_steps // 30, 1),
-            log=config.folder / f"training_{name}.jsonl",
-            title=name,
-        )
-        count = len(asked.budget)
-        keys = jax.random.split(jax.random.fold_in(config.key, 1), count)
-        rows = []
-        for budget in config.budgets:
-            tasks = asked._replace(budget=jnp.full(count, budget))
-            played = jm.rl.play(
-                agent, game, state.meta, Trial(tasks, keys), steps=most + 1, episodes=1, greedy=True
-            )
-            rows.append(np.asarray(played["reward"]))
-        found[name] = np.stack(rows)
-    return found
+        for seed in range(config.seeds):
+            params = trained(config, agent, game, seed, name)
+            committed, tried = played(config, agent, game, params, asked)
+            found.setdefault(name, []).append(committed)
+            if name == "rl2":
+                found.setdefault("rl2_criterion", []).append(
+                    np.stack([worth_of_runs(advisor, table, looks, runs) for runs in tried])
+                )
+                if not seed:
+                    _write(config, Searcher(candidates, sight, jax.device_get(params), config.memory, most))
+    return {name: np.mean(worths, 0) for name, worths in found.items()}
 
 
-def _others(config: Config, asked: Searched, table: Table) -> dict[str, np.ndarray]:
-    """[B, C] random search by two judges, the selector's order, and Optuna's."""
-    quality, silhouette = np.asarray(asked.quality), np.asarray(asked.partitions[..., 0])
-    found = {
-        "random": _random(config, table, quality),
-        "silhouette": _random(config, table, silhouette),
-    }
-    advisor = load_model()[0]["unknown"]
-    if advisor.candidates == table.candidates:
-        found["selector"] = replayed(advisor, table, config.budgets, seed=config.seed).T
+def trained(config: Config, agent: Agent, game: Environment, seed: int, name: str) -> Any:
+    """The weights of an agent after PPO."""
+    schedule = optax.exponential_decay(config.rate, config.meta_steps * 8, 0.1)
+    learn = jm.rl.ppo(
+        agent,
+        game,
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
+        steps=max(config.budgets) + 1,
+        episodes=1,
+        entropy_weight=config.entropy,
+        discount=1.0,
+    )
+    start, train = jax.random.split(jax.random.fold_in(config.key, seed))
+    state, _ = jm.loop(
+        learn,
+        jm.rl.trials(game),
+        learn.init(agent.network.init(start)),
+        train,
+        steps=config.meta_steps,
+        tasks=config.tasks,
+        every=max(config.meta_steps // 30, 1),
+        log=config.folder / f"training_{name}_{seed}.jsonl",
+        title=f"{name} {seed}",
+    )
+    return state.meta
+
+
+def played(
+    config: Config, agent: Agent, game: Environment, params: Any, asked: Searched
+) -> tuple[np.ndarray, np.ndarray]:
+    """[B, C] worths of what an agent commits to at every budget, and [B, C, A] what it tried."""
+    count, candidates = asked.attempts.usable.shape
+    keys = jax.random.split(jax.random.fold_in(config.key, 1), count)
+    places = candidate_places(_candidates(config))
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(None, 0))
+    def play(params: Any, trial: Trial) -> Any:
+        steps = max(config.budgets) + 1
+        return jm.rl.rollout(agent, game, params, trial, steps=steps, episodes=1, greedy=True)
+
+    committed, tried = [], []
+    for budget in config.budgets:
+        history = jax.device_get(play(params, Trial(Search(asked, jnp.full(count, budget)), keys)))
+        committed.append(history.rewards.sum(1))
+        at = np.where(history.counts > 0, places[tuple(np.moveaxis(history.actions, -1, 0))], candidates)
+        tried.append((at[:, :, None] == np.arange(candidates)).any(1))
+    return np.stack(committed), np.stack(tried)
+
+
+def _others(config: Config, asked: Searched, table: Table, looks: list[Look]) -> dict[str, np.ndarray]:
+    """[B, C] random search by three judges, the selector's order, and Optuna's."""
+    quality = np.asarray(asked.attempts.quality)
+    found = {"random": [], "random_criterion": [], "silhouette": []}
+    advisor = _advisor(config, table)
+    silhouette = np.stack([look.own[:, NAMES.index("silhouette")] for look in looks])
+    for runs in _random_runs(config, table):
+        found["random"].append([_worth(table, quality, run) for run in runs])
+        found["silhouette"].append([_worth(table, silhouette, run) for run in runs])
+        found["random_criterion"].append([worth_of_runs(advisor, table, looks, run) for run in runs])
+    ways = {name: np.mean(worths, 0) for name, worths in found.items()}
+    ways["selector"] = replayed(advisor, table, looks, config.budgets, seed=config.seed).T
     if importlib.util.find_spec("optuna"):
-        found["optuna"] = np.stack([_optuna(config, table, quality, most) for most in config.budgets])
-    return found
+        tried = [_optuna(config, table, quality, seed) for seed in range(STUDIES)]
+        ways["optuna"] = np.mean([[_worth(table, quality, run) for run in runs] for runs in tried], 0)
+    return ways
 
 
-def _random(config: Config, table: Table, quality: np.ndarray) -> np.ndarray:
-    """The mean over draws of the worth of the best judged of so many random candidates."""
+def _worth(table: Table, told: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """[C] of the highest told of what was run; zero where nothing was found."""
+    told = np.where(run & table.parted, told, -np.inf)
+    best = told.argmax(1)[:, None]
+    return np.where(np.isfinite(told.max(1)), np.take_along_axis(table.scores, best, 1)[:, 0], 0)
+
+
+def _random_runs(config: Config, table: Table) -> Iterator[np.ndarray]:
+    """[B, C, A] which candidates a random search runs at every budget, again and again."""
     random = np.random.default_rng(config.seed)
-    told = np.where(table.usable, quality, -np.inf)
-    total = np.zeros((len(config.budgets), len(told)))
     for _ in range(DRAWS):
-        order = np.argsort(random.random(told.shape), 1)
-        for row, budget in enumerate(config.budgets):
-            tried = np.take_along_axis(told, order[:, :budget], 1)
-            best = np.take_along_axis(order, tried.argmax(1)[:, None], 1)[:, 0]
-            total[row] += np.where(np.isfinite(tried.max(1)), table.scores[np.arange(len(best)), best], 0)
-    return total / DRAWS
+        places = np.argsort(random.random(table.scores.shape), 1)
+        yield np.stack([places < budget for budget in config.budgets])
 
 
-def _optuna(config: Config, table: Table, quality: np.ndarray, most: int) -> np.ndarray:
-    """The worth of the best judged candidate that TPE finds in so many evaluations, for every case."""
+def _optuna(config: Config, table: Table, quality: np.ndarray, seed: int) -> np.ndarray:
+    """[B, C, A] which candidates TPE runs for the best judged; one that it names again costs nothing."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kinds = list(dict.fromkeys(one._replace(clusters=None) for one in table.candidates))
     counts = sorted({one.clusters for one in table.candidates if one.clusters})
     places = {one: at for at, one in enumerate(table.candidates)}
-    found = []
-    for row, (worths, foretold, usable) in enumerate(zip(table.scores, quality, table.usable, strict=True)):
+    told, most = np.where(table.parted, quality, -1.0), min(max(config.budgets), len(places))
+    runs = np.full((len(config.budgets), *told.shape), False)
+    for case, row in enumerate(told):
+        sampler = optuna.samplers.TPESampler(seed=1_000 * seed + case, n_startup_trials=max(most // 3, 1))
+        study = optuna.create_study(direction="maximize", sampler=sampler)
         tried: list[int] = []
-
-        def value(trial: Any, foretold: Any = foretold, usable: Any = usable, tried: Any = tried) -> float:
+        for _ in range(20 * most):
+            trial = study.ask()
             kind = kinds[trial.suggest_categorical("kind", range(len(kinds)))]
-            count = trial.suggest_categorical("clusters", counts)
-            at = places[kind._replace(clusters=count if kind.told else None)]
-            tried.append(at)
-            return float(foretold[at]) if usable[at] else -1.0
+            count = counts[trial.suggest_int("clusters", 0, len(counts) - 1)] if kind.told else None
+            at = places[kind._replace(clusters=count)]
+            tried += [at] * (at not in tried)
+            study.tell(trial, row[at])
+            if len(tried) == most:
+                break
+        for which, budget in enumerate(config.budgets):
+            runs[which, case, tried[:budget]] = True
+    return runs
 
-        sampler = optuna.samplers.TPESampler(seed=config.seed + row, n_startup_trials=max(most // 3, 1))
-        optuna.create_study(direction="maximize", sampler=sampler).optimize(value, n_trials=most)
-        best = max(tried, key=lambda at: foretold[at] if usable[at] else -np.inf)
-        found.append(worths[best])
-    return np.array(found)
+
+def _advisor(config: Config, table: Table) -> Advisor:
+    """The model that comes with jmeta; in the quick preset, whose candidates are fewer, one of the moment."""
+    if config.preset != "quick":
+        return load_model()[0]["unknown"]
+    settings = Settings(config.width, config.steps, networks=config.networks)
+    return learn_advisor(table, config.key, settings=settings)[0]
+
+
+def _write(config: Config, searcher: Searcher) -> None:
+    card = {"command": "python -m experiments.rl2_clustering", "jmeta": jm.__version__}
+    save_model(config.folder / "search.npz", {"search": packed_searcher(searcher)}, card)
 
 
 def _compared(config: Config, ways: dict[str, np.ndarray], owners: np.ndarray) -> dict[str, Interval]:

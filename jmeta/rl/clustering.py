@@ -203,25 +203,37 @@ def clustering_search(
     return Environment(draw, reset, step, Space((size,), -np.inf, np.inf), places.shape, masks)
 
 
-def tabulated(known: Searched) -> DataSets:
+def tabulated(known: Searched, *, hidden: float = 0.0) -> DataSets:
     """Data sets all of whose candidates were run: an attempt is a look into a table.
 
     Args:
         known: P data sets.
+        hidden: the share of meta-features, and of what is seen of partitions, that is hidden from a whole
+            trial, so that an agent relies on none.
 
     Raises:
-        InputError: there is no data set.
+        InputError: there is no data set, or everything is hidden.
     """
     if not len(known.features):
         raise InputError("there is no data set to search on; give one or more.")
+    if not 0 <= hidden < 1:
+        raise InputError(f"a share of {hidden} is hidden; give a number in [0, 1).")
     stored = jax.tree.map(jnp.asarray, known)
     _, count, width = known.attempts.partition.shape
 
     def attempt(data: Searched, place: Int[Array, ""]) -> Attempt:
         return jax.tree.map(lambda leaf: leaf[place], data.attempts)
 
+    def draw(key: Key[Array, ""]) -> Searched:
+        row, features, partitions = jax.random.split(key, 3)
+        data = drawn_row(stored, row)
+        return data._replace(
+            features=_hide(data.features, hidden, features),
+            attempts=data.attempts._replace(partition=_hide(data.attempts.partition, hidden, partitions)),
+        )
+
     return DataSets(
-        lambda key: drawn_row(stored, key),
+        draw,
         lambda data: data.features,
         attempt,
         (count, known.features.shape[-1], width),
@@ -232,6 +244,11 @@ def drawn_row(stored: PyTree, key: Key[Array, ""]) -> PyTree:
     """One of several records that are stacked."""
     row = jax.random.randint(key, (), 0, count_tasks(stored))
     return jax.tree.map(lambda leaf: leaf[row], stored)
+
+
+def _hide(x: Float[Array, "... F"], share: float, key: Key[Array, ""]) -> Float[Array, "... F"]:
+    """The same with some of the F numbers set to zero."""
+    return jnp.where(jax.random.bernoulli(key, 1 - share, x.shape[-1:]), x, 0)
 
 
 def _either(first: Bool[Array, ""], a: Attempt, b: Attempt) -> Attempt:

@@ -111,6 +111,20 @@ def test_no_answer_is_ever_seen():
     assert np.any(np.asarray(seen.rewards) != np.asarray(changed.rewards))
 
 
+def test_what_is_hidden_is_hidden_from_the_whole_trial():
+    known = sets(np.full((4, COUNT), 0.5))
+    sources = tabulated(known, hidden=0.5), tabulated(known)
+    data, whole = (jax.vmap(source.draw)(jax.random.split(KEY, 200)) for source in sources)
+    gone = np.asarray(data.attempts.partition == 0)
+    np.testing.assert_array_equal(gone, np.broadcast_to(gone[:, :1], gone.shape))
+    assert 0.4 < gone.mean() < 0.6
+    assert 0.4 < np.mean(data.features == 0) < 0.6
+    assert np.all(whole.features != 0)
+    np.testing.assert_array_equal(data.attempts.worth, whole.attempts.worth)
+    with pytest.raises(jm.InputError, match="hidden"):
+        tabulated(known, hidden=1.0)
+
+
 def test_an_agent_learns_where_the_good_candidates_are():
     random = np.random.default_rng(1)
     worths = random.uniform(0, 0.2, (32, COUNT))
