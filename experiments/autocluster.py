@@ -91,7 +91,7 @@ def experiment(config: Config) -> harness.Metrics:
         table = _table(config, problems, advisor.candidates)
         ways = _given(config, table, advisor) if known == "given" else _unknown(config, table)
         budgets = BUDGETS[known]
-        looks = all_looks(table, seed=config.seed)
+        looks = all_looks(table, seed=config.seed, folder=config.table)
         worths = replayed(advisor, table, looks, (None, *budgets), seed=config.seed)
         ways |= dict(
             zip(("autocluster", *(f"autocluster/{most}" for most in budgets)), worths.T, strict=True)

@@ -63,10 +63,24 @@ def adjusted_rand(
     >>> print(adjusted_rand(x, x, jnp.ones(4)), adjusted_rand(x, y, jnp.ones(4)))
     1.0 0.0
     """
-    both, in_x, in_y, total = pairs_together(x, y, weights)
+    return adjusted_for_chance(*pairs_together(x, y, weights), weights @ weights)
+
+
+def adjusted_for_chance(
+    both: Float[Array, ""],
+    in_x: Float[Array, ""],
+    in_y: Float[Array, ""],
+    total: Float[Array, ""],
+    rounding: Float[Array, ""],
+) -> Float[Array, ""]:
+    """The adjusted Rand index from the weights of pairs that are together, and the scale of their rounding.
+
+    >>> float(adjusted_for_chance(*map(jnp.asarray, (2.0, 2.0, 2.0, 6.0, 4.0))))
+    1.0
+    """
     expected = in_x * in_y / jnp.where(total > 0, total, 1)
     span = (in_x + in_y) / 2 - expected
-    says = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * (in_x + in_y + weights @ weights)
+    says = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * (in_x + in_y + rounding)
     return jnp.where(says, (both - expected) / jnp.where(says, span, 1), 1)
 
 

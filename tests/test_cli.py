@@ -50,6 +50,14 @@ def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "people.csv", "report.html"]
 
 
+def test_a_trained_agent_searches_from_the_command_line(table, capsys):
+    cli.main(["cluster", str(table), "--search", "rl2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert 1 <= len(found["ranking"]) <= 10
+    assert found["ranking"][0]["name"] in found["strategy"]["why"]
+    assert len(found["labels"]) == 90
+
+
 def test_json_is_all_there_is_on_standard_output(table, capsys):
     cli.main(["cluster", str(table), "--clusters", "3", "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -71,6 +79,8 @@ def test_json_is_all_there_is_on_standard_output(table, capsys):
         ("a,b\n1,2\n3,4\n", ["--time-limit", "-1"], "time_limit is -1"),
         ("a,b\n1,2\n3,4\n", ["--out", "/missing/labels.csv"], "cannot be written"),
         ("a,b\n1,2\n3,4\n", ["--model", "missing.npz"], "cannot be read"),
+        ("a,b\n1,2\n3,4\n", ["--search", "best"], "choose one of ranked, rl2"),
+        ("a,b\n1,2\n3,4\n", ["--search", "rl2", "--clusters", "2"], "leave n_clusters out"),
     ],
 )
 def test_bad_input_ends_with_one_sentence_and_code_2(tmp_path, capsys, content, options, message):

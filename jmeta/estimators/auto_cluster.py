@@ -89,7 +89,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             "standard" always, "none" never.
         sample_size: rows that candidates are compared on; the one chosen is then fitted to all rows where it
             can, else every other row follows its nearest row of the sample.
-        model: a file that `save_model` wrote; the one that comes with jmeta unless given.
+        model: a file that `save_model` wrote; what it lacks is taken from those that come with jmeta.
         random_state: everything random follows from it.
 
     Attributes:
@@ -272,7 +272,7 @@ def _count(labels: Int[np.ndarray, " N"]) -> int:
 
 
 def _advisor(path: str | os.PathLike | None, clusters: int | None) -> Advisor:
-    return _parts(*_version(path), "auto")["unknown" if clusters is None else "given"]
+    return _part(*_version(path), "unknown" if clusters is None else "given")
 
 
 def _learned_search(path: str | os.PathLike | None) -> LearnedSearch:
@@ -292,9 +292,17 @@ def _parts(path: str | None, changed: float, shipped: str) -> dict[str, Any]:
     return load_model(path, shipped=shipped)[0]
 
 
+def _part(path: str | None, changed: float, name: str) -> Any:
+    """A part of a model; the one that comes with jmeta where the file has others."""
+    own = _parts(path, changed, "auto") if path else {}
+    if own and not own.keys() & {"given", "unknown", "search"}:
+        raise InputError(f"{path} holds {', '.join(own)}; AutoCluster asks for given, unknown or search.")
+    return own[name] if name in own else _parts(None, 0.0, "search" if name == "search" else "auto")[name]
+
+
 @cache
 def _ready_search(path: str | None, changed: float) -> LearnedSearch:
-    return LearnedSearch(unpacked_searcher(_parts(path, changed, "search")))
+    return LearnedSearch(unpacked_searcher(_part(path, changed, "search")))
 
 
 def _on_all_rows(

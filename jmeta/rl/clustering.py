@@ -185,7 +185,7 @@ def clustering_search(
         place = places[tuple(action)]
         stops = (place < 0) | (place >= count)
         tried = jnp.where(stops, count, place)
-        found = lax.cond(stops, lambda: nothing, lambda: sets.attempt(task.data, tried))
+        found = lax.cond(stops, lambda: nothing, lambda: _like(nothing, sets.attempt(task.data, tried)))
         better = found.usable & (~now.best.usable | (found.quality > now.best.quality))
         best = _either(better, found, now.best)
         after = Progress(
@@ -249,6 +249,11 @@ def drawn_row(stored: PyTree, key: Key[Array, ""]) -> PyTree:
 def _hide(x: Float[Array, "... F"], share: float, key: Key[Array, ""]) -> Float[Array, "... F"]:
     """The same with some of the F numbers set to zero."""
     return jnp.where(jax.random.bernoulli(key, 1 - share, x.shape[-1:]), x, 0)
+
+
+def _like(other: Attempt, found: Attempt) -> Attempt:
+    """The same numbers in the types of another."""
+    return jax.tree.map(lambda x, y: jnp.asarray(y, x.dtype), other, found)
 
 
 def _either(first: Bool[Array, ""], a: Attempt, b: Attempt) -> Attempt:

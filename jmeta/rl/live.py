@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -18,15 +17,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ..agreement import adjusted_rand
+from ..agreement import adjusted_for_chance
 from ..records import InputError
 from ..selection.choice import Choice, traced_scores
 from ..selection.descriptors import SLOTS, by_size, described, landmarks, structure
 from ..selection.judge import partition_inputs
-from ..selection.portfolio import Candidate, device_labels, padded, room_for, which_kind
+from ..selection.portfolio import Candidate, clusterer_of, device_labels, padded, room_for, which_kind
 from ..selection.quantiles import standardised
 from ..selection.selector import problem_inputs
-from ..selection.table import Outcome, outcome_within
+from ..selection.table import NOT_RUN, OneProcess, Outcome
 from .clustering import Attempt, DataSets, drawn_row
 
 
@@ -36,7 +35,7 @@ class LiveSet(NamedTuple):
     Attributes:
         points: [N, D], padded with zeros.
         weights: [N] one, zero for padding.
-        truth: [N] true clusters, for rewards; -1 where there is none.
+        truth: [N] true clusters from 0, for rewards; -1 where there is none.
         features: [M] meta-features, at unit scale.
         marks: [L, D] the points that partitions are looked at by, from `landmarks`.
         counts: [L] their weights.
@@ -88,7 +87,8 @@ def live_set(
         seed: everything random follows from it.
 
     Raises:
-        InputError: there are more points than room, or they cannot be clustered.
+        InputError: there are more points than room, they cannot be clustered, or there are more than `SLOTS`
+            true clusters.
     """
     if room is not None and len(points) > room:
         raise InputError(
@@ -96,9 +96,13 @@ def live_set(
         )
     features = problem_inputs([points], seed=seed)[0] if features is None else features
     marks = landmarks(points, [], seed=seed)
-    x, weights = padded(points, room or room_for(len(points)))
+    x, weights = padded(points - np.mean(points, 0), room or room_for(len(points)))
     known = np.full(len(x), -1)
-    known[: len(points)] = -1 if truth is None else truth
+    if truth is not None:
+        values, places = np.unique(truth, return_inverse=True)
+        known[: len(points)] = np.where(truth >= 0, places - np.sum(values < 0), -1)
+        if known.max() >= SLOTS:
+            raise InputError(f"there are {known.max() + 1} true clusters; at most {SLOTS} are counted.")
     rows = np.zeros(len(marks.points), int)
     rows[: len(marks.rows)] = marks.rows
     seen = standardised(sight.quantiles, sight.varies, jnp.asarray(features, jnp.float32))
@@ -107,37 +111,65 @@ def live_set(
 
 
 class HostRuns:
-    """Runs candidates of the host, one after the other, and remembers what came of the last data set.
+    """Runs candidates of the host, one after the other, and remembers what came of them.
+
+    One search uses it at a time: from `begin` to `ended`.
 
     Args:
         candidates: A.
         seconds: that each may take.
-
-    Attributes:
-        until: the time, by `time.monotonic`, after which nothing is run.
-        outcomes: by the place of the candidate.
     """
 
     def __init__(self, candidates: Sequence[Candidate], seconds: float = 60.0) -> None:
-        self.candidates, self.seconds, self.until = tuple(candidates), seconds, np.inf
+        self.candidates, self.seconds = tuple(candidates), seconds
+        self._process = OneProcess()
+        self._until = np.inf
+        self._error: BaseException | None = None
+        self._progress: Callable[[int, Candidate], None] = _silent
         self.outcomes: dict[int, Outcome] = {}
-        self._thread = ThreadPoolExecutor(1)  # its process is its thread's own
+
+    def begin(self, seconds: float, progress: Callable[[int, Candidate], None]) -> None:
+        """Forget what was, and start the clock.
+
+        Args:
+            seconds: after which nothing more is run.
+            progress: told after every run how many there were, and which it was.
+        """
+        self._process.start()
+        self.outcomes, self._error, self._progress = {}, None, progress
+        self._until = time.monotonic() + seconds
+
+    def ended(self) -> dict[int, Outcome]:
+        """What came of every candidate that was run, by its place; what interrupted them is raised."""
+        if self._error is not None:
+            raise self._error
+        return self.outcomes
 
     def __call__(
         self, place: Array, points: Float[Array, "N D"], weights: Float[Array, " N"], seed: Array
     ) -> Int[np.ndarray, " N"]:
-        """The labels of one candidate; all -1 where it failed, or none is at that place."""
+        """The labels of one candidate; all -1 where it failed, is of the device, or there is none."""
         at, counted = int(place), np.asarray(weights) > 0
         labels = np.full(len(counted), -1, np.int32)
-        if at >= len(self.candidates) or self.candidates[at].device:
+        if at >= len(self.candidates) or self.candidates[at].device or self._error is not None:
             return labels
-        seconds = min(self.seconds, self.until - time.monotonic())
-        asked = (self.candidates[at], np.asarray(points)[counted], None, int(seed))
-        outcome = self._thread.submit(outcome_within, seconds, *asked).result()
-        self.outcomes[at] = outcome
+        seconds = min(self.seconds, self._until - time.monotonic())
+        try:
+            one = self.candidates[at]
+            outcome = self._process.run(seconds, one, np.asarray(points)[counted], None, int(seed))
+            if outcome is not NOT_RUN:
+                self.outcomes[at] = outcome
+                self._progress(len(self.outcomes), one)
+        except BaseException as error:  # an error here would end a callback, and come out as another
+            self._error = error
+            return labels
         if outcome.labels is not None:
             labels[counted] = outcome.labels
         return labels
+
+
+def _silent(done: int, one: Candidate) -> None:
+    """Progress that nobody is told."""
 
 
 def live(
@@ -159,11 +191,12 @@ def live(
         run: what runs those of the host; `HostRuns` unless given.
 
     Raises:
-        InputError: a candidate lacks its number of clusters.
+        InputError: a candidate lacks its number of clusters, or cannot be made.
     """
     for one in candidates:
         if one.told and one.clusters is None:
             raise InputError(f"{one.name} must be told a number of clusters; give it one, or several.")
+        clusterer_of(one)
     run = run or HostRuns(candidates)
     kinds = jnp.asarray(which_kind(candidates), jnp.float32)
     own = [at for at, one in enumerate(candidates) if one.device]
@@ -206,13 +239,28 @@ def seen_live(
     size = jnp.stack([jnp.sum(data.weights), jnp.asarray(float(data.points.shape[1]))])
     inputs = partition_inputs(own, size, kinds[place])
     quality = jnp.mean(traced_scores(sight.judge, inputs[None, None]))
-    found = jnp.where(labels >= 0, labels, len(labels))
-    usable = jnp.min(found) < jnp.max(labels)
+    usable = jnp.any(labels >= 0) & (jnp.max(labels) > jnp.min(jnp.where(labels >= 0, labels, len(labels))))
     seen = standardised(sight.judge.scale, sight.judge.varies, inputs)
-    worth = adjusted_rand(
-        jax.nn.one_hot(found, len(labels) + 1),
-        jax.nn.one_hot(data.truth, SLOTS),
-        data.weights * (data.truth >= 0),
-    )
+    worth = labels_alike(labels, data.truth, SLOTS)
     known = usable & jnp.any(data.truth >= 0)
     return Attempt(seen, jnp.where(usable, quality, 0), usable, jnp.where(known, worth, 0))
+
+
+def labels_alike(found: Int[Array, " N"], truth: Int[Array, " N"], classes: int) -> Float[Array, ""]:
+    """The adjusted Rand index over points with a true class; found noise, -1, is one cluster of its own.
+
+    Equal labels are counted after sorting, so that memory is that of the labels, however many there are.
+
+    >>> float(labels_alike(jnp.array([5, 5, -1, 9]), jnp.array([0, 0, 1, -1]), 2))
+    1.0
+    """
+    counted, count = truth >= 0, jnp.sum(truth >= 0)
+
+    def together(codes: Int[Array, " N"]) -> Float[Array, ""]:
+        codes = jnp.where(counted, codes, -1)
+        values, sizes = jnp.unique(codes, return_counts=True, size=len(codes), fill_value=-1)
+        sizes = jnp.where(values >= 0, sizes, 0).astype(jnp.float32)
+        return sizes @ (sizes - 1) / 2
+
+    both, ours, theirs = together((found + 1) * classes + truth), together(found + 1), together(truth)
+    return adjusted_for_chance(both, ours, theirs, count * (count - 1.0) / 2, count)

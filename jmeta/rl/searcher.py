@@ -6,7 +6,7 @@ criterion, which sees all of it together.
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Float, PyTree
 
 from ..networks import gru
 from ..records import InputError
@@ -22,9 +22,8 @@ from ..selection.advisor import Advisor, order
 from ..selection.portfolio import Candidate
 from ..selection.quantiles import standardised
 from ..selection.search import SHARE, Found, judged_search
-from ..selection.search import run as run_here
 from ..selection.table import NOT_RUN, Outcome, Table, is_parted
-from .clustering import UNPAID, Attempt, DataSets, Search, Searched, candidate_places, clustering_search
+from .clustering import UNPAID, Attempt, DataSets, Search, Searched, clustering_search
 from .environment import Environment, Trial
 from .live import HostRuns, Sight, live, live_set
 from .policy import Agent, rl2
@@ -54,18 +53,9 @@ def packed_searcher(searcher: Searcher) -> dict[str, Any]:
     return searcher._asdict() | {"sight": searcher.sight._asdict()}
 
 
-def unpacked_searcher(parts: dict[str, Any]) -> Searcher:
-    """A searcher from the parts of a model.
-
-    Raises:
-        InputError: the model holds no search.
-    """
-    if "search" not in parts:
-        raise InputError(
-            f"the model holds {', '.join(sorted(parts))}, but no search; train one, or search ranked."
-        )
-    found = parts["search"]
-    return Searcher(**found | {"sight": Sight(**found["sight"])})
+def unpacked_searcher(packed: dict[str, Any]) -> Searcher:
+    """A searcher from the part "search" of a model."""
+    return Searcher(**packed | {"sight": Sight(**packed["sight"])})
 
 
 def searched(
@@ -101,19 +91,23 @@ def search_game(
 
 
 class LearnedSearch:
-    """A searcher that is ready to search; its programs are kept for the next table of the same size.
+    """A searcher that is ready to search, one table after the other; its programs serve tables of like size.
 
     Args:
         searcher: that was trained.
 
     Raises:
-        InputError: it was trained for other inputs, as those of another version.
+        InputError: it was trained for other inputs, as those of another version, or a candidate is of the
+            device, where none can be stopped.
     """
 
     def __init__(self, searcher: Searcher) -> None:
-        self.searcher = searcher
-        self._runs = HostRuns(searcher.candidates)
-        sets = live(searcher.candidates, searcher.sight, run=self._run)
+        if own := [one.name for one in searcher.candidates if one.device]:
+            raise InputError(
+                f"{own[0]} cannot be stopped when time is over; search with candidates of the host."
+            )
+        self.searcher, self._lock, self._runs = searcher, threading.Lock(), HostRuns(searcher.candidates)
+        sets = live(searcher.candidates, searcher.sight, run=self._runs)
         game, agent = search_game(searcher.candidates, sets, searcher.most, searcher.memory)
         expected = jax.eval_shape(agent.network.init, jax.random.key(0))
         if jax.tree.map(jnp.shape, expected) != jax.tree.map(jnp.shape, searcher.params):
@@ -122,8 +116,7 @@ class LearnedSearch:
             )
         play = partial(rollout, agent, game, steps=searcher.most + 1, episodes=1, greedy=True)
         self._play: Any = jax.jit(play)
-        self._progress: Callable[..., None] = _silent
-        self._budget = searcher.most
+        self._programs: dict[tuple, Any] = {}
 
     def __call__(
         self,
@@ -140,7 +133,7 @@ class LearnedSearch:
         Args:
             advisor: who judges, of the same candidates.
             points: [N, D].
-            seconds: for the candidates; once they are over nothing more is run.
+            seconds: for the candidates, compilation left out; once they are over nothing more is run.
             most: candidates that are run at most; no more than the searcher was trained with.
             seed: everything random follows from it.
             progress: is told after each run: how many are done, how many there may be, and which it was.
@@ -148,37 +141,26 @@ class LearnedSearch:
         Raises:
             InputError: the advisor is of other candidates.
         """
-        candidates = self.searcher.candidates
+        candidates, budget = self.searcher.candidates, min(most or self.searcher.most, self.searcher.most)
         if advisor.candidates != candidates:
             raise InputError("the search and the advisor are of other candidates; train both with the same.")
         promise = order(advisor, points, seed=seed)
         data = live_set(self.searcher.sight, points, features=promise.features, seed=seed)
-        self._budget = min(most or self.searcher.most, self.searcher.most)
-        done = self._runs.outcomes = {}
-        self._progress = progress
-        self._runs.until = time.monotonic() + SHARE * seconds
-        task = Search(data, jnp.asarray(self._budget))
-        history = jax.device_get(self._play(self.searcher.params, Trial(task, jax.random.key(seed))))
-        places = candidate_places(candidates)[tuple(history.actions[history.counts > 0].T)]
-        outcomes = [NOT_RUN] * len(candidates)
-        for at in places[places < len(candidates)].tolist():
-            if at not in done:  # of the device, which tells no labels
-                done[at] = run_here(candidates[at], points, None, seed)
-                self._tell(at)
-            outcomes[at] = done[at]
-        return judged_search(advisor, points, list(map(_parted, outcomes)), promise, seed=seed)
+        trial = Trial(Search(data, jnp.asarray(budget)), jax.random.key(seed))
+        with self._lock:
+            program = self._compiled(trial)
+            self._runs.begin(SHARE * seconds, lambda done, one: progress(done, budget, one))
+            jax.block_until_ready(program(self.searcher.params, trial))
+            done = self._runs.ended()
+        outcomes = [_parted(done.get(at, NOT_RUN)) for at in range(len(candidates))]
+        return judged_search(advisor, points, outcomes, promise, seed=seed)
 
-    def _run(self, place: Array, *data: Array) -> np.ndarray:
-        labels = self._runs(place, *data)
-        self._tell(int(place))
-        return labels
-
-    def _tell(self, at: int) -> None:
-        self._progress(len(self._runs.outcomes), self._budget, self.searcher.candidates[at])
-
-
-def _silent(done: int, count: int, one: Candidate) -> None:
-    """Progress that nobody is told."""
+    def _compiled(self, trial: Trial) -> Any:
+        """The program of a search on such a table; no clock counts its making."""
+        shape = trial.task.data.points.shape, trial.task.data.marks.shape
+        if shape not in self._programs:
+            self._programs[shape] = self._play.lower(self.searcher.params, trial).compile()
+        return self._programs[shape]
 
 
 def _parted(outcome: Outcome) -> Outcome:

@@ -8,8 +8,11 @@ is learned, so that a criterion belongs to its portfolio.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from itertools import repeat
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,10 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ..records import InputError
+from ..tasks.datasets import read_npz
 from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
-from .descriptors import describe, landmarks
+from .descriptors import NAMES, describe, landmarks
 from .portfolio import Candidate, which_kind
-from .table import Table, check_portfolio
+from .table import FORMAT, Table, check_portfolio
 
 
 class Criterion(NamedTuple):
@@ -106,14 +111,23 @@ def inputs_of(
     return np.stack([criterion_inputs(*each) for each in zip(looks, repeat(table.candidates), told, usable)])
 
 
-def all_looks(table: Table, *, seed: int = 0) -> list[Look]:
-    """Of every case; cases that look alike are looked at once."""
+def all_looks(table: Table, *, seed: int = 0, folder: Path | None = None) -> list[Look]:
+    """Of every case; cases that look alike are looked at once.
+
+    Args:
+        table: of candidates that were run.
+        seed: as of `look`.
+        folder: where looks are kept by what they are of, and found again; such as the table's.
+    """
     sights = table.sights
     found = {}
     for place, sight in enumerate(sights):
         if sight not in found:
             points = table.problems[table.cases[place].problem].points
-            found[sight] = look(points, [outcome.labels for outcome in table.outcomes[place]], seed=seed)
+            labels = [outcome.labels for outcome in table.outcomes[place]]
+            found[sight] = (
+                _kept_look(folder, points, labels, seed) if folder else look(points, labels, seed=seed)
+            )
     return [found[sight] for sight in sights]
 
 
@@ -137,6 +151,25 @@ def look(
     """Describe partitions; None is one that failed."""
     found = landmarks(points, partitions, seed=seed)
     return Look(points.shape, *jax.device_get(describe(*map(jnp.asarray, found[:3]))))
+
+
+def _kept_look(
+    folder: Path, points: Float[np.ndarray, "N D"], labels: Sequence[Int[np.ndarray, " N"] | None], seed: int
+) -> Look:
+    digest = hashlib.sha256(repr((FORMAT, points.shape, NAMES, seed)).encode() + points.tobytes())
+    for one in labels:
+        digest.update(b"none" if one is None else np.asarray(one, np.int64).tobytes())
+    path = folder / f"look-{digest.hexdigest()[:32]}.npz"
+    try:
+        kept = read_npz(path) if path.exists() else {}
+        return Look(points.shape, kept["own"], kept["agreement"])
+    except (InputError, KeyError):
+        found = look(points, labels, seed=seed)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, own=found.own, agreement=found.agreement)
+    partial.replace(path)
+    return found
 
 
 def criterion_inputs(

@@ -222,13 +222,20 @@ def clusterer_of(chosen: Candidate) -> Clusterer:
     """The algorithm of a candidate, with its number of clusters where it must be told; scaling is left out.
 
     Raises:
-        InputError: a parameter is none of its own.
+        InputError: there is no such algorithm, or a parameter is none of its own.
     """
-    count, options = chosen.sought(None), dict(chosen.options)
+    options = dict(chosen.options)
     if not chosen.device:
-        return host(chosen.algorithm, count, **options)
+        return host(chosen.algorithm, chosen.sought(None), **options)
+    if chosen.algorithm not in DEVICE:
+        raise InputError(
+            f"there is no algorithm {chosen.algorithm!r} of the device; choose of {', '.join(DEVICE)}."
+        )
     make = DEVICE[chosen.algorithm]
-    return make(count, **options) if chosen.told else make(**options)
+    try:
+        return make(chosen.clusters, **options) if chosen.told else make(**options)
+    except TypeError as error:
+        raise InputError(f"{chosen.name} cannot be made ({error}); see its arguments.") from None
 
 
 def device_labels(

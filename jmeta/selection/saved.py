@@ -24,7 +24,7 @@ from .criterion import Criterion
 from .portfolio import Candidate
 from .selector import Selector
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; it goes up when the header or what models are given changes."""
 RECORDS = {kind.__name__: kind for kind in (Advisor, Candidate, Choice, Criterion, Selector, Settings)}
 

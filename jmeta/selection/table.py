@@ -232,7 +232,7 @@ def read_outcome(path: Path) -> Outcome | None:
 def _address(problem: Problem, one: Candidate, case: Case, seed: int) -> str:
     """The name of the file: a hash of everything that an outcome depends on."""
     told = one.sought(case.clusters)
-    package = "jmeta" if one.algorithm == "genie" else "scikit-learn"
+    package = "jmeta" if one.device or one.algorithm == "genie" else "scikit-learn"
     points = np.ascontiguousarray(problem.points)
     words = (FORMAT, points.shape, points.dtype.str, spelled(one), told, seed, package, _version(package))
     return hashlib.sha256(repr(words).encode() + points.tobytes()).hexdigest()[:32] + ".npz"
@@ -249,7 +249,7 @@ def _version(package: str) -> str:
 
 def _keep(path: Path, limit: float, points: np.ndarray, one: Candidate, clusters: int, seed: int) -> None:
     """Run one candidate, and write what it found, whole or not at all."""
-    found = outcome_within(limit, one, points, clusters, seed)
+    found = _own_process().run(limit, one, points, clusters, seed)
     labels = np.zeros(0) if found.labels is None else found.labels
     partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
     with partial.open("wb") as file:
@@ -259,47 +259,65 @@ def _keep(path: Path, limit: float, points: np.ndarray, one: Candidate, clusters
     partial.replace(path)
 
 
-def outcome_within(
-    seconds: float, one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, seed: int
-) -> Outcome:
-    """What a candidate finds in a process that is killed when its time is up; a failure is put into words."""
-    if seconds <= 0:
-        return NOT_RUN
-    began = time.perf_counter()
-    labels, failure = None, ""
-    try:
-        labels = _within(seconds, points, one, clusters, seed)
-    except InputError as error:
-        failure = str(error)
-    return Outcome(labels, time.perf_counter() - began, failure)
+class OneProcess:
+    """A process that candidates run in, one after the other; it is killed where one takes too long."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def start(self) -> ProcessPoolExecutor:
+        """Wait until candidates can run, so that no clock counts it."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1)
+            self._pool.submit(ready).result()
+        return self._pool
+
+    def kill(self) -> None:
+        """End what is under way; the next run starts anew."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, kill_workers=True)
+            self._pool = None
+
+    def run(
+        self,
+        seconds: float,
+        one: Candidate,
+        points: Float[np.ndarray, "N D"],
+        clusters: int | None,
+        seed: int,
+    ) -> Outcome:
+        """What a candidate finds in so many seconds; a failure is put into words."""
+        if seconds <= 0:
+            return NOT_RUN
+        pool, began = self.start(), time.perf_counter()
+        labels, failure = None, ""
+        try:
+            labels = pool.submit(_quietly, one, points, clusters, seed).result(seconds)
+        except OutOfTime:
+            failure = f"{one.name} took more than {seconds:g} seconds"
+            self.kill()
+        except (BrokenProcessPool, MemoryError):
+            failure = f"{one.name} ended its process, as for want of memory"
+            self.kill()
+        except InputError as error:
+            failure = str(error)
+        except Exception as error:  # a library's own; whatever it is, the table goes on
+            failure = f"{one.name} failed ({type(error).__name__}: {error})"
+        except BaseException:  # an interrupt
+            self.kill()
+            raise
+        return Outcome(labels, time.perf_counter() - began, failure)
 
 
 _UNREAD = Outcome(None, 0.0, "what was found could not be read back")
-
 _OWN = threading.local()
-"""The process that the candidates of this thread run in."""
+"""The process of this thread."""
 
 
-def _within(
-    limit: float, points: np.ndarray, one: Candidate, clusters: int | None, seed: int
-) -> Int[np.ndarray, " N"]:
-    """What a candidate finds in a process that is killed when its time is up."""
-    if getattr(_OWN, "pool", None) is None:
-        _OWN.pool = ProcessPoolExecutor(1)
-        _OWN.pool.submit(ready).result()
-    try:
-        return _OWN.pool.submit(_quietly, one, points, clusters, seed).result(limit)
-    except OutOfTime:
-        reason = f"{one.name} took more than {limit:g} seconds"
-    except (BrokenProcessPool, MemoryError):
-        reason = f"{one.name} ended its process, as for want of memory"
-    except InputError:
-        raise
-    except Exception as error:  # a library's own; whatever it is, the table goes on
-        raise InputError(f"{one.name} failed ({type(error).__name__}: {error})") from None
-    _OWN.pool.shutdown(wait=True, kill_workers=True)
-    _OWN.pool = None
-    raise InputError(reason)
+def _own_process() -> OneProcess:
+    if getattr(_OWN, "process", None) is None:
+        _OWN.process = OneProcess()
+    return _OWN.process
 
 
 def _quietly(one: Candidate, points: np.ndarray, clusters: int | None, seed: int) -> Int[np.ndarray, " N"]:

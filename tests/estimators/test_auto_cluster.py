@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import jmeta as jm
 from jmeta.estimators.auto_cluster import MANY
 from jmeta.estimators.preparation import AXES, prepare
-from jmeta.selection.saved import load_model
+from jmeta.selection.saved import load_model, save_model
 from jmeta.selection.selector import CRITERIA
 
 FEW = dict(n_candidates=4)
@@ -59,6 +59,58 @@ def test_the_number_of_clusters_is_found_and_a_strategy_named_with_it():
     model = jm.AutoCluster().fit(points)
     assert model.n_clusters_ == 4
     assert adjusted_rand_score(labels, model.labels_) > 0.95
+
+
+def test_a_trained_agent_searches_within_its_budget():
+    points, labels = SETS["blobs"]
+    heard = []
+    model = jm.AutoCluster(search="rl2", n_candidates=3)
+    model.fit(points, progress=lambda *told: heard.append(told[:2]))
+    assert 1 <= len(model.candidates_) <= 3
+    assert 1 <= len(heard) <= 3
+    assert all(count == 3 for _, count in heard)
+    assert adjusted_rand_score(labels, model.labels_) > 0.9
+    assert model.explain().flat.shape == (90, 2)
+    again = jm.AutoCluster(search="rl2", n_candidates=3).fit(points)
+    np.testing.assert_array_equal(again.labels_, model.labels_)
+
+
+def test_a_search_whose_time_is_over_still_gives_labels():
+    model = jm.AutoCluster(search="rl2", time_limit=1e-6).fit(SETS["blobs"][0])
+    assert model.n_clusters_ > 1
+    assert [row.name.split("(")[0] for row in model.candidates_] == ["kmeans"]
+
+
+def test_what_a_model_lacks_is_taken_from_those_that_come_along(tmp_path):
+    parts, card = load_model(shipped="search")
+    save_model(tmp_path / "own.npz", parts, card)
+    points = SETS["blobs"][0]
+    own = jm.AutoCluster(search="rl2", n_candidates=2, model=tmp_path / "own.npz").fit(points)
+    np.testing.assert_array_equal(
+        own.labels_, jm.AutoCluster(search="rl2", n_candidates=2).fit(points).labels_
+    )
+    save_model(tmp_path / "other.npz", {"embedding": np.zeros(1)}, card)
+    with pytest.raises(jm.InputError, match="holds embedding; AutoCluster asks for"):
+        jm.AutoCluster(model=tmp_path / "other.npz").fit(points)
+
+
+def test_an_interrupt_ends_a_search_and_the_next_one_is_whole():
+    points = SETS["blobs"][0]
+
+    def cancel(done, count, one):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jm.AutoCluster(search="rl2", n_candidates=3).fit(points, progress=cancel)
+    assert jm.AutoCluster(search="rl2", n_candidates=3).fit(points).n_clusters_ > 1
+
+
+def test_compilation_takes_no_time_from_a_search():
+    """Of a table of another size than any before."""
+    points = make_blobs(300, centers=3, n_features=7, random_state=0)[0]
+    first, second = (jm.AutoCluster(search="rl2", time_limit=15.0).fit(points) for _ in range(2))
+    assert len(first.candidates_) == len(second.candidates_)
+    np.testing.assert_array_equal(first.labels_, second.labels_)
 
 
 def test_it_is_cloned_pickled_and_used_in_a_pipeline_and_with_a_data_frame():
@@ -122,6 +174,8 @@ def test_a_second_fit_of_another_size_compiles_nothing(caplog):
         ({"scaling": "max"}, "scaling is 'max'"),
         ({"n_clusters": 50}, "only 10 rows differ"),
         ({"model": "missing.npz"}, "cannot be read"),
+        ({"search": "best"}, "search is 'best'; choose one of ranked, rl2"),
+        ({"search": "rl2", "n_clusters": 2}, "leave n_clusters out"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_a_sentence(change, message):

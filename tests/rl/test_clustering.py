@@ -111,6 +111,14 @@ def test_no_answer_is_ever_seen():
     assert np.any(np.asarray(seen.rewards) != np.asarray(changed.rewards))
 
 
+def test_a_table_of_single_precision_is_played_in_double(float64):
+    game, task, now = begun(sets([0.2, 0.9, 0.1, 0.4, 0.3]), 2)
+    after = jax.jit(game.step)(task, now, jnp.array([0, 0, 1]), KEY)
+    assert float(after.reward) == pytest.approx(0.9)
+    types = [[leaf.dtype for leaf in state.best] for state in (after.state, now)]
+    assert types[0] == types[1]
+
+
 def test_what_is_hidden_is_hidden_from_the_whole_trial():
     known = sets(np.full((4, COUNT), 0.5))
     sources = tabulated(known, hidden=0.5), tabulated(known)

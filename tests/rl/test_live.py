@@ -1,15 +1,25 @@
 """Searches on data sets that no table knows: live results are those of the table; what fails is no end."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import made
+from sklearn.metrics import adjusted_rand_score
 
 import jmeta as jm
 from jmeta.rl.clustering import Search, clustering_search, tabulated
-from jmeta.rl.live import HostRuns, Sight, live, live_set
-from jmeta.rl.searcher import LearnedSearch, Searcher, search_game, searched
+from jmeta.rl.live import HostRuns, Sight, labels_alike, live, live_set
+from jmeta.rl.searcher import (
+    LearnedSearch,
+    Searcher,
+    packed_searcher,
+    search_game,
+    searched,
+    unpacked_searcher,
+)
 from jmeta.selection import performance_table
 from jmeta.selection.advisor import learn_advisor
 from jmeta.selection.choice import Settings
@@ -17,6 +27,7 @@ from jmeta.selection.criterion import all_looks
 from jmeta.selection.judge import judged, learn_judge, table_partitions
 from jmeta.selection.portfolio import candidate
 from jmeta.selection.quantiles import known_quantiles
+from jmeta.selection.saved import load_model, save_model
 from jmeta.selection.selector import table_inputs
 
 KEY = jax.random.key(0)
@@ -115,16 +126,39 @@ def test_what_fails_is_seen_to_have_failed_and_costs_an_evaluation(both):
     np.testing.assert_allclose(seen[:, -2], [1, 0.75, 0.5])
 
 
-@pytest.mark.parametrize(("seconds", "failure"), [(0.5, "took more than 0.5 seconds"), (-1.0, "not run")])
-def test_what_takes_too_long_is_given_up(both, seconds, failure):
+def test_what_takes_too_long_is_given_up(both):
     endless = candidate("gaussian_mixture", n_init=10**8)._replace(clusters=2)
-    runs = HostRuns((endless, *CANDIDATES[1:]), seconds)
+    runs = HostRuns((endless, *CANDIDATES[1:]), 0.5)
     data = both[1][0][1]
-    labels = runs(jnp.asarray(0), data.points, data.weights, data.seed)
-    assert failure in runs.outcomes[0].failure
-    assert np.all(labels == -1)
-    assert np.all(runs(jnp.asarray(3), data.points, data.weights, data.seed) == -1)  # of the device
-    assert list(runs.outcomes) == [0]
+    for at in (0, 1, 3, len(CANDIDATES)):  # too long, quick, of the device, none
+        labels = runs(jnp.asarray(at), data.points, data.weights, data.seed)
+        assert np.all(labels == -1) == (at != 1)
+    assert "took more than 0.5 seconds" in runs.ended()[0].failure
+    assert list(runs.ended()) == [0, 1]
+    told = []
+    runs.begin(0.0, lambda *what: told.append(what))
+    assert np.all(runs(jnp.asarray(1), data.points, data.weights, data.seed) == -1)
+    assert not runs.ended()
+    assert not told
+
+
+def test_equal_labels_are_counted_as_scikit_learn_does():
+    random = np.random.default_rng(0)
+    for classes, clusters in ((3, 4), (2, 100), (64, 1)):
+        truth, found = random.integers(-1, classes, 128), random.integers(-1, clusters, 128)
+        known = truth >= 0
+        expected = adjusted_rand_score(truth[known], found[known])
+        worth = labels_alike(jnp.asarray(found), jnp.asarray(truth), classes)
+        np.testing.assert_allclose(worth, expected, atol=1e-6)
+
+
+def test_true_clusters_may_have_any_number_but_not_be_too_many(known):
+    points = np.random.default_rng(0).normal(size=(80, 2))
+    data = live_set(known[0], points, np.repeat([100, -1, 7, 200], 20))
+    np.testing.assert_array_equal(np.unique(data.truth), [-1, 0, 1, 2])
+    assert int(data.truth[0]) == 1
+    with pytest.raises(jm.InputError, match="80 true clusters; at most 64"):
+        live_set(known[0], points, np.arange(80))
 
 
 def test_without_host_algorithms_nothing_is_called_back(known, both):
@@ -148,17 +182,27 @@ def test_candidates_must_say_how_many_clusters(known):
         live(CANDIDATES, known[0]).draw(KEY)
 
 
+FEW = tuple(one for one in CANDIDATES if not one.device)
+
+
 @pytest.fixture(scope="module")
-def trained(table, known):
-    """A search that learned nothing, and an advisor."""
-    _, agent = search_game(CANDIDATES, tabulated(known[1]), BUDGET, 8)
-    params = agent.network.init(KEY)
-    advisor, _ = learn_advisor(table, KEY, settings=SETTINGS)
-    return LearnedSearch(Searcher(CANDIDATES, known[0], params, 8, BUDGET)), advisor
+def trained(table):
+    """A search over what runs on the host, which learned nothing, and an advisor."""
+    kept = [at for at, one in enumerate(CANDIDATES) if not one.device]
+    outcomes = [[row[at] for at in kept] for row in table.outcomes]
+    less = table._replace(candidates=FEW, outcomes=outcomes, scores=table.scores[:, kept])
+    features, partitions = table_inputs(less), table_partitions(less, all_looks(less))
+    judge = learn_judge(less, partitions, KEY, SETTINGS)
+    sight = Sight(judge, known_quantiles(features), np.ptp(features, 0) > 0)
+    known = searched(sight, less, features, partitions, judged(judge, partitions))
+    _, agent = search_game(FEW, tabulated(known), BUDGET, 8)
+    searcher = Searcher(FEW, sight, agent.network.init(KEY), 8, BUDGET)
+    advisor, _ = learn_advisor(less, KEY, settings=SETTINGS)
+    return searcher, LearnedSearch(searcher), advisor
 
 
 def test_a_learned_search_runs_no_more_than_it_may(trained):
-    find, advisor = trained
+    _, find, advisor = trained
     heard: list[tuple[int, int]] = []
     found = find(advisor, made(7, "blobs").points, most=2, progress=lambda *told: heard.append(told[:2]))
     run = [outcome.failure != "not run" for outcome in found.outcomes]
@@ -169,17 +213,52 @@ def test_a_learned_search_runs_no_more_than_it_may(trained):
     np.testing.assert_array_equal(again.judgement.quality, found.judgement.quality)
 
 
+def test_a_learned_search_is_the_same_after_a_file(trained, tmp_path):
+    searcher, find, advisor = trained
+    save_model(tmp_path / "own.npz", {"search": packed_searcher(searcher)}, {})
+    read = unpacked_searcher(load_model(tmp_path / "own.npz")[0]["search"])
+    found, again = (one(advisor, made(7, "moons").points) for one in (find, LearnedSearch(read)))
+    np.testing.assert_array_equal(again.judgement.quality, found.judgement.quality)
+
+
+def test_searches_of_two_threads_keep_apart(trained):
+    _, find, advisor = trained
+    every = [made(7, "moons").points, made(8, "blobs").points[:40]]
+    alone = [find(advisor, points).judgement.quality for points in every]
+    with ThreadPoolExecutor(2) as threads:
+        together = threads.map(lambda points: find(advisor, points).judgement.quality, every * 2)
+    for quality, expected in zip(together, alone * 2, strict=True):
+        np.testing.assert_array_equal(quality, expected)
+
+
 def test_a_learned_search_without_time_falls_back_on_kmeans(trained):
-    find, advisor = trained
+    _, find, advisor = trained
     found = find(advisor, made(7, "blobs").points, seconds=1e-6)
-    assert len(found.ranking)
-    assert found.outcomes[found.ranking[0]].labels is not None
+    assert found.ranking.tolist() == [0]
+    assert found.outcomes[0].labels is not None
+
+
+def test_what_interrupts_a_learned_search_comes_out_and_ends_it(trained):
+    _, find, advisor = trained
+
+    def cancel(*told):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find(advisor, made(7, "blobs").points, progress=cancel)
+    assert len(find(advisor, made(7, "blobs").points).ranking)
 
 
 def test_a_learned_search_wants_an_advisor_of_its_candidates(trained, known):
-    find, advisor = trained
-    other = advisor._replace(selector=advisor.selector._replace(candidates=CANDIDATES[:2]))
+    searcher, find, advisor = trained
+    other = advisor._replace(selector=advisor.selector._replace(candidates=FEW[:2]))
     with pytest.raises(jm.InputError, match="other candidates"):
         find(other, made(7, "blobs").points)
     with pytest.raises(jm.InputError, match="trained for other inputs"):
-        LearnedSearch(Searcher(CANDIDATES, known[0], {}, 8, BUDGET))
+        LearnedSearch(searcher._replace(params={}))
+    with pytest.raises(jm.InputError, match=r"device kmeans.* cannot be stopped"):
+        LearnedSearch(searcher._replace(candidates=CANDIDATES))
+    for wrong in (dict(bogus=1), {}):
+        name = "kmeans" if wrong else "hdbscan"
+        with pytest.raises(jm.InputError, match=r"bogus|no algorithm 'hdbscan' of the device"):
+            live([candidate(name, device=True, **wrong)._replace(clusters=2)], known[0])

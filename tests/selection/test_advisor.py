@@ -180,9 +180,9 @@ def test_models_that_are_damaged_or_foreign_are_refused(learned, tmp_path):
         load_model(other)
     for header in (
         '{"format": 0}',
-        '{"format": 1}',
+        '{"format": 2}',
         "[",
-        '{"format": 1, "card": {}, "parts": {"record": "os"}}',
+        '{"format": 2, "card": {}, "parts": {"record": "os"}}',
     ):
         made_up = {"header": np.array(header)}
         np.savez(other, **made_up, checksum=np.array(checksum(made_up)))
