@@ -111,7 +111,9 @@ def _known(count: int, sight: Sight) -> Searched:
     shapes = (sets, len(sight.varies)), (sets, count, len(sight.judge.varies))
     features, partitions = (random.normal(size=shape).astype(np.float32) for shape in shapes)
     quality, worths = random.random((2, sets, count)).astype(np.float32)
-    return Searched(features, Attempt(partitions, quality, np.ones((sets, count), bool), worths))
+    every = (features, partitions, quality, np.ones((sets, count), bool), worths)
+    first, *rest = map(jnp.asarray, every)
+    return Searched(first, Attempt(*rest))
 
 
 def _anyhow(game: Environment) -> jm.rl.Agent:
