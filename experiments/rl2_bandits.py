@@ -8,7 +8,7 @@ most probable action. Every pull is an episode.
   tasks), gittins (indices of a finite horizon), win_stay_lose_shift
 - optimal/NxK: by dynamic programming, where n is at most 10
 - ablation/NxK/no_reward: the agent does not see what it earned; ablation/NxK/forgets: its memory is emptied
-  before every episode, so that it knows the last pull alone
+  before every episode, so that it knows the last pull alone; both after half as many steps
 
     python -m experiments.rl2_bandits --preset cpu
         minutes on two cores; reward/10x5 6.6, of at most 6.660
@@ -44,7 +44,7 @@ class Config(harness.Options):
     settings: tuple[tuple[int, int], ...] = ((10, 5), (10, 10))
     """(n pulls, k arms)."""
     steps: int = 2_000
-    """Of training; ablations take a third."""
+    """Of training; ablations take half."""
     tasks: int = 1_024
     """Trials per step."""
     width: int = 64
@@ -93,7 +93,7 @@ def experiment(config: Config) -> harness.Metrics:
             blind = tuple(part for part in SEES if part != "reward")
             for way, changed in (("no_reward", {"sees": blind}), ("forgets", {"forgets": True})):
                 metrics[f"ablation/{name}/{way}"] = _trained(
-                    config, pulls, arms, config.steps // 3, f"{name}_{way}", **changed
+                    config, pulls, arms, config.steps // 2, f"{name}_{way}", **changed
                 )
     return metrics
 

@@ -49,7 +49,7 @@ from jmeta.rl.live import Sight
 from jmeta.rl.policy import Agent
 from jmeta.rl.searcher import Searcher, packed_searcher, searched
 from jmeta.selection import performance_table, portfolio
-from jmeta.selection.advisor import Advisor, learn_advisor, replayed, worth_of_runs
+from jmeta.selection.advisor import Advisor, learn_advisor, measured_spread, replayed, worth_of_runs
 from jmeta.selection.choice import Settings
 from jmeta.selection.criterion import Look, all_looks
 from jmeta.selection.descriptors import NAMES
@@ -110,12 +110,13 @@ def experiment(config: Config) -> harness.Metrics:
         for some in (pretrain.problems(config), [autocluster.as_seen(one, config.seed) for one in chosen])
     )
     looks = all_looks(test, folder=config.table)
-    sight, known, asked = seen(config, lessons, test, looks)
+    sight, spread, known, asked = seen(config, lessons, test, looks)
     advisor = _advisor(config, lessons)
     takes = partial(worth_of_runs, advisor, test, looks)
     ways = _others(config, asked, test, looks, takes)
     ways["selector"] = replayed(advisor, test, looks, config.budgets, seed=config.seed).T
-    ways |= _agents(config, candidates, sight, known, asked, test, takes)
+    make = partial(Searcher, candidates, sight, memory=config.memory, most=max(config.budgets), spread=spread)
+    ways |= _agents(config, candidates, known, asked, test, takes, make)
     best = test.scores[:, lessons.scores.mean(0).argmax()]
     for name, worths in (("single_best", best), ("oracle", test.scores.max(1))):
         ways[name] = np.tile(worths, (len(config.budgets), 1))
@@ -126,28 +127,31 @@ def _candidates(config: Config) -> tuple[Candidate, ...]:
     return portfolio("auto", clusters=pretrain.COUNTS[:2] if config.preset == "quick" else pretrain.COUNTS)
 
 
-def seen(config: Config, lessons: Table, test: Table, looks: list[Look]) -> tuple[Sight, Searched, Searched]:
-    """How an agent sees, and what it may see of the training problems and of those asked about."""
+def seen(
+    config: Config, lessons: Table, test: Table, looks: list[Look]
+) -> tuple[Sight, float, Searched, Searched]:
+    """How an agent sees, and how surely; what it sees of the training problems, and of the others."""
     settings = Settings(config.width, config.steps, config.batch, config.networks, hidden=config.hidden)
     key = jax.random.fold_in(config.key, 7)
     features = table_inputs(lessons)
     partitions = table_partitions(lessons, all_looks(lessons, folder=config.table))
-    quality = judged_left_out(lessons, partitions, key, settings)
+    left = judged_left_out(lessons, partitions, key, settings)
+    spread = measured_spread(lessons.scores, left, lessons.parted)
     judge = learn_judge(lessons, partitions, key, settings)
     sight = Sight(judge, known_quantiles(features), np.ptp(features, 0) > 0)
     other = table_partitions(test, looks)
-    known = searched(sight, lessons, features, partitions, quality)
-    return sight, known, searched(sight, test, table_inputs(test), other, judged(judge, other))
+    known = searched(sight, lessons, features, partitions, left.mean(0))
+    return sight, spread, known, searched(sight, test, table_inputs(test), other, judged(judge, other))
 
 
 def _agents(
     config: Config,
     candidates: tuple[Candidate, ...],
-    sight: Sight,
     known: Searched,
     asked: Searched,
     table: Table,
     takes: Callable[[np.ndarray], np.ndarray],
+    make: Callable[..., Searcher],
 ) -> dict[str, np.ndarray]:
     """[B, C] what each agent commits to, at every budget, and what the criterion takes of what it tried."""
     most, quality = max(config.budgets), np.asarray(asked.attempts.quality)
@@ -162,7 +166,7 @@ def _agents(
             if name == "rl2":
                 found.setdefault("rl2_criterion", []).append(np.stack([takes(runs) for runs in tried]))
                 if not seed:
-                    _write(config, Searcher(candidates, sight, jax.device_get(params), config.memory, most))
+                    _write(config, make(params=jax.device_get(params)))
     return {name: np.mean(worths, 0) for name, worths in found.items()}
 
 

@@ -1,7 +1,6 @@
 """A trained search: which candidate to run next, after having seen what those before found.
 
-It plays the game that it was trained in, live, within a budget. What it ran is judged at last by an advisor's
-criterion, which sees all of it together.
+It plays the game that it was trained in, live, within a budget, and commits to what its judge prefers.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Float, Int, PyTree
 
 from ..networks import gru
 from ..records import InputError
-from ..selection.advisor import Advisor, order
+from ..selection.advisor import Advisor, Judgement, order
+from ..selection.criterion import look
+from ..selection.judge import judge_alone
 from ..selection.portfolio import Candidate
 from ..selection.quantiles import standardised
 from ..selection.search import SHARE, Found, judged_search
@@ -39,6 +40,7 @@ class Searcher(NamedTuple):
         params: of the agent.
         memory: its width.
         most: candidates that it may run at most.
+        spread: half-width of the judge's intervals in units of its networks' deviation.
     """
 
     candidates: tuple[Candidate, ...]
@@ -46,6 +48,7 @@ class Searcher(NamedTuple):
     params: PyTree
     memory: int
     most: int
+    spread: float
 
 
 def packed_searcher(searcher: Searcher) -> dict[str, Any]:
@@ -131,7 +134,7 @@ class LearnedSearch:
         """Run candidates one after the other, each chosen by what those before found, and judge them.
 
         Args:
-            advisor: who judges, of the same candidates.
+            advisor: who describes the table, of the same candidates.
             points: [N, D].
             seconds: for the candidates, compilation left out; once they are over nothing more is run.
             most: candidates that are run at most; no more than the searcher was trained with.
@@ -153,7 +156,18 @@ class LearnedSearch:
             jax.block_until_ready(program(self.searcher.params, trial))
             done = self._runs.ended()
         outcomes = [_parted(done.get(at, NOT_RUN)) for at in range(len(candidates))]
-        return judged_search(advisor, points, outcomes, promise, seed=seed)
+        judging = partial(self._judged, points, seed)
+        judge = self.searcher.sight.judge
+        return judged_search(advisor, points, outcomes, promise, judging, judge=judge, seed=seed)
+
+    def _judged(
+        self, points: Float[np.ndarray, "N D"], seed: int, partitions: list[Int[np.ndarray, " N"] | None]
+    ) -> Judgement:
+        usable = np.array([labels is not None for labels in partitions])
+        seen = look(points, partitions, seed=seed)
+        return judge_alone(
+            self.searcher.sight.judge, self.searcher.spread, seen, self.searcher.candidates, usable
+        )
 
     def _compiled(self, trial: Trial) -> Any:
         """The program of a search on such a table; no clock counts its making."""

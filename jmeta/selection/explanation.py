@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from .choice import choice_scores
 from .criterion import criterion_inputs
 from .descriptors import NAMES
 from .features import FEATURES, feature_names
+from .judge import judged, look_inputs
 from .portfolio import clusterer_of
 from .search import Found
 
@@ -93,12 +95,8 @@ def explain(
         (advisor.candidates[differ[0]].name, labels[differ[0]]) if differ else None,
         _stability(advisor, best, points, clusters or len(np.unique(labels[best][labels[best] >= 0])), seed),
         _placed(advisor, found),
-        _reasons(advisor, criterion_inputs(seen, advisor.candidates, clusters, _usable(labels)), best),
+        _reasons(advisor, found, clusters, best),
     )
-
-
-def _usable(labels: list) -> np.ndarray:
-    return np.array([one is not None for one in labels])
 
 
 def _flat(points: Float[np.ndarray, "N D"]) -> tuple[Float[np.ndarray, "N 2"], float]:
@@ -132,16 +130,25 @@ def _placed(advisor: Advisor, found: Found) -> list[Placed]:
     ]
 
 
-def _reasons(advisor: Advisor, inputs: Float[np.ndarray, "A F"], best: int) -> list[Reason]:
-    """Descriptors by how much the foretold quality falls without them."""
-    usable = inputs[:, : len(SEEN)].any(1)
-    usual, count = inputs[usable, : len(SEEN)].mean(0), len(SEEN)
-    changed = np.repeat(inputs[None], count + 1, 0)
+def _reasons(advisor: Advisor, found: Found, clusters: int | None, best: int) -> list[Reason]:
+    """What was looked at, by how much the foretold quality falls without it."""
+    usable, seen = np.isfinite(found.judgement.quality), found.judgement.seen
+    if found.judge is None:
+        names: tuple[str, ...] = SEEN
+        score = partial(choice_scores, advisor.criterion.choice)
+        inputs = criterion_inputs(seen, advisor.candidates, clusters, usable)
+    else:
+        names, score = NAMES, partial(judged, found.judge)
+        inputs = look_inputs(seen, advisor.candidates, clusters)
+    count = len(names)
+    usual, changed = inputs[usable, :count].mean(0), np.repeat(inputs[None], count + 1, 0)
     for place in range(count):
-        changed[place, best, place], changed[place, best, count + place] = usual[place], 0
-    scores = choice_scores(advisor.criterion.choice, changed)[:, best]
+        changed[place, best, place] = usual[place]
+        if found.judge is None:  # the criterion sees every number again, less its mean
+            changed[place, best, count + place] = 0
+    scores = score(changed)[:, best]
     made = [
         Reason(name, float(inputs[best, place]), float(usual[place]), float(scores[-1] - scores[place]))
-        for place, name in enumerate(SEEN)
+        for place, name in enumerate(names)
     ]
     return sorted(made, key=lambda reason: -abs(reason.effect))[:SHOWN]

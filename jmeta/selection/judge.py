@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
-from .choice import Cases, Choice, Settings, choice_scores, learn_choice
+from .advisor import FLOOR, Judgement
+from .choice import Cases, Choice, Settings, learn_choice, network_scores
 from .criterion import Look
-from .portfolio import which_kind
+from .portfolio import Candidate, which_kind
 from .table import Table
 
 
@@ -32,6 +33,17 @@ def partition_inputs(
     return jnp.concatenate([own, jnp.log(size), kind])
 
 
+def look_inputs(
+    seen: Look, candidates: Sequence[Candidate], clusters: int | None = None
+) -> Float[np.ndarray, "A F"]:
+    """The same of every candidate's partition of one problem."""
+    size = jnp.asarray(seen.shape if clusters is None else (*seen.shape, clusters), jnp.float32)
+    return np.asarray(_look_inputs(seen.own, size, jnp.asarray(which_kind(candidates), jnp.float32)))
+
+
+_look_inputs = jax.jit(jax.vmap(partition_inputs, (0, None, 0)))
+
+
 def table_partitions(table: Table, looks: Sequence[Look]) -> Float[np.ndarray, "C A F"]:
     """The same of every candidate of every case; no label is looked at, and what failed is zero.
 
@@ -39,13 +51,8 @@ def table_partitions(table: Table, looks: Sequence[Look]) -> Float[np.ndarray, "
         table: of candidates that were run.
         looks: from `all_looks`.
     """
-    kinds = jnp.asarray(which_kind(table.candidates), jnp.float32)
-    sizes = [
-        jnp.asarray(look.shape if told is None else (*look.shape, told), jnp.float32)
-        for look, (_, told) in zip(looks, table.sights, strict=True)
-    ]
-    inputs = jax.jit(jax.vmap(partition_inputs, (0, None, 0)))
-    found = [np.asarray(inputs(look.own, size, kinds)) for look, size in zip(looks, sizes, strict=True)]
+    told = [clusters for _, clusters in table.sights]
+    found = [look_inputs(look, table.candidates, each) for look, each in zip(looks, told, strict=True)]
     return np.where(table.parted[..., None], np.stack(found), 0)
 
 
@@ -59,30 +66,64 @@ def learn_judge(
         inputs: from `table_partitions`.
         key: a typed key.
         settings: of the networks; scores are made absolute.
+
+    Raises:
+        InputError: as `learn_choice`.
     """
     return learn_choice(_cases(table, inputs), key, settings=settings._replace(absolute=True))
 
 
 def judged(judge: Choice, inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C A"]:
-    """What is foretold of every partition."""
-    return choice_scores(judge, inputs.reshape(-1, 1, inputs.shape[-1])).reshape(inputs.shape[:2])
+    """What is foretold of every partition, the mean of all networks'.
+
+    Raises:
+        InputError: the inputs are those of other candidates, or of another version.
+    """
+    return _network_scores(judge, inputs).mean(0)
 
 
 def judged_left_out(
     table: Table, inputs: Float[np.ndarray, "C A F"], key: Key[Array, ""], settings: Settings
-) -> Float[np.ndarray, "C A"]:
-    """What judges foretell of each group who learned from the others alone.
+) -> Float[np.ndarray, "E C A"]:
+    """What the networks of judges foretell of each group who learned from the others alone.
 
     An agent that learned from what a judge says of its own lessons would trust it too much.
+
+    Args:
+        table: of two groups of problems or more.
+        inputs: from `table_partitions`.
+        key: a typed key.
+        settings: of the networks; scores are made absolute.
     """
-    found = np.zeros(table.scores.shape)
+    found = np.zeros((settings.networks, *table.scores.shape))
     cases = _cases(table, inputs)
     for group in np.unique(table.numbers):
         out = table.numbers == group
         others = cases._replace(weights=np.where(cases.groups == group, 0, cases.weights))
         judge = learn_choice(others, key, settings=settings._replace(absolute=True))
-        found[out] = judged(judge, inputs[out])
+        found[:, out] = _network_scores(judge, inputs[out])
     return found
+
+
+def judge_alone(
+    judge: Choice, spread: float, seen: Look, candidates: Sequence[Candidate], usable: Bool[np.ndarray, " A"]
+) -> Judgement:
+    """What is foretold of the partitions of one problem, each by itself.
+
+    Args:
+        judge: from `learn_judge`.
+        spread: half-width of the interval in units of the networks' deviation, from `measured_spread`.
+        seen: what is looked at.
+        candidates: A.
+        usable: [A] which found something.
+    """
+    scores = _network_scores(judge, look_inputs(seen, candidates)[None])[:, 0]
+    return Judgement(np.where(usable, scores.mean(0), -np.inf), spread * (scores.std(0) + FLOOR), seen)
+
+
+def _network_scores(judge: Choice, inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "E C A"]:
+    scores = network_scores(judge, inputs.reshape(-1, 1, inputs.shape[-1]))
+    return scores.reshape(len(scores), *inputs.shape[:2])
 
 
 def _cases(table: Table, inputs: Float[np.ndarray, "C A F"]) -> Cases:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as OutOfTime
 from concurrent.futures import as_completed, wait
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from joblib.externals.loky import ProcessPoolExecutor, cpu_count
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from .advisor import Advisor, Judgement, Promise, judge, order
+from .choice import Choice
 from .features import feature_names
 from .portfolio import Candidate, apply_candidate, last_resort
 from .selector import CRITERIA
@@ -34,12 +36,14 @@ class Found(NamedTuple):
         judgement: what is foretold of them.
         features: [F] the meta-features of the problem.
         criterion: the one of `CRITERIA` that the selector trusts most here.
+        judge: of single partitions, who foretold; the advisor's criterion where there is none.
     """
 
     outcomes: list[Outcome]
     judgement: Judgement
     features: Float[np.ndarray, " F"]
     criterion: str
+    judge: Choice | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,7 +102,8 @@ def search(
         if any(outcomes[at] is NOT_RUN for at in places):
             _POOLS.clear()
             pool.shutdown(wait=False, kill_workers=True)
-    return judged_search(advisor, points, outcomes, promise, clusters, seed=seed)
+    judging = partial(judge, advisor, points, clusters=clusters, seed=seed)
+    return judged_search(advisor, points, outcomes, promise, judging, clusters, seed=seed)
 
 
 def judged_search(
@@ -106,26 +111,30 @@ def judged_search(
     points: Float[np.ndarray, "N D"],
     outcomes: list[Outcome],
     promise: Promise,
+    judging: Callable[[list[Int[np.ndarray, " N"] | None]], Judgement],
     clusters: int | None = None,
     *,
+    judge: Choice | None = None,
     seed: int = 0,
 ) -> Found:
     """What a search found, judged; k-means of the fewest clusters is run where all else failed.
 
     Args:
-        advisor: who judges.
+        advisor: who knows the candidates.
         points: [N, D].
         outcomes: A, of every candidate.
         promise: what was expected of them.
+        judging: partitions, None where there is none -> what is foretold of them.
         clusters: how many, where that is known.
+        judge: the judge of single partitions, if it was one.
         seed: everything random follows from it.
     """
     if all(outcome.labels is None for outcome in outcomes):
         last = last_resort(advisor.candidates)
         outcomes = list(outcomes)
         outcomes[last] = run(advisor.candidates[last], points, clusters, seed)
-    judgement = judge(advisor, points, [outcome.labels for outcome in outcomes], clusters, seed=seed)
-    return Found(outcomes, judgement, promise.features, tuple(CRITERIA)[promise.criterion])
+    judgement = judging([outcome.labels for outcome in outcomes])
+    return Found(outcomes, judgement, promise.features, tuple(CRITERIA)[promise.criterion], judge)
 
 
 def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, seed: int) -> Outcome:

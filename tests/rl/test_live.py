@@ -24,6 +24,8 @@ from jmeta.selection import performance_table
 from jmeta.selection.advisor import learn_advisor
 from jmeta.selection.choice import Settings
 from jmeta.selection.criterion import all_looks
+from jmeta.selection.descriptors import NAMES
+from jmeta.selection.explanation import explain
 from jmeta.selection.judge import judged, learn_judge, table_partitions
 from jmeta.selection.portfolio import candidate
 from jmeta.selection.quantiles import known_quantiles
@@ -196,7 +198,7 @@ def trained(table):
     sight = Sight(judge, known_quantiles(features), np.ptp(features, 0) > 0)
     known = searched(sight, less, features, partitions, judged(judge, partitions))
     _, agent = search_game(FEW, tabulated(known), BUDGET, 8)
-    searcher = Searcher(FEW, sight, agent.network.init(KEY), 8, BUDGET)
+    searcher = Searcher(FEW, sight, agent.network.init(KEY), 8, BUDGET, 1.0)
     advisor, _ = learn_advisor(less, KEY, settings=SETTINGS)
     return searcher, LearnedSearch(searcher), advisor
 
@@ -207,6 +209,10 @@ def test_a_learned_search_runs_no_more_than_it_may(trained):
     found = find(advisor, made(7, "blobs").points, most=2, progress=lambda *told: heard.append(told[:2]))
     run = [outcome.failure != "not run" for outcome in found.outcomes]
     assert 1 <= sum(run) <= 2
+    assert found.judge is trained[0].sight.judge
+    assert {reason.name for reason in explain(advisor, made(7, "blobs").points, found, None).reasons} <= {
+        *NAMES
+    }
     assert heard == [(done + 1, 2) for done in range(sum(run))]  # nothing is run beyond the budget
     again = find(advisor, made(7, "blobs").points, most=2)
     np.testing.assert_array_equal(again.ranking, found.ranking)
