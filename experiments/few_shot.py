@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
@@ -128,7 +127,9 @@ def run(config: Config) -> harness.Metrics:
         found = jm.evaluate(tested, validation, meta, validation_key, tasks=config.validation_tasks)
         return {"validation_accuracy": found.intervals()["accuracy"].mean}
 
-    state, curve = jm.loop(
+    state, curve = harness.train(
+        config,
+        config.method,
         step,
         train,
         step.init(start.init(start_key)),
@@ -137,9 +138,6 @@ def run(config: Config) -> harness.Metrics:
         tasks=config.tasks,
         every=config.every,
         evaluate=evaluate,
-        log=config.folder / f"training_{config.method}.jsonl",
-        checkpoints=config.folder / f"states_{_digest(config)}",
-        title=config.method,
     )
     figure = jm.report.learning_curves({config.method: curve}, "validation_accuracy")
     figure.savefig(config.folder / f"learning_curve_{config.method}.png")
@@ -150,12 +148,6 @@ def run(config: Config) -> harness.Metrics:
         ).intervals()["accuracy"]
         for kind, learner in kinds.items()
     }
-
-
-def _digest(config: Config) -> str:
-    """Tells runs apart: a state is taken up by a run of the same options alone, wherever its files are."""
-    options = dataclasses.asdict(config) | {"out": None, "data_dir": None}
-    return hashlib.sha256(repr(options).encode()).hexdigest()[:12]
 
 
 def _samplers(config: Config) -> tuple[Sampler, Sampler, Sampler]:

@@ -213,8 +213,10 @@ def _train(
         )
         return {"validation_accuracy": found.intervals()["accuracy"].mean}
 
-    for loss in PHASES[row]:
-        state, more = jm.loop(
+    for place, loss in enumerate(PHASES[row]):
+        state, more = harness.train(
+            config,
+            f"{row}_{place}",
             setting.steps[loss],
             setting.train,
             state,
@@ -223,8 +225,6 @@ def _train(
             tasks=config.tasks,
             every=config.every,
             evaluate=evaluate,
-            log=config.folder / f"training_{row}.jsonl",
-            title=row,
         )
         rows += more
     return state.meta, rows

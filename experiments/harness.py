@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import tyro
@@ -26,7 +26,9 @@ from rich.table import Table
 
 import jmeta as jm
 from jmeta.metrics import Interval
-from jmeta.records import InputError
+from jmeta.records import InputError, MetaState, MetaStep, Sampler
+from jmeta.training.hosts import connect
+from jmeta.training.sinks import profile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Options:
     """Where results are written; runs/NAME unless given."""
     data_dir: Path | None = None
     """Where data files are; $JMETA_DATA_DIR unless given."""
+    resume: bool = False
+    """Go on with the run that is in --out."""
+    profile: bool = False
+    """Write a trace of what is done between the first two rows of the log."""
+    coordinator: str | None = None
+    """HOST:PORT of the first of several hosts; auto asks the cluster."""
+    hosts: int | None = None
+    """How many hosts there are."""
+    host: int | None = None
+    """Which of them this is, from 0."""
 
     @property
     def folder(self) -> Path:
@@ -72,12 +84,15 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
     chosen = _chosen(presets, sys.argv)
     config = tyro.cli(type(chosen), default=chosen, description=module.__doc__)
     config = dataclasses.replace(config, out=config.out or Path("runs") / name)
-    jm.use_all_cores()
     try:
         _check_counts(config)
+        connect(config.coordinator, config.hosts, config.host)
+        jm.use_all_cores()
         config.folder.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
         metrics = experiment(config)
+        if jax.process_index():
+            return
         write_summary(name, config, metrics, time.perf_counter() - began)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -86,6 +101,51 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
         print("interrupted; what was written so far is kept", file=sys.stderr)
         raise SystemExit(130) from None
     _print(name, config, metrics)
+
+
+ELSEWHERE = ("out", "data_dir", "table", "resume", "profile", "coordinator", "hosts", "host")
+"""Options that say where and how a run is done, and not which it is."""
+
+
+def train(
+    config: Options,
+    name: str,
+    step: MetaStep,
+    sampler: Sampler,
+    state: MetaState,
+    key: jax.Array,
+    *,
+    steps: int,
+    tasks: int,
+    every: int,
+    evaluate: Callable[[Any], dict[str, float]] | None = None,
+) -> tuple[MetaState, list[dict[str, float]]]:
+    """`jm.loop`, its log and its states in the output folder under the name of what is trained.
+
+    Raises:
+        InputError: states of an earlier run are there, which --resume would go on with.
+    """
+    states = config.folder / f"states_{name}"
+    if states.exists() and not config.resume and not jax.process_index():
+        raise InputError(f"{states} holds a run; add --resume to go on with it, or name another --out.")
+    options = {
+        key: _plain(value) for key, value in dataclasses.asdict(config).items() if key not in ELSEWHERE
+    }
+    return jm.loop(
+        step,
+        sampler,
+        state,
+        key,
+        steps=steps,
+        tasks=tasks,
+        every=every,
+        evaluate=evaluate,
+        log=config.folder / f"training_{name}.jsonl",
+        sinks=[profile(config.folder / f"profile_{name}")] if config.profile else [],
+        checkpoints=states if config.preset != "quick" or config.resume else None,
+        run=json.loads(json.dumps(options)),
+        title=name,
+    )
 
 
 def write_summary(name: str, config: Options, metrics: Metrics, wall_s: float) -> None:
@@ -113,7 +173,7 @@ def write_summary(name: str, config: Options, metrics: Metrics, wall_s: float) -
 def _check_counts(config: Options) -> None:
     """Refuse, before any work is done, numbers that no run can use."""
     for name, value in dataclasses.asdict(config).items():
-        least = 0 if name == "seed" or isinstance(value, tuple) else 1
+        least = 0 if name in ("seed", "host") or isinstance(value, tuple) else 1
         numbers = value if isinstance(value, tuple) else (value,)
         for number in numbers:
             if isinstance(number, int) and not isinstance(number, bool) and not least <= number < 2**31:

@@ -120,7 +120,9 @@ def _trained(config: Config, pulls: int, arms: int, steps: int, name: str, **cha
     )
     start, train, test = jax.random.split(config.key, 3)
     sampler = jm.rl.trials(bandit)
-    state, _ = jm.loop(
+    state, _ = harness.train(
+        config,
+        name,
         learn,
         sampler,
         learn.init(agent.network.init(start)),
@@ -128,8 +130,6 @@ def _trained(config: Config, pulls: int, arms: int, steps: int, name: str, **cha
         steps=steps,
         tasks=config.tasks,
         every=config.every,
-        log=config.folder / f"training_{name}.jsonl",
-        title=name,
     )
     asked: Any = draw_tasks(sampler, test, 0, config.test_tasks)
     played = jm.rl.play(agent, bandit, state.meta, asked, steps=pulls, episodes=pulls, greedy=True)

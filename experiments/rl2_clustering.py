@@ -183,7 +183,9 @@ def trained(config: Config, agent: Agent, game: Environment, seed: int, name: st
         discount=1.0,
     )
     start, train = jax.random.split(jax.random.fold_in(config.key, seed))
-    state, _ = jm.loop(
+    state, _ = harness.train(
+        config,
+        f"{name}_{seed}",
         learn,
         jm.rl.trials(game),
         learn.init(agent.network.init(start)),
@@ -191,8 +193,6 @@ def trained(config: Config, agent: Agent, game: Environment, seed: int, name: st
         steps=config.meta_steps,
         tasks=config.tasks,
         every=max(config.meta_steps // 30, 1),
-        log=config.folder / f"training_{name}_{seed}.jsonl",
-        title=f"{name} {seed}",
     )
     return state.meta
 

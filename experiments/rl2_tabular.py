@@ -102,7 +102,9 @@ def _trained(config: Config, episodes: int) -> Interval:
     )
     start, train, test = jax.random.split(config.key, 3)
     sampler = jm.rl.trials(process)
-    state, _ = jm.loop(
+    state, _ = harness.train(
+        config,
+        f"{episodes}_episodes",
         learn,
         sampler,
         learn.init(agent.network.init(start)),
@@ -110,8 +112,6 @@ def _trained(config: Config, episodes: int) -> Interval:
         steps=config.steps,
         tasks=config.tasks,
         every=config.every,
-        log=config.folder / f"training_{episodes}.jsonl",
-        title=f"{episodes} episodes",
     )
     asked: Any = draw_tasks(sampler, test, 0, config.test_tasks)
     played = jm.rl.play(agent, process, state.meta, asked, steps=steps, episodes=episodes)

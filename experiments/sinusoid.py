@@ -95,7 +95,9 @@ def experiment(config: Config) -> harness.Metrics:
         state = training.phases[0][1].init(learner(steps=1).init(start_key))
         curves[method] = []
         for last, step in training.phases:
-            state, rows = jm.loop(
+            state, rows = harness.train(
+                config,
+                f"{method}_{last}",
                 step,
                 training.tasks,
                 state,
@@ -103,8 +105,6 @@ def experiment(config: Config) -> harness.Metrics:
                 steps=last - int(state.step),
                 tasks=config.tasks,
                 every=config.every,
-                log=config.folder / f"training_{method}.jsonl",
-                title=method,
             )
             curves[method] += rows
         for steps in sorted({*config.test_steps, INNER_STEPS.get(method, 1)}):

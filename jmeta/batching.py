@@ -18,8 +18,8 @@ import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn, jaxprs_in_params
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jaxtyping import Array, PyTree
 
 from .records import InputError
 
@@ -63,6 +63,11 @@ def task_mesh(devices: int | None = None) -> Mesh:
     if not 1 <= count <= len(found):
         raise InputError(f"a mesh of {count} devices was asked for, but there are {len(found)}.")
     return _mesh(found[:count])
+
+
+def of_all_hosts(mesh: Mesh | None) -> Mesh | None:
+    """The mesh itself; without one that of all devices where there are several hosts, which train as one."""
+    return task_mesh() if mesh is None and jax.process_count() > 1 else mesh
 
 
 def shard_tasks(tasks: PyTree, mesh: Mesh) -> PyTree:
@@ -186,10 +191,24 @@ def placed(program: Any, args: PyTree) -> PyTree:
     """
     meshes = [e.params["mesh"] for e in _equations(program) if e.primitive.name == "shard_map"]
     if meshes:
-        return jax.device_put(args, NamedSharding(meshes[0], PartitionSpec()))
+        everywhere = NamedSharding(meshes[0], PartitionSpec())
+        return jax.tree.map(lambda leaf: alike(leaf, everywhere), args)
     arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, jax.Array)]
     spread = any(len(array.devices()) > 1 for array in arrays)
     return jax.device_put(args, jax.local_devices()[0]) if spread else args
+
+
+def alike(leaf: Any, everywhere: Sharding) -> Array:
+    """A value that all hosts hold alike, as one array on the devices of all of them."""
+    if everywhere.is_fully_addressable:
+        return jax.device_put(leaf, everywhere)
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return leaf
+    if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
+        data = alike(jax.random.key_data(leaf), everywhere)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    value = np.asarray(leaf)
+    return jax.make_array_from_callback(value.shape, everywhere, lambda place: value[place])
 
 
 def count_tasks(tasks: PyTree) -> int:

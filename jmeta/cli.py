@@ -260,6 +260,40 @@ def _gradient() -> str:
     return f"gradient through soft k-means {value:.4f}"
 
 
+def _collective() -> str:
+    """A sum over all devices of every host, by the one operation that training on many of them needs."""
+    import jax
+    import jax.numpy as jnp
+
+    import jmeta as jm
+
+    count = jax.device_count()
+    total = float(jax.jit(jnp.sum)(jm.shard_tasks(jnp.arange(float(count)), jm.task_mesh())))
+    if total != count * (count - 1) / 2:
+        raise ArithmeticError(f"{count} devices together sum up to {total}")
+    return f"{count} device{'s' * (count > 1)} of {jax.process_count()} host{'s' * (jax.process_count() > 1)}"
+
+
+def _saving() -> str:
+    """A state that is written and read back, its files checked."""
+    import tempfile
+
+    import jax.numpy as jnp
+
+    from .records import MetaState
+    from .training.checkpoint import Checkpoints
+
+    state = MetaState(jnp.asarray(1), jnp.arange(3.0), ())
+    with tempfile.TemporaryDirectory() as folder:
+        with Checkpoints(Path(folder), {}) as states:
+            states.save(state, {})
+        with Checkpoints(Path(folder), {}) as states:
+            found = states.restore(state)
+    if found is None or not bool((found.state.meta == state.meta).all()):
+        raise ArithmeticError("a state came back other than it was saved")
+    return "a state was saved, verified and read back"
+
+
 def _model() -> str:
     from .selection.saved import load_model
 
@@ -268,7 +302,7 @@ def _model() -> str:
 
 
 def _optional() -> str:
-    names = ("tensorflow-datasets", "pyarrow")
+    names = ("tensorflow-datasets", "pyarrow", "gymnasium", "tensorboardX", "wandb")
     known = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
     return ", ".join(f"{name} {'there' if name in known else 'not installed'}" for name in names)
 
@@ -279,6 +313,8 @@ CHECKS: dict[str, Callable[[], str]] = {
     "optional": _optional,
     "devices": _devices,
     "compiler": _gradient,
+    "collectives": _collective,
+    "checkpoints": _saving,
     "model": _model,
     "data": lambda: os.environ.get("JMETA_DATA_DIR", "JMETA_DATA_DIR is not set; examples need none"),
 }

@@ -24,7 +24,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..batching import count_tasks, fold_over_tasks, over_tasks
+from ..batching import count_tasks, fold_over_tasks, of_all_hosts, over_tasks
 from ..clustering.validation import check_counts
 from ..records import InputError, MetaState, MetaStep, Metrics
 from ..training.step import descended
@@ -79,7 +79,7 @@ def ppo(
         trace: lambda of the advantage estimate: 1 trusts rewards alone, 0 the next value.
         value_weight: c_v.
         entropy_weight: c_h.
-        mesh: the devices that share the trials out; all local ones unless given.
+        mesh: the devices that share the trials out, as of `meta_step`.
 
     Returns:
         A `MetaStep` of trials. Metrics: "loss", "entropy" and "ratio" of a step, over the updates that were
@@ -103,6 +103,8 @@ def ppo(
     check_counts("ppo", steps=steps, episodes=episodes, epochs=epochs, minibatches=minibatches)
     if not (clip > 0 and 0 <= discount <= 1 and 0 <= trace <= 1):
         raise InputError(f"clip {clip} must be positive, discount {discount} and trace {trace} from 0 to 1.")
+
+    mesh = of_all_hosts(mesh)
 
     def played(params: PyTree, task: PyTree, key: Array) -> History:
         return rollout(agent, environment, params, Trial(task, key), steps=steps, episodes=episodes)

@@ -1,50 +1,239 @@
-"""Saved states of training, by orbax: what a run needs to go on where it stopped."""
+"""Saved states of training, by orbax: what a run needs to go on where it stopped, and proof that it is whole.
+
+A state is committed whole or not at all; but a bit that flips later is read without a word. So every state
+gets a manifest after its commit: the SHA-256 and the size of every file, the run that it belongs to, and what
+was to be kept beside it. A state whose manifest is missing or does not hold is passed over, aloud.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import jax
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 
 from ..records import InputError, MetaState
 
-KEPT = 2
-"""How many states a folder keeps, the last ones."""
+FORMAT = 1
+"""Of the manifest; it goes up when its fields change."""
+MANIFEST = "manifest.json"
+Run = Mapping[str, str | int | float | bool | None]
 
 
-def save(folder: Path, state: MetaState) -> None:
-    """Save a state under its number of steps; it is there whole or not at all."""
-    with _manager(folder) as manager:
-        manager.save(int(state.step), args=ocp.args.StandardSave(state))
+class Saved(NamedTuple):
+    """A state that was taken up.
+
+    Attributes:
+        state: of training.
+        beside: what was saved beside it.
+    """
+
+    state: MetaState
+    beside: dict[str, Any]
 
 
-def restore(folder: Path, like: MetaState) -> MetaState | None:
-    """The last state that was saved, None where there is none.
+class Checkpoints:
+    """The saved states of one run in a folder.
+
+    Saving goes on while training does: a state is copied at once, and written by a thread of its own. It
+    counts as soon as its manifest is there; then all but the newest are removed.
 
     Args:
-        folder: where states were saved.
-        like: a state of the same structure, shapes, types and devices.
+        folder: where states are kept, one folder each, named by its step.
+        run: what the run is: states of another are refused.
+        kept: how many states are kept.
 
-    Raises:
-        InputError: what was saved is of another structure, or cannot be read.
+    >>> import tempfile, jax.numpy as jnp
+    >>> state = MetaState(jnp.asarray(3), jnp.ones(2), ())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Checkpoints(Path(folder), {"tasks": 8}) as states:
+    ...         states.save(state, {"log": 120})
+    ...     with Checkpoints(Path(folder), {"tasks": 8}) as states:
+    ...         found = states.restore(state)
+    >>> int(found.state.step), found.beside
+    (3, {'log': 120})
     """
-    if not folder.exists():
+
+    def __init__(self, folder: Path, run: Run, *, kept: int = 2) -> None:
+        self.folder, self.run, self.kept = folder.absolute(), dict(run), kept
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] = Future()
+        self._last.set_result(None)
+        options = ocp.CheckpointManagerOptions(create=True, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.wait()
+        except InputError:
+            if error is None:
+                raise
+        finally:
+            self._thread.shutdown()
+            with suppress(OSError, ValueError):  # what was said before is not said again
+                self._manager.close()
+
+    def save(self, state: MetaState, beside: Mapping[str, Any]) -> None:
+        """Begin to save a state under its number of steps, once the one before is there.
+
+        Args:
+            state: of training.
+            beside: what JSON holds, to be given back with it.
+
+        Raises:
+            InputError: the one before could not be written, as on a full disk; those before it are whole.
+        """
+        self.wait()
+        step = int(state.step)
+        self._remove([other for other in self._steps() if other >= step])  # they were passed over
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+        except (OSError, ValueError) as error:
+            raise self._unwritten(error) from error
+        self._last = self._thread.submit(self._seal, step, dict(beside))
+
+    def wait(self) -> None:
+        """Until what was begun is there.
+
+        Raises:
+            InputError: it could not be written.
+        """
+        try:
+            self._last.result()
+        except (OSError, ValueError) as error:
+            raise self._unwritten(error) from error
+
+    def restore(self, like: MetaState) -> Saved | None:
+        """The newest state that is whole; None where none was ever saved.
+
+        Args:
+            like: a state of the same structure, shapes and types, on the devices it is to come to.
+
+        Raises:
+            InputError: what is there is of another run or another version, or nothing of it is whole.
+        """
+        steps = self._steps()
+        for step in steps:
+            fault, manifest = verified(self.folder / str(step))
+            if fault:
+                warnings.warn(f"state {step} in {self.folder} is passed over: {fault}.", stacklevel=2)
+                continue
+            self._check_run(manifest["run"])
+            return Saved(self._read(step, like), manifest["beside"])
+        if steps:
+            raise InputError(
+                f"none of the states in {self.folder} is whole; remove the folder, or train into another."
+            )
         return None
-    with _manager(folder) as manager:
-        step = manager.latest_step()
-        if step is None:
-            return None
+
+    def _read(self, step: int, like: MetaState) -> MetaState:
         wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            return manager.restore(step, args=ocp.args.StandardRestore(wanted))
+            return self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InputError(
-                f"the state in {folder} cannot be taken up: it is of another run, or damaged; "
+                f"state {step} in {self.folder} cannot be taken up: it is of another learner or optimiser; "
                 "remove the folder, or train into another."
             ) from error
 
+    def _check_run(self, run: Run) -> None:
+        names = sorted(run.keys() | self.run.keys())
+        differ = [
+            f"{name} {run.get(name)!r}, not {self.run.get(name)!r}"
+            for name in names
+            if run.get(name) != self.run.get(name)
+        ]
+        if differ:
+            raise InputError(
+                f"{self.folder} is of a run with {'; '.join(differ)}; ask for the same, or name another."
+            )
 
-def _manager(folder: Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
-    return ocp.CheckpointManager(folder.absolute(), options=options)
+    def _seal(self, step: int, beside: dict[str, Any]) -> None:
+        """Write the manifest of a state once it is committed, and remove old ones."""
+        self._manager.wait_until_finished()
+        if jax.process_index():
+            return
+        place = self.folder / str(step)
+        content = {"format": FORMAT, "run": self.run, "beside": beside, "files": hashes(place)}
+        partial = place / (MANIFEST + ".partial")
+        partial.write_text(json.dumps({"sha256": _digest(content)} | content, indent=1), encoding="utf-8")
+        partial.replace(place / MANIFEST)
+        self._remove(self._steps()[self.kept :])
+
+    def _steps(self) -> list[int]:
+        """Of the states in the folder, the newest first."""
+        return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
+
+    def _remove(self, steps: list[int]) -> None:
+        if steps and not jax.process_index():
+            for step in steps:
+                shutil.rmtree(self.folder / str(step), ignore_errors=True)
+        if steps:
+            self._manager.reload()
+
+    def _unwritten(self, error: Exception) -> InputError:
+        why = (
+            "the disk is full" if "RESOURCE_EXHAUSTED" in str(error) or "space" in str(error) else f"{error}"
+        )
+        return InputError(
+            f"no state could be written to {self.folder} ({why}); those before are whole; mend it, and go on."
+        )
+
+
+def verified(place: Path) -> tuple[str, dict[str, Any]]:
+    """What is wrong with a saved state, in words, or nothing; and its manifest."""
+    try:
+        sealed = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        seal = sealed.pop("sha256")
+    except FileNotFoundError:
+        return "it has no manifest, as it was cut off while it was written", {}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return "its manifest cannot be read", {}
+    if seal != _digest(sealed):
+        return "its manifest is damaged", {}
+    if sealed["format"] != FORMAT:
+        raise InputError(
+            f"{place} is of format {sealed['format']}, this jmeta reads {FORMAT}; use that version."
+        )
+    found = hashes(place)
+    for name in sorted(sealed["files"].keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing", {}
+        if sealed["files"].get(name) != found[name]:
+            return f"{name} is damaged", {}
+    return "", sealed
+
+
+def hashes(place: Path) -> dict[str, list]:
+    """The SHA-256 and the size of every file of a saved state but its manifest."""
+    found = {}
+    for path in sorted(place.rglob("*")):
+        if path.is_file() and not path.name.startswith(MANIFEST):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(place).as_posix()] = [digest, path.stat().st_size]
+    return found
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def plain_key(key: PyTree) -> str:
+    """A typed key in letters, to tell runs apart."""
+    return f"{jax.random.key_impl(key)}:{jax.random.key_data(key).tolist()}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key, PyTree
@@ -20,9 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..batching import over_tasks, placed
 from ..records import InputError, MetaState, MetaStep, Metrics, Sampler, Task
-from .checkpoint import restore, save
-
-Row = dict[str, float]
+from .checkpoint import Checkpoints, Run, plain_key
+from .hosts import local
+from .rows import Row, Told, Totals, added, empty, filled, means, numbers
+from .survival import DivergedError, Pace, Stop, only_writer
 
 
 def draw_tasks(
@@ -75,8 +75,10 @@ def learning_curve(
     """`train`, and the metrics of every step: each [steps]."""
     _check_counts(steps, tasks)
 
+    sampler = traceable(sampler)
+
     def body(state: MetaState, _: None) -> tuple[MetaState, Metrics]:
-        return step.update(state, draw_tasks(sampler, key, state.step, tasks, mesh=step.mesh))
+        return _update(step, tasks, sampler, state, key)
 
     return lax.scan(body, state, None, length=steps)
 
@@ -92,10 +94,14 @@ def loop(
     every: int = 100,
     evaluate: Callable[[PyTree], Row] | None = None,
     log: Path | None = None,
+    sinks: Sequence[Callable[[Row], None]] = (),
     checkpoints: Path | None = None,
+    run: Run = MappingProxyType({}),
+    save_every: float = 60.0,
+    patience: int = 100,
     title: str = "training",
 ) -> tuple[MetaState, list[Row]]:
-    """`train` on the host's clock: `every` steps a dispatch, with a progress bar and a log.
+    """`train` on the host's clock: a second's steps a dispatch, with a progress bar, a log and saved states.
 
     Args:
         step: from `meta_step`.
@@ -104,12 +110,17 @@ def loop(
         key: a typed key, the same for the whole run.
         steps: how many.
         tasks: T, per step.
-        every: steps between two rows of the log.
+        every: steps between two rows of the log; metrics leave the device no more often.
         evaluate: meta-parameters -> numbers to log beside the training metrics.
         log: a JSON-lines file; a state of step 0 starts it anew, a later one goes on writing.
-        checkpoints: a folder where the state is saved with every row of the log. A run that stopped goes on
-            from the last state that is there, and ends as an uninterrupted one would; its rows are those
-            since.
+        sinks: what else is told every row, such as `tensorboard(folder)`.
+        checkpoints: a folder where states are saved. A run that stopped goes on from the newest one that is
+            whole, and ends as an uninterrupted one would, bit for bit; its rows are those since. While it
+            runs nobody else can write there. SIGTERM and SIGINT end the run within seconds, saved; a second
+            one ends it at once.
+        run: what else tells this run from others: its options, by name. States of another are refused.
+        save_every: seconds between two states; one is saved at the end in any case.
+        patience: steps without a finite loss in a row, after which the run is given up.
         title: of the progress bar.
 
     Returns:
@@ -117,42 +128,49 @@ def loop(
         skipped ones left out, with "step" and "seconds" since the call, compilation included.
 
     Raises:
-        InputError: a count means nothing, every task since the row before was skipped, or what
-            `checkpoints` holds is of another run or beyond these steps.
+        InputError: a count means nothing, or what `checkpoints` holds is of another run, damaged, beyond
+            these steps, or being written to.
+        DivergedError: no task had a finite loss for too long; the state before is kept.
+        SystemExit: a signal ended the run, with 128 and its number.
     """
-    if every < 1:
-        raise InputError(f"every is {every}; log every 1 step or more.")
-    _check_counts(steps, tasks)
-    sampler = traceable(sampler)
-    state = jax.tree.map(jnp.array, state)
+    _check_counts(steps, tasks, every=every, patience=patience)
+    sampler, state = traceable(sampler), jax.tree.map(jnp.array, state)
+    totals = empty(_update.eval_shape(step, tasks, sampler, state, key)[1])
     if steps:
-        program = _advance.trace(step, tasks, min(every, steps), sampler, state, key).jaxpr.jaxpr
-        sampler, state, key = placed(program, (sampler, state, key))
-    last = int(state.step) + steps
-    if checkpoints and (saved := restore(checkpoints, state)):
-        state = saved
-        if int(state.step) > last:
-            raise InputError(
-                f"{checkpoints} holds step {int(state.step)}, beyond the {last} asked for; "
-                "ask for more, or train into another folder."
-            )
-    rows: list[Row] = []
-    if log and not int(state.step):
-        log.unlink(missing_ok=True)
-    began = time.perf_counter()
-    with _progress() as bar:
-        shown = bar.add_task(title, total=steps, completed=steps - (last - int(state.step)))
-        while (left := last - int(state.step)) > 0:
-            length = min(every, left)
-            state, metrics = _advance(step, tasks, length, sampler, state, key)
-            row = _means(jax.device_get(metrics), tasks)
-            row |= evaluate(jax.tree.map(jnp.array, state.meta)) if evaluate else {}
-            rows.append({"step": int(state.step), "seconds": time.perf_counter() - began} | row)
-            _append(log, rows[-1])
-            if checkpoints:
-                save(checkpoints, state)
-            bar.update(shown, advance=length, description=f"{title} loss {row['loss']:.3f}")
-    return state, rows
+        traced = _advance.trace(step, tasks, patience, sampler, state, key, totals, jnp.asarray(1))
+        sampler, state, key, totals = placed(traced.jaxpr.jaxpr, (sampler, state, key, totals))
+    first, last = int(state.step), int(state.step) + steps
+    told, pace, began = Told(log, sinks), Pace(save_every), time.perf_counter()
+    with ExitStack() as stack:
+        states, stop = _states(stack, checkpoints, dict(run) | {"tasks": tasks, "key": plain_key(key)})
+        if states:
+            state, totals = _taken_up(states, state, totals, told, last)
+        if not int(state.step):
+            told.cut(0)
+        bar = stack.enter_context(_progress())
+        shown = bar.add_task(title, total=steps)
+        while (done := int(state.step)) < last:
+            ahead = min(every - done % every, last - done)
+            length = jnp.asarray(pace.steps(ahead))
+            state, totals = _advance(step, tasks, patience, sampler, state, key, totals, length)
+            done, barren = int(state.step), int(totals.barren)
+            failed = barren >= patience
+            if done % every == 0 or done == last:
+                failed = failed or not float(totals.kept)
+                if not failed:
+                    row = means(totals) | (evaluate(_own_copy(state.meta)) if evaluate else {})
+                    told.tell({"step": done, "seconds": time.perf_counter() - began} | row)
+                    totals = empty(totals.sums, totals.barren)
+                    bar.update(shown, description=f"{title} loss {row['loss']:.3f}")
+            bar.update(shown, completed=done - first)
+            signal, due = pace.agreed(stop)
+            if states and (failed or signal or due or done == last):
+                states.save(state, {"log": told.bytes, "totals": numbers(totals)})
+            if failed:
+                raise DivergedError(done, barren, tasks)
+            if signal:
+                raise SystemExit(128 + signal)
+    return state, told.rows
 
 
 def traceable(sampler: Sampler) -> Sampler:
@@ -160,39 +178,74 @@ def traceable(sampler: Sampler) -> Sampler:
     return sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
 
 
-def _check_counts(steps: int, tasks: int) -> None:
+def _check_counts(steps: int, tasks: int, **others: int) -> None:
     if steps < 0:
         raise InputError(f"{steps} meta-steps cannot be taken; give zero or more.")
     if tasks < 1:
         raise InputError(f"{tasks} tasks per step is an empty batch; give at least one.")
+    for name, count in others.items():
+        if count < 1:
+            raise InputError(f"{name} is {count}; give 1 step or more.")
 
 
-def _means(metrics: Mapping[str, np.ndarray], tasks: int) -> Row:
-    """The mean of each metric over the tasks that were not skipped, and of "skipped" over the steps."""
-    kept = tasks - metrics["skipped"]
-    if not kept.any():
+def _states(stack: ExitStack, folder: Path | None, run: Run) -> tuple[Checkpoints | None, Stop | None]:
+    """The saved states of a run, held against other writers, and what hears signals from now on."""
+    if folder is None:
+        return None, None
+    stack.enter_context(only_writer(folder))
+    return stack.enter_context(Checkpoints(folder, run)), stack.enter_context(Stop())
+
+
+def _taken_up(
+    states: Checkpoints, state: MetaState, totals: Totals, told: Told, last: int
+) -> tuple[MetaState, Totals]:
+    """The newest whole state and what was summed up by then; those given where there is none."""
+    found = states.restore(state)
+    if found is None:
+        return state, totals
+    if int(found.state.step) > last:
         raise InputError(
-            "no task had a finite loss; see that labels are smaller than the number of outputs, "
-            "and lower the learning rates."
+            f"{states.folder} holds step {int(found.state.step)}, beyond the {last} asked for; "
+            "ask for more, or train into another folder."
         )
-    row = {name: float(np.average(values, weights=kept)) for name, values in metrics.items()}
-    return row | {"skipped": float(np.mean(metrics["skipped"]))}
+    told.cut(found.beside["log"])
+    return found.state, filled(totals, found.beside["totals"])
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(4, 6))
 def _advance(
-    step: MetaStep, tasks: int, length: int, sampler: Sampler, state: MetaState, key: Key[Array, ""]
+    step: MetaStep,
+    tasks: int,
+    patience: int,
+    sampler: Sampler,
+    state: MetaState,
+    key: Key[Array, ""],
+    totals: Totals,
+    length: Int[Array, ""],
+) -> tuple[MetaState, Totals]:
+    """So many steps, whatever their number in one program; fewer where patience ends."""
+
+    def goes_on(carry: tuple[Array, MetaState, Totals]) -> Array:
+        return (carry[0] < length) & (carry[2].barren < patience)
+
+    def advance(carry: tuple[Array, MetaState, Totals]) -> tuple[Array, MetaState, Totals]:
+        count, state, totals = carry
+        state, metrics = _update(step, tasks, sampler, state, key)
+        return count + 1, state, added(totals, metrics, tasks)
+
+    return lax.while_loop(goes_on, advance, (jnp.zeros_like(length), state, totals))[1:]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _update(
+    step: MetaStep, tasks: int, sampler: Sampler, state: MetaState, key: Key[Array, ""]
 ) -> tuple[MetaState, Metrics]:
-    return learning_curve(step, sampler, state, key, steps=length, tasks=tasks)
+    return step.update(state, draw_tasks(sampler, key, state.step, tasks, mesh=step.mesh))
 
 
-def _append(log: Path | None, row: Row) -> None:
-    """Add a row to the log; JSON knows no NaN, so what is not finite becomes null."""
-    if log is None:
-        return
-    plain = {name: value if math.isfinite(value) else None for name, value in row.items()}
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(plain) + "\n")
+def _own_copy(meta: PyTree) -> PyTree:
+    """The meta-parameters, on this host alone, and safe from what is donated."""
+    return jax.tree.map(jnp.array, local(meta) if jax.process_count() > 1 else meta)
 
 
 def _progress() -> Progress:

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ..batching import count_tasks, fold_over_tasks
+from ..batching import count_tasks, fold_over_tasks, of_all_hosts
 from ..records import Estimator, MetaState, MetaStep, Metrics, Task, TaskLoss
 from ..trees import all_finite
 from .estimators import backpropagation
@@ -39,7 +39,8 @@ def meta_step(
         estimator: how the gradient is obtained; `backpropagation()` unless given.
         chunk: how many tasks a device differentiates at once; by the size of what a task computes unless
             given.
-        mesh: the devices that share the tasks out, from `task_mesh`; all local ones unless given.
+        mesh: the devices that share the tasks out, from `task_mesh`; unless given all there are where there
+            are several hosts, else as many as are worth it.
 
     Returns:
         A `MetaStep`. Its metrics are the loss's own, averaged over the tasks that were kept, and
@@ -70,6 +71,7 @@ def meta_step(
         }
         return (gradient, jnp.sum(kept, dtype=losses.dtype), sums), ()
 
+    mesh = of_all_hosts(mesh)
     folded = fold_over_tasks(summed, chunk=chunk, mesh=mesh)
 
     def init(meta: PyTree) -> MetaState:

@@ -144,7 +144,7 @@ def test_the_sinusoid_experiment_names_its_metrics(tmp_path):
         f"mse/{method}/{steps}" for method in methods for steps in (0, 1, 5)[: 2 + (method == "mamlpp")]
     ]
     assert all(found.n == 20 for found in metrics.values())
-    assert (tmp_path / "training_cavia.jsonl").exists()
+    assert list(tmp_path.glob("training_cavia_*.jsonl"))
     assert (tmp_path / "learning_curves.png").exists()
 
 
@@ -156,7 +156,7 @@ def test_the_main_job_names_its_metrics_and_draws_its_pictures(tmp_path):
     metrics = few_shot_clustering.experiment(config)
     assert {f"accuracy/{row}" for row in ("pixels", "untrained", "both")} <= set(metrics)
     assert all(0 <= found.mean <= 1 for name, found in metrics.items() if "accuracy" in name)
-    for name in ("learning_curves.png", "task.png", "training_both.jsonl"):
+    for name in ("learning_curves.png", "task.png", "training_both_0.jsonl"):
         assert (tmp_path / name).stat().st_size > 0
     with pytest.raises(InputError, match="multiple of three"):
         few_shot_clustering.experiment(dataclasses.replace(config, steps=4))
@@ -178,14 +178,17 @@ def test_presets_of_twenty_ways_are_their_own():
 
 
 def test_a_few_shot_run_is_taken_up_by_the_same_options_alone(tmp_path):
-    config = dataclasses.replace(omniglot_maml.PRESETS["quick-protonet"], out=tmp_path)
+    quick = omniglot_maml.PRESETS["quick-protonet"]
+    config = dataclasses.replace(quick, preset="cpu", out=tmp_path, resume=True)
     metrics = omniglot_maml.experiment(config)
     assert list(metrics) == ["accuracy/protonet/transductive", "accuracy/protonet/inductive"]
     again = omniglot_maml.experiment(config)
     assert metrics == again
     log = tmp_path / "training_protonet.jsonl"
     assert len(log.read_text().splitlines()) == 2
-    omniglot_maml.experiment(dataclasses.replace(config, rate=1e-2))
-    assert len(list(tmp_path.glob("states_*"))) == 2
+    with pytest.raises(InputError, match=f"of a run with rate {quick.rate}, not 0.5"):
+        omniglot_maml.experiment(dataclasses.replace(config, rate=0.5))
+    with pytest.raises(InputError, match="add --resume to go on"):
+        omniglot_maml.experiment(dataclasses.replace(config, resume=False))
     with pytest.raises(InputError, match="leave train-ways out"):
         omniglot_maml.experiment(dataclasses.replace(config, method="maml", train_ways=4))

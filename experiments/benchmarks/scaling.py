@@ -1,0 +1,150 @@
+"""What training on many devices costs: collectives and bytes of a step, compile time, seconds against tasks.
+
+    python -m experiments.benchmarks.scaling --out FILE       # about three minutes on two cores
+    python -m experiments.benchmarks.scaling --quick          # seconds
+
+One meta-step of MAML on sine waves, and of MAML on images by a convolutional network, is compiled for 1, 2, 4
+and 8 devices of this machine, made of its cores where it has fewer. What crosses devices is read in the
+compiled program: it should be one all-reduce of the meta-parameters, metrics and two counts. Seconds are of
+the whole step; devices that share two cores do not make it quicker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import statistics
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import jmeta as jm
+from jmeta.records import Learner, MetaStep, Sampler
+from jmeta.training.loop import draw_tasks
+
+from . import record
+from .timing import compiled, seconds
+
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+SHAPE = re.compile(r"(pred|[a-z]+(\d+))\[([\d,]*)\]")
+DEVICES = (1, 2, 4, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the benchmark."""
+
+    out: Path | None = None
+    """Where the rows are written, as a JSON list; nowhere unless given."""
+    quick: bool = False
+    """Few devices, few tasks."""
+    repeats: int = 5
+    """How often each is timed, after one call that is not counted."""
+
+
+def main(options: Options) -> None:
+    """Compile, count, time, print and write."""
+    jax.config.update("jax_num_cpu_devices", 2 if options.quick else max(DEVICES))
+    machine = record.machine({}, record.begin(options.quick, options.repeats))
+    columns = (
+        "model",
+        "devices",
+        "tasks",
+        "collectives",
+        "KiB",
+        "compile, s",
+        "step, ms",
+        "tasks/s",
+    )
+    table = Table(*columns, title="one meta-step")
+    rows = []
+    for model, (learner, sampler, tasks) in _models(options.quick).items():
+        for devices in (count for count in DEVICES if count <= jax.device_count()):
+            for count in tasks:
+                found = _measured(learner, sampler, devices, count, options)
+                rows.append({"model": model, "devices": devices, "tasks": count} | found | machine)
+                counts = (str(devices), str(count), str(found["collectives"]))
+                numbers = (found["bytes"] / 1024, found["compile_s"], 1e3 * found["step_s"])
+                table.add_row(
+                    model, *counts, *(f"{value:,.1f}" for value in numbers), f"{count / found['step_s']:,.0f}"
+                )
+    Console().print(table)
+    record.write(rows, options.out)
+
+
+def _models(quick: bool) -> dict[str, tuple[Learner, Sampler, tuple[int, ...]]]:
+    waves = jm.maml(jm.networks.mlp([1, 40, 40, 1]), jm.squared_error)
+    found: dict[str, tuple[Learner, Sampler, tuple[int, ...]]] = {
+        "sine waves": (waves, jm.sinusoid(), (8,) if quick else (32, 256, 2048))
+    }
+    if quick:
+        return found
+    net = jm.networks.conv4(32, shape=(8, 8, 1), outputs=5)
+    digits = jm.episodes(jm.load("digits", "train"), ways=5, shots=1, queries=5)
+    return found | {"images": (jm.maml(net, jm.cross_entropy), digits, (32, 128))}
+
+
+def _measured(learner: Learner, sampler: Sampler, devices: int, tasks: int, options: Options) -> record.Row:
+    mesh = jm.task_mesh(devices)
+    step = _step(learner, sampler, mesh)
+    state = step.init(learner.init(jax.random.key(0)))
+
+    def take(state: jm.MetaState, key: jax.Array) -> tuple:
+        return step.update(state, draw_tasks(sampler, key, state.step, tasks, mesh=mesh))
+
+    program: Any = compiled(take, state, jax.random.key(1))
+    crossing = crossings(program.call.as_text())
+    call = partial(program.call, state, jax.random.key(1))
+    seconds(call)
+    times = [seconds(call) for _ in range(1 if options.quick else options.repeats)]
+    return {
+        "collectives": sum(count for count, _ in crossing.values()),
+        "kinds": {name: count for name, (count, _) in crossing.items() if count},
+        "bytes": sum(size for _, size in crossing.values()),
+        "parameters_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(state.meta)),
+        "compile_s": program.seconds,
+        "step_s": statistics.median(times),
+    }
+
+
+def _step(learner: Learner, sampler: Sampler, mesh: jax.sharding.Mesh) -> MetaStep:
+    targets = jax.eval_shape(sampler, jax.random.key(0)).query.targets
+    loss = jm.squared_error if jax.numpy.issubdtype(targets.dtype, jax.numpy.floating) else jm.cross_entropy
+    return jm.meta_step(jm.query_loss(learner, loss), optax.adam(1e-3), mesh=mesh)
+
+
+def crossings(program: str) -> dict[str, tuple[int, int]]:
+    """How many collectives of each kind a compiled program has, and the bytes of their results.
+
+    >>> crossings("%x = (f32[2,3]{1,0}, s32[]) all-reduce(%a, %b), to_apply=%add")["all-reduce"]
+    (1, 28)
+    """
+    found = dict.fromkeys(COLLECTIVES, (0, 0))
+    for line in program.splitlines():
+        for name in COLLECTIVES:
+            before, called, _ = line.partition(f" {name}(")
+            if not called:
+                before, called, _ = line.partition(f" {name}-start(")
+            if called:
+                count, size = found[name]
+                found[name] = count + 1, size + _bytes(before.partition("=")[2])
+    return found
+
+
+def _bytes(types: str) -> int:
+    """Of all arrays that a result is made of."""
+    return sum(
+        (int(bits or 8) // 8) * math.prod(int(length) for length in lengths.split(",") if length)
+        for _, bits, lengths in SHAPE.findall(types)
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,110 @@
+"""Two processes that train as one: as one process does, through signals, kills and another number of them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import jmeta as jm
+from jmeta.training.hosts import connect
+
+RUN = """
+import sys, pathlib, jax
+jax.config.update("jax_num_cpu_devices", int(sys.argv[3]))
+from jmeta.training.hosts import connect
+if len(sys.argv) > 4:
+    connect(sys.argv[4], int(sys.argv[5]), int(sys.argv[6]))
+import numpy as np, optax, jmeta as jm
+folder, key = pathlib.Path(sys.argv[1]), jax.random.key(3)
+learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
+step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-3), mesh=jm.task_mesh())
+state, _ = jm.loop(
+    step, jm.sinusoid(shots=4, queries=4), step.init(learner.init(key)), key, steps=int(sys.argv[2]), tasks=8,
+    every=100, log=folder / "log.jsonl", checkpoints=folder / "states", save_every=0)
+print(jax.process_count(), jax.device_count(), int(state.step))
+"""
+
+
+def begun(folder, steps, devices, hosts=1):
+    """One process with some devices, or several hosts with as many each."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", RUN, str(folder), str(steps), str(devices)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    joins = [[f"127.0.0.1:{port}", str(hosts), str(place)] for place in range(hosts)] if hosts > 1 else [[]]
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    return [subprocess.Popen(command + join, **quiet) for join in joins]
+
+
+def ended(processes, timeout=240):
+    said = [process.communicate(timeout=timeout)[0].split()[-3:] for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def under_way(processes, folder):
+    log, until = folder / "log.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The losses of one process with one device."""
+    folder = tmp_path_factory.mktemp("alone")
+    codes, said = ended(begun(folder, 400, 1))
+    assert (codes, said) == ([0], [["1", "1", "400"]])
+    return losses(folder)
+
+
+@pytest.mark.faults
+def test_two_hosts_train_as_one_and_are_taken_up_by_other_numbers_of_devices(alone, tmp_path):
+    folder = tmp_path / "run"
+    codes, said = ended(begun(folder, 200, 2, hosts=2))
+    assert (codes, said) == ([0, 0], [["2", "4", "200"]] * 2)
+    codes, said = ended(begun(folder, 300, 4))
+    assert (codes, said) == ([0], [["1", "4", "300"]])
+    assert ended(begun(folder, 400, 1))[0] == [0]
+    np.testing.assert_allclose(losses(folder), alone, rtol=1e-5)
+
+
+@pytest.mark.faults
+def test_a_signal_to_one_of_two_hosts_ends_both_at_the_same_step(tmp_path):
+    folder = tmp_path / "run"
+    processes = begun(folder, 10**6, 1, hosts=2)
+    under_way(processes, folder)
+    sent = time.monotonic()
+    processes[1].send_signal(signal.SIGTERM)
+    assert ended(processes)[0] == [128 + signal.SIGTERM] * 2
+    assert time.monotonic() - sent < 10
+    saved = max(int(path.name) for path in (folder / "states").iterdir() if path.name.isdigit())
+    assert saved >= 100 * len(losses(folder)) > 0
+
+
+@pytest.mark.faults
+def test_where_one_of_two_hosts_is_killed_the_other_ends_too(tmp_path):
+    folder = tmp_path / "run"
+    processes = begun(folder, 10**6, 1, hosts=2)
+    under_way(processes, folder)
+    processes[1].kill()
+    began = time.monotonic()
+    codes, _ = ended(processes, timeout=60)
+    assert codes[0] != 0
+    assert time.monotonic() - began < 30
+
+
+def test_hosts_that_do_not_say_who_they_are_are_refused():
+    with pytest.raises(jm.InputError, match="give all three, or"):
+        connect("127.0.0.1:1", 2)
