@@ -8,10 +8,10 @@ demo: .venv/demo
 	$(BIN)/python -m experiments.few_shot_clustering
 
 test: .venv/test  # a file stays with one worker, so that its compiled functions are shared
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow and not faults'
 
 faults: .venv/test
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -m 'faults and not slow'
 
 quick: .venv/test
 	for file in $$(grep -l 'harness.run' experiments/*.py experiments/*/*.py 2>/dev/null | grep -v harness.py); do \

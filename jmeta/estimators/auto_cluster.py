@@ -84,7 +84,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         time_limit: seconds that candidates may take together.
         n_candidates: how many are run at most; all of the model's unless given.
         search: "ranked" runs candidates in the order that is foretold before any is run; "rl2" one after the
-            other, each chosen by a trained agent after what those before found, at most ten.
+            other, each chosen by a trained agent after what those before found, at most ten: better where no
+            more than ten can be run, worse where all can.
         scaling: "auto" divides columns by their deviations where these differ by a factor of ten or more,
             "standard" always, "none" never.
         sample_size: rows that candidates are compared on; the one chosen is then fitted to all rows where it
