@@ -21,7 +21,7 @@ from ..batching import over_tasks, placed
 from ..records import InputError, MetaState, MetaStep, Metrics, Sampler, Task
 from .checkpoint import Checkpoints, Run, plain_key
 from .hosts import local
-from .rows import Row, Told, Totals, added, empty, filled, means, numbers
+from .rows import Row, Told, Totals, added, begun, empty, filled, means, numbers
 from .survival import DivergedError, Pace, Stop, only_writer
 
 
@@ -137,7 +137,7 @@ def loop(
     sampler, state = traceable(sampler), jax.tree.map(jnp.array, state)
     totals = empty(_update.eval_shape(step, tasks, sampler, state, key)[1])
     if steps:
-        traced = _advance.trace(step, tasks, patience, sampler, state, key, totals, jnp.asarray(1))
+        traced = _advance.trace(step, tasks, patience, sampler, state, key, totals, every, 1)
         sampler, state, key, totals = placed(traced.jaxpr.jaxpr, (sampler, state, key, totals))
     first, last = int(state.step), int(state.step) + steps
     told, pace, began = Told(log, sinks), Pace(save_every), time.perf_counter()
@@ -151,8 +151,8 @@ def loop(
         shown = bar.add_task(title, total=steps)
         while (done := int(state.step)) < last:
             ahead = min(every - done % every, last - done)
-            length = jnp.asarray(pace.steps(ahead))
-            state, totals = _advance(step, tasks, patience, sampler, state, key, totals, length)
+            length = pace.steps(ahead)
+            state, totals = _advance(step, tasks, patience, sampler, state, key, totals, every, length)
             done, barren = int(state.step), int(totals.barren)
             failed = barren >= patience
             if done % every == 0 or done == last:
@@ -160,7 +160,6 @@ def loop(
                 if not failed:
                     row = means(totals) | (evaluate(_own_copy(state.meta)) if evaluate else {})
                     told.tell({"step": done, "seconds": time.perf_counter() - began} | row)
-                    totals = empty(totals.sums, totals.barren)
                     bar.update(shown, description=f"{title} loss {row['loss']:.3f}")
             bar.update(shown, completed=done - first)
             signal, due = pace.agreed(stop)
@@ -221,9 +220,11 @@ def _advance(
     state: MetaState,
     key: Key[Array, ""],
     totals: Totals,
+    every: Int[Array, ""],
     length: Int[Array, ""],
 ) -> tuple[MetaState, Totals]:
     """So many steps, whatever their number in one program; fewer where patience ends."""
+    totals = begun(totals, state.step % every == 0)
 
     def goes_on(carry: tuple[Array, MetaState, Totals]) -> Array:
         return (carry[0] < length) & (carry[2].barren < patience)
@@ -233,7 +234,7 @@ def _advance(
         state, metrics = _update(step, tasks, sampler, state, key)
         return count + 1, state, added(totals, metrics, tasks)
 
-    return lax.while_loop(goes_on, advance, (jnp.zeros_like(length), state, totals))[1:]
+    return lax.while_loop(goes_on, advance, (jnp.asarray(0), state, totals))[1:]
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..batching import alike
 from ..records import InputError, Metrics
@@ -38,14 +38,14 @@ class Totals(NamedTuple):
     barren: Int[Array, ""]
 
 
-def empty(metrics: Metrics, barren: Array | int = 0) -> Totals:
-    """Nothing yet, of metrics of these types.
+def empty(metrics: Metrics) -> Totals:
+    """Nothing yet, of metrics of these names.
 
     >>> empty({"loss": jnp.ones(())}).sums
     {'loss': Array(0., dtype=float32)}
     """
     zeros = {name: jnp.zeros(()) for name in metrics}
-    return Totals(zeros, jnp.zeros(()), jnp.asarray(0), jnp.asarray(barren))
+    return Totals(zeros, jnp.zeros(()), jnp.asarray(0), jnp.asarray(0))
 
 
 def added(totals: Totals, metrics: Metrics, tasks: int) -> Totals:
@@ -80,6 +80,11 @@ def numbers(totals: Totals) -> dict[str, Any]:
     }
 
 
+def begun(totals: Totals, anew: Bool[Array, ""]) -> Totals:
+    """The same, or nothing yet where a row was told since; what was barren goes on."""
+    return jax.tree.map(lambda sum: jnp.where(anew, 0, sum), totals)._replace(barren=totals.barren)
+
+
 def filled(like: Totals, saved: Mapping[str, Any]) -> Totals:
     """Totals from `numbers`, of the types and on the devices of others."""
     parts = Totals(saved["sums"], *(saved[name] for name in Totals._fields[1:]))
@@ -99,7 +104,7 @@ class Told:
 
     def __init__(self, log: Path | None, sinks: Sequence[Callable[[Row], None]] = ()) -> None:
         self.rows: list[Row] = []
-        self._log, self._sinks = log if not jax.process_index() else None, sinks
+        self._log, self._sinks = (None, ()) if jax.process_index() else (log, sinks)  # the first host tells
 
     @property
     def bytes(self) -> int:

@@ -112,6 +112,15 @@ def test_dispatches_of_one_length_are_traced_once():
     assert len(traces) == first
 
 
+def test_rows_compile_nothing_again_on_a_mesh(caplog):
+    learner, _ = parts()
+    step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-2), mesh=jm.task_mesh(1))
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        jm.loop(step, SAMPLE, start(), KEY, steps=8, tasks=2, every=2)
+    made = [record.message for record in caplog.records if "Finished XLA compilation" in record.message]
+    assert sum("_advance" in message for message in made) == 1
+
+
 def test_the_evaluation_may_keep_what_it_is_given():
     kept = []
     state, _ = loop(evaluate=lambda meta: kept.append(meta) or {})
