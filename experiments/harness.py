@@ -95,7 +95,9 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
             return
         write_summary(name, config, metrics, time.perf_counter() - began)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if jax.process_count() > 1:  # others would wait for this one to say goodbye
+            os._exit(2)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; what was written so far is kept", file=sys.stderr)

@@ -78,6 +78,17 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack(checks)) if checks else jnp.bool_(True)
 
 
+def still_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:
+    """Whether every number that was finite still is, in trees of the same structure.
+
+    >>> bool(still_finite(jnp.array([jnp.inf, 1.0]), jnp.array([jnp.inf, 2.0])))
+    True
+    """
+    pairs = zip(inexact_leaves(before), inexact_leaves(after), strict=True)
+    checks = [jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old)) for old, new in pairs]
+    return jnp.all(jnp.stack(checks)) if checks else jnp.bool_(True)
+
+
 def weights_or_ones(inputs: Array, weights: Array | None) -> Float[Array, " N"]:
     """The weights of N points, which are all ones where none were given.
 

@@ -19,7 +19,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from ..records import InputError, MetaState
@@ -27,6 +29,8 @@ from ..records import InputError, MetaState
 FORMAT = 1
 """Of the manifest; it goes up when its fields change."""
 MANIFEST = "manifest.json"
+NOTHING, DAMAGED = -1, -2
+"""In the place of a step: there is no state; there are some, but none is whole."""
 Run = Mapping[str, str | int | float | bool | None]
 
 
@@ -66,6 +70,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, run: Run, *, kept: int = 2) -> None:
         self.folder, self.run, self.kept = folder.absolute(), dict(run), kept
+        self._held, self._passed, self._cleared = NOTHING, list[int](), False
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] = Future()
         self._last.set_result(None)
@@ -100,11 +105,16 @@ class Checkpoints:
         """
         self.wait()
         step = int(state.step)
-        self._remove([other for other in self._steps() if other >= step])  # they were passed over
+        if step == self._held:
+            return
+        self._clear()
         try:
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+            saved = self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
         except (OSError, ValueError) as error:
             raise self._unwritten(error) from error
+        if not saved:
+            raise self._unwritten(ValueError(f"state {step} was not taken"))
+        self._held = step
         self._last = self._thread.submit(self._seal, step, dict(beside))
 
     def wait(self) -> None:
@@ -127,25 +137,52 @@ class Checkpoints:
         Raises:
             InputError: what is there is of another run or another version, or nothing of it is whole.
         """
-        steps = self._steps()
-        for step in steps:
-            fault, manifest = verified(self.folder / str(step))
-            if fault:
-                warnings.warn(f"state {step} in {self.folder} is passed over: {fault}.", stacklevel=2)
-                continue
-            self._check_run(manifest["run"])
-            return Saved(self._read(step, like), manifest["beside"])
-        if steps:
+        step = self._newest()
+        if step == NOTHING:
+            return None
+        if step == DAMAGED:
             raise InputError(
                 f"none of the states in {self.folder} is whole; remove the folder, or train into another."
             )
-        return None
+        manifest = json.loads((self.folder / str(step) / MANIFEST).read_text(encoding="utf-8"))
+        self._check_run(manifest["run"])
+        found = Saved(self._read(step, like), manifest["beside"])
+        self._held = step
+        return found
+
+    def _newest(self) -> int:
+        """The newest state that is whole, or why there is none; the first of several hosts looks for all."""
+        chosen, steps = NOTHING, [] if jax.process_index() else self._steps()
+        for step in steps:
+            fault, _ = verified(self.folder / str(step))
+            if not fault:
+                chosen = step
+                break
+            chosen = DAMAGED
+            self._passed.append(step)
+            warnings.warn(f"state {step} in {self.folder} is passed over: {fault}.", stacklevel=3)
+        if jax.process_count() > 1:
+            chosen = int(multihost_utils.broadcast_one_to_all(np.asarray(chosen)))
+        return chosen
+
+    def _clear(self) -> None:
+        """Remove, before the first state is written, those that were passed over."""
+        if self._cleared:
+            return
+        for step in self._passed:
+            shutil.rmtree(self.folder / str(step), ignore_errors=True)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("states that were passed over are gone")
+        self._manager.reload()
+        self._cleared = True
 
     def _read(self, step: int, like: MetaState) -> MetaState:
         wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except OSError as error:
+            raise InputError(f"state {step} in {self.folder} cannot be read ({error}); try again.") from error
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"state {step} in {self.folder} cannot be taken up: it is of another learner or optimiser; "
                 "remove the folder, or train into another."
@@ -173,22 +210,20 @@ class Checkpoints:
         partial = place / (MANIFEST + ".partial")
         partial.write_text(json.dumps({"sha256": _digest(content)} | content, indent=1), encoding="utf-8")
         partial.replace(place / MANIFEST)
-        self._remove(self._steps()[self.kept :])
+        whole = [other for other in self._steps() if (self.folder / str(other) / MANIFEST).exists()]
+        for other in whole[self.kept :]:
+            shutil.rmtree(self.folder / str(other), ignore_errors=True)
+        self._manager.reload()
 
     def _steps(self) -> list[int]:
         """Of the states in the folder, the newest first."""
         return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
-    def _remove(self, steps: list[int]) -> None:
-        if steps and not jax.process_index():
-            for step in steps:
-                shutil.rmtree(self.folder / str(step), ignore_errors=True)
-        if steps:
-            self._manager.reload()
-
     def _unwritten(self, error: Exception) -> InputError:
         why = (
-            "the disk is full" if "RESOURCE_EXHAUSTED" in str(error) or "space" in str(error) else f"{error}"
+            "the disk is full"
+            if "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error)
+            else f"{error}"
         )
         return InputError(
             f"no state could be written to {self.folder} ({why}); those before are whole; mend it, and go on."
@@ -202,7 +237,7 @@ def verified(place: Path) -> tuple[str, dict[str, Any]]:
         seal = sealed.pop("sha256")
     except FileNotFoundError:
         return "it has no manifest, as it was cut off while it was written", {}
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read", {}
     if seal != _digest(sealed):
         return "its manifest is damaged", {}
@@ -210,7 +245,10 @@ def verified(place: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(
             f"{place} is of format {sealed['format']}, this jmeta reads {FORMAT}; use that version."
         )
-    found = hashes(place)
+    try:
+        found = hashes(place)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})", {}
     for name in sorted(sealed["files"].keys() | found.keys()):
         if name not in found:
             return f"{name} is missing", {}

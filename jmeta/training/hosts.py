@@ -37,6 +37,7 @@ def connect(address: str | None = None, hosts: int | None = None, number: int | 
             f"address {address}, hosts {hosts} and number {number} do not say who joins whom; give all "
             "three, or the address auto."
         )
+    jax.config.update("jax_enable_preemption_service", False)  # it would keep signals for itself
     try:
         jax.distributed.initialize(**asked, heartbeat_timeout_seconds=SECONDS)  # type: ignore[arg-type]
     except (RuntimeError, ValueError) as error:

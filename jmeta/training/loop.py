@@ -120,7 +120,8 @@ def loop(
             one ends it at once.
         run: what else tells this run from others: its options, by name. States of another are refused.
         save_every: seconds between two states; one is saved at the end in any case.
-        patience: steps without a finite loss in a row, after which the run is given up.
+        patience: steps without a finite loss in a row, after which the run is given up; all of them, where
+            there are fewer.
         title: of the progress bar.
 
     Returns:
@@ -134,7 +135,11 @@ def loop(
         SystemExit: a signal ended the run, with 128 and its number.
     """
     _check_counts(steps, tasks, every=every, patience=patience)
-    sampler, state = traceable(sampler), jax.tree.map(jnp.array, state)
+    sampler, state, patience = (
+        traceable(sampler),
+        jax.tree.map(jnp.array, state),
+        min(patience, max(steps, 1)),
+    )
     totals = empty(_update.eval_shape(step, tasks, sampler, state, key)[1])
     if steps:
         traced = _advance.trace(step, tasks, patience, sampler, state, key, totals, every, 1)
@@ -147,6 +152,8 @@ def loop(
             state, totals = _taken_up(states, state, totals, told, last)
         if not int(state.step):
             told.cut(0)
+        if int(totals.barren) >= patience:
+            raise DivergedError(int(state.step), int(totals.barren), tasks)
         bar = stack.enter_context(_progress())
         shown = bar.add_task(title, total=steps)
         while (done := int(state.step)) < last:
@@ -154,22 +161,21 @@ def loop(
             length = pace.steps(ahead)
             state, totals = _advance(step, tasks, patience, sampler, state, key, totals, every, length)
             done, barren = int(state.step), int(totals.barren)
-            failed = barren >= patience
-            if done % every == 0 or done == last:
-                failed = failed or not float(totals.kept)
-                if not failed:
-                    row = means(totals) | (evaluate(_own_copy(state.meta)) if evaluate else {})
-                    told.tell({"step": done, "seconds": time.perf_counter() - began} | row)
-                    bar.update(shown, description=f"{title} loss {row['loss']:.3f}")
+            failed, ends = barren >= patience, done % every == 0 or done == last
+            if ends and not failed:
+                row = means(totals) | (evaluate(_own_copy(state.meta)) if evaluate else {})
+                told.tell({"step": done, "seconds": time.perf_counter() - began} | row)
+                bar.update(shown, description=f"{title} loss {row['loss']:.3f}")
             bar.update(shown, completed=done - first)
             signal, due = pace.agreed(stop)
             if states and (failed or signal or due or done == last):
-                states.save(state, {"log": told.bytes, "totals": numbers(totals)})
+                sums = numbers(totals if not ends else empty(totals.sums)) | {"barren": barren}
+                states.save(state, {"log": told.bytes, "totals": sums})
             if failed:
                 raise DivergedError(done, barren, tasks)
-            if signal:
-                raise SystemExit(128 + signal)
-    return state, told.rows
+            if signal and stop:
+                raise stop.acted(signal)
+    return (state if jax.process_count() == 1 else _own_copy(state)), told.rows
 
 
 def traceable(sampler: Sampler) -> Sampler:
@@ -192,7 +198,8 @@ def _states(stack: ExitStack, folder: Path | None, run: Run) -> tuple[Checkpoint
     if folder is None:
         return None, None
     stack.enter_context(only_writer(folder))
-    return stack.enter_context(Checkpoints(folder, run)), stack.enter_context(Stop())
+    stop = stack.enter_context(Stop())  # left after the last state is written
+    return stack.enter_context(Checkpoints(folder, run)), stop
 
 
 def _taken_up(
@@ -244,9 +251,9 @@ def _update(
     return step.update(state, draw_tasks(sampler, key, state.step, tasks, mesh=step.mesh))
 
 
-def _own_copy(meta: PyTree) -> PyTree:
-    """The meta-parameters, on this host alone, and safe from what is donated."""
-    return jax.tree.map(jnp.array, local(meta) if jax.process_count() > 1 else meta)
+def _own_copy(tree: PyTree) -> PyTree:
+    """What all hosts hold alike, on this host alone, and safe from what is donated."""
+    return jax.tree.map(jnp.array, local(tree) if jax.process_count() > 1 else tree)
 
 
 def _progress() -> Progress:

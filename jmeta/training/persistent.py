@@ -142,7 +142,7 @@ def persistent_evolution(
         kept = jnp.isfinite(losses) & jax.vmap(all_finite)(gradients)
         total = jnp.maximum(jnp.sum(kept), 1)
         gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
-        meta, opt = descended(optimizer, state, gradient, jnp.any(kept))
+        meta, opt, _ = descended(optimizer, state, gradient, jnp.any(kept))
         report = {
             "loss": jnp.sum(jnp.where(kept, losses, 0)) / total,
             "gradient_norm": optax.tree.norm(gradient),

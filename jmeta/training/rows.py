@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -66,9 +68,10 @@ def added(totals: Totals, metrics: Metrics, tasks: int) -> Totals:
 
 
 def means(totals: Totals) -> Row:
-    """The mean of each metric over the tasks that were kept, and of "skipped" over the steps."""
+    """The mean of each metric over the tasks that were kept, NaN without any; of "skipped" over the steps."""
     found = jax.device_get(totals)
-    row = {name: float(value) / float(found.kept) for name, value in found.sums.items()}
+    kept = float(found.kept) or math.nan
+    row = {name: float(value) / kept for name, value in found.sums.items()}
     return row | {"skipped": float(found.sums["skipped"]) / int(found.steps)}
 
 
@@ -107,34 +110,45 @@ class Told:
         self._log, self._sinks = (None, ()) if jax.process_index() else (log, sinks)  # the first host tells
 
     @property
-    def bytes(self) -> int:
-        """How far the file is written."""
-        return self._log.stat().st_size if self._log and self._log.exists() else 0
+    def bytes(self) -> int | None:
+        """How far the file is written; None where there is none."""
+        return (self._log.stat().st_size if self._log.exists() else 0) if self._log else None
 
-    def cut(self, size: int) -> None:
+    def cut(self, size: int | None) -> None:
         """Forget what was written beyond some bytes, as a run does that goes on from before.
 
         Raises:
             InputError: the file cannot be written to.
         """
-        if self._log and self.bytes > size:
-            with _writable(self._log) as file:
-                file.truncate(size)
+        there = self.bytes
+        if there is None or size is None or there == size:
+            return
+        if there < size:
+            warnings.warn(
+                f"{self._log} has lost rows: {size} bytes were written, {there} are there.", stacklevel=2
+            )
+            return
+        with self._writable() as file:
+            file.truncate(size)
 
     def tell(self, row: Row) -> Row:
         """Add a row; JSON knows no NaN, so what is not finite becomes null."""
         self.rows.append(row)
         if self._log:
             plain = {name: value if math.isfinite(value) else None for name, value in row.items()}
-            with _writable(self._log) as file:
+            with self._writable() as file:
                 file.write(json.dumps(plain) + "\n")
         for sink in self._sinks:
             sink(row)
         return row
 
-
-def _writable(path: Path) -> Any:
-    try:
-        return path.open("a", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from None
+    @contextmanager
+    def _writable(self) -> Iterator[TextIO]:
+        assert self._log is not None
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                yield file
+        except OSError as error:
+            raise InputError(
+                f"{self._log} cannot be written ({error.strerror}); name another file."
+            ) from None

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts
 from ..records import Estimator, MetaState, MetaStep, Metrics, Task, TaskLoss
-from ..trees import all_finite
+from ..trees import all_finite, still_finite
 from .estimators import backpropagation
 
 
@@ -83,7 +83,7 @@ def meta_step(
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
         usable = all_finite(gradient) & (kept > 0)
 
-        meta, opt = descended(optimizer, state, gradient, usable)
+        meta, opt, usable = descended(optimizer, state, gradient, usable)
         report = {name: value / total for name, value in sums.items()}
         report["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
         report["skipped"] = count_tasks(tasks) - jnp.where(usable, kept, 0)
@@ -94,11 +94,16 @@ def meta_step(
 
 def descended(
     optimizer: optax.GradientTransformation, state: MetaState, gradient: PyTree, usable: Bool[Array, ""]
-) -> tuple[PyTree, PyTree]:
-    """The meta-parameters and the optimiser's state after one gradient; as they were if it is not usable."""
+) -> tuple[PyTree, PyTree, Bool[Array, ""]]:
+    """The meta-parameters and the optimiser's state after one gradient, and whether it was taken.
+
+    It is not if it is not usable, or if a number that was finite would be so no more, as Adam's second moment
+    after a gradient of 1e20.
+    """
     updates, opt = optimizer.update(gradient, state.opt, state.meta)
-    meta = optax.apply_updates(state.meta, updates)
-    return optax.tree.where(usable, (meta, opt), (state.meta, state.opt))
+    after, before = (optax.apply_updates(state.meta, updates), opt), (state.meta, state.opt)
+    usable &= still_finite(before, after)
+    return *optax.tree.where(usable, after, before), usable
 
 
 def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import signal
 import threading
 import time
@@ -20,6 +21,8 @@ from ..records import InputError
 
 PERIOD = 1.0
 """Seconds of a dispatch: so soon a signal is heard."""
+AT_LAST = 9.0
+"""Seconds from a signal to the end, whatever is under way: states are written whole or not at all."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -32,7 +35,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, only_writer(Path(folder)):
-    ...     print((Path(folder) / "lock").read_text() == f"{os.getpid()}")
+    ...     print((Path(folder) / "lock").read_text().startswith(f"{os.getpid()} on "))
     True
     """
     if jax.process_index():  # the first of several holds it for all
@@ -46,13 +49,13 @@ def only_writer(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             raise InputError(
                 f"process {file.read() or 'unknown'} is writing to {folder}; wait for it, or name another."
             ) from None
         file.truncate(0)
-        file.write(f"{os.getpid()}")
+        file.write(f"{os.getpid()} on {platform.node()}")
         file.flush()
         yield
 
@@ -61,11 +64,13 @@ class Stop:
     """Whether this process was asked to end: by SIGTERM, or by SIGINT, such as Ctrl-C.
 
     Within the block the first signal is only noted, so that what is under way can be saved; a second one ends
-    the process at once. Where this is not the main thread nothing is noted.
+    the process at once, and so do `AT_LAST` seconds after the first, as in a long compilation. One that
+    nobody acted on is sent again after the block. Where this is not the main thread nothing is noted.
     """
 
     def __init__(self) -> None:
         self.number = 0
+        self._end = threading.Timer(AT_LAST, os._exit)
 
     def __enter__(self) -> Stop:
         self._before = {}
@@ -75,12 +80,23 @@ class Stop:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
+        self._end.cancel()
+        if self.number:
+            signal.raise_signal(self.number)
+
+    def acted(self, number: int) -> SystemExit:
+        """What ends the process as the signal asked."""
+        self.number = 0
+        return SystemExit(128 + number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number:
             os._exit(128 + number)
         self.number = number
+        self._end = threading.Timer(AT_LAST, os._exit, (128 + number,))
+        self._end.daemon = True
+        self._end.start()
 
 
 class DivergedError(InputError):

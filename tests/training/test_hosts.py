@@ -105,6 +105,44 @@ def test_where_one_of_two_hosts_is_killed_the_other_ends_too(tmp_path):
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.faults
+def test_two_hosts_take_the_same_state_where_the_newest_is_damaged(alone, tmp_path):
+    folder = tmp_path / "run"
+    assert ended(begun(folder, 200, 1))[0] == [0]
+    states = sorted(int(path.name) for path in (folder / "states").iterdir() if path.name.isdigit())
+    (folder / "states" / str(states[-1]) / "manifest.json").unlink()
+    codes, said = ended(begun(folder, 400, 1, hosts=2))
+    assert (codes, said) == ([0, 0], [["2", "2", "400"]] * 2)
+    np.testing.assert_allclose(losses(folder), alone, rtol=1e-5)
+
+
+@pytest.mark.faults
+def test_an_experiment_runs_on_two_hosts_and_an_error_of_one_ends_both(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    told = ["--preset", "quick", "--methods", "maml", "--out", str(tmp_path / "out")]
+
+    def started(*more):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        command = [sys.executable, "-m", "experiments.sinusoid", *told, *more, "--coordinator", address]
+        quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        return [
+            subprocess.Popen([*command, "--hosts", "2", "--host", str(place)], **quiet) for place in range(2)
+        ]
+
+    assert ended(started("--resume"))[0] == [0, 0]
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["metrics"]
+    began = time.monotonic()
+    first, second = started()  # without --resume; the first host alone finds the states
+    said = first.communicate(timeout=90)[1]
+    assert first.returncode == 2
+    assert "add --resume to go on" in said
+    second.communicate(timeout=90)
+    assert second.returncode != 0
+    assert time.monotonic() - began < 90
+
+
 def test_hosts_that_do_not_say_who_they_are_are_refused():
     with pytest.raises(jm.InputError, match="give all three, or"):
         connect("127.0.0.1:1", 2)

@@ -145,3 +145,14 @@ def test_labels_beyond_the_outputs_are_skipped_and_not_learned_from():
     state = step.init(learner.init(jax.random.key(0)))
     _, metrics = step.update(state, jm.Task(batch, batch, None, jax.random.split(jax.random.key(0), 2)))
     assert metrics["skipped"] == 1
+
+
+def test_an_update_that_would_leave_the_numbers_is_not_taken():
+    """Adam's second moment of a gradient of 1e20 is infinite, and would stay so."""
+    loss = lambda meta, task: (1e20 * meta * task.truth, {})  # noqa: E731
+    step = jm.meta_step(loss, optax.adam(1e-1))
+    empty = jm.Batch(jnp.zeros((2, 1)))
+    tasks = jm.Task(empty, empty, jnp.ones(2), jax.random.split(jax.random.key(0), 2))
+    state, metrics = step.update(step.init(jnp.ones(())), tasks)
+    assert (float(state.meta), int(metrics["skipped"])) == (1.0, 2)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.opt))

@@ -196,11 +196,14 @@ with only_writer(pathlib.Path({str(tmp_path)!r})):
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(jm.InputError, match=f"process {other.pid} is writing to"), only_writer(tmp_path):
+        with (
+            pytest.raises(jm.InputError, match=f"process {other.pid} on .* is writing to"),
+            only_writer(tmp_path),
+        ):
             pass
         other.kill()
     with only_writer(tmp_path):  # a lock dies with its process
-        assert (tmp_path / "lock").read_text() == f"{os.getpid()}"
+        assert (tmp_path / "lock").read_text().startswith(f"{os.getpid()} on ")
 
 
 @pytest.mark.faults
@@ -256,6 +259,8 @@ def test_a_run_that_diverges_is_given_up_and_its_last_good_state_kept(tmp_path):
     step = unfinite(10, 100)
     with pytest.raises(DivergedError, match="in steps 10 to 14, tasks 0 to 1;"):
         jm.loop(step, jm.sinusoid(), step.init(jnp.zeros(())), jax.random.key(0), patience=5, **options)
+    with pytest.raises(DivergedError, match="in steps 10 to 14"):  # at once: the state stays as it is
+        jm.loop(step, jm.sinusoid(), step.init(jnp.zeros(())), jax.random.key(0), patience=5, **options)
     step = unfinite(10, 5)
     state, _ = jm.loop(
         step, jm.sinusoid(), step.init(jnp.zeros(())), jax.random.key(0), patience=6, **options
@@ -278,3 +283,34 @@ def test_few_bad_steps_are_counted_and_passed(tmp_path):
     assert float(state.meta) == 8
     assert found[0]["skipped"] == pytest.approx(0.4)
     assert found[0]["loss"] == 1.0
+
+
+@pytest.mark.faults
+def test_one_bad_step_ends_no_run_though_it_is_all_of_a_row():
+    step = unfinite(3, 1)
+    state, found = jm.loop(
+        step, jm.sinusoid(), step.init(jnp.zeros(())), jax.random.key(0), steps=6, tasks=2, every=1
+    )
+    assert float(state.meta) == 5
+    assert [bool(np.isnan(row["loss"])) for row in found] == [False, False, False, True, False, False]
+
+
+@pytest.mark.faults
+def test_a_second_signal_ends_a_run_at_once_and_one_that_nobody_heard_is_sent_again():
+    code = """
+import os, signal, sys, time
+from jmeta.training.survival import Stop
+with Stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.argv[1] == "twice":
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+time.sleep(60)
+"""
+    began = time.monotonic()
+    once, twice = (
+        subprocess.run([sys.executable, "-c", code, word], timeout=60) for word in ("once", "twice")
+    )
+    assert once.returncode == -signal.SIGTERM
+    assert twice.returncode == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 50
