@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from .table import NOT_RUN, Outcome, is_parted, ready
 SHARE = 0.7
 """Of the time, that candidates may take; the rest is for judging them."""
 IDLE = 60
-"""Seconds after which processes without work end."""
+"""Seconds without a search after which its processes end."""
 
 
 class Found(NamedTuple):
@@ -84,24 +85,23 @@ def search(
     Raises:
         InputError: from the advisor, as of another version.
     """
-    pool = _own_pool()
-    started = [pool.submit(ready) for _ in range(cpu_count())]
-    promise = order(advisor, points, clusters, seed=seed)
-    wait(started)
-    until = time.monotonic() + SHARE * seconds
-    outcomes = [NOT_RUN] * len(advisor.candidates)
-    places = promise.candidates[:most].tolist()
-    runs = {pool.submit(run, advisor.candidates[at], points, clusters, seed): at for at in places}
-    try:
-        for done, future in enumerate(as_completed(runs, until - time.monotonic()), 1):
-            outcomes[runs[future]] = future.result()
-            progress(done, len(runs), advisor.candidates[runs[future]])
-    except (OutOfTime, BrokenProcessPool):
-        pass
-    finally:
-        if any(outcomes[at] is NOT_RUN for at in places):
-            _POOLS.clear()
-            pool.shutdown(wait=False, kill_workers=True)
+    with POOL as pool:
+        started = [pool.submit(ready) for _ in range(cpu_count())]
+        promise = order(advisor, points, clusters, seed=seed)
+        wait(started)
+        until = time.monotonic() + SHARE * seconds
+        outcomes = [NOT_RUN] * len(advisor.candidates)
+        places = promise.candidates[:most].tolist()
+        runs = {pool.submit(run, advisor.candidates[at], points, clusters, seed): at for at in places}
+        try:
+            for done, future in enumerate(as_completed(runs, until - time.monotonic()), 1):
+                outcomes[runs[future]] = future.result()
+                progress(done, len(runs), advisor.candidates[runs[future]])
+        except (OutOfTime, BrokenProcessPool):
+            pass
+        finally:
+            if any(outcomes[at] is NOT_RUN for at in places):
+                POOL.kill()
     judging = partial(judge, advisor, points, clusters=clusters, seed=seed)
     return judged_search(advisor, points, outcomes, promise, judging, clusters, seed=seed)
 
@@ -151,11 +151,46 @@ def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, 
     return Outcome(labels, time.perf_counter() - began, failure)
 
 
-_POOLS: list[ProcessPoolExecutor] = []
+class Pool:
+    """Processes that outlive a search, so that the next one starts at once; not those that joblib keeps.
+
+    They end some seconds after the last search; an executor's own timeout can leave one that never answers.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.RLock(), 0
+        self._pool: ProcessPoolExecutor | None = None
+        self._end: threading.Timer | None = None
+
+    def __enter__(self) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._end is not None:
+                self._end.cancel()
+            self._users += 1
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(cpu_count())
+            return self._pool
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._end = threading.Timer(IDLE, self.close)
+                self._end.daemon = True
+                self._end.start()
+
+    def close(self) -> None:
+        """End the processes, where no search is using them; the next one starts others."""
+        with self._lock:
+            if not self._users:
+                self.kill()
+
+    def kill(self) -> None:
+        """End the processes, whatever they do; the next search starts others."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, kill_workers=True)
+                self._pool = None
 
 
-def _own_pool() -> ProcessPoolExecutor:
-    """Processes that outlive a search, so that the next one starts at once; not those that joblib keeps."""
-    if not _POOLS:
-        _POOLS.append(ProcessPoolExecutor(cpu_count(), timeout=IDLE))
-    return _POOLS[0]
+POOL = Pool()

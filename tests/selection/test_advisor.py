@@ -24,7 +24,7 @@ from jmeta.selection.criterion import all_looks
 from jmeta.selection.explanation import SEEN, explain
 from jmeta.selection.portfolio import candidate
 from jmeta.selection.saved import checksum, load_model, save_model
-from jmeta.selection.search import run, search
+from jmeta.selection.search import POOL, run, search
 from jmeta.tasks.datasets import read_npz
 
 CANDIDATES = (candidate("kmeans", n_init=2), candidate("genie"), candidate("hdbscan", min_samples=4))
@@ -112,6 +112,15 @@ def test_what_passes_one_is_still_told_apart(learned):
     partitions = [run(one, points, 2, 0).labels for one in CANDIDATES]
     higher, usual = (judge(one, points, partitions, 2).quality for one in (raised, advisor))
     np.testing.assert_allclose(higher, usual + 5, atol=1e-5)
+
+
+def test_a_search_after_a_long_pause_starts_processes_again(learned, monkeypatch):
+    monkeypatch.setattr("jmeta.selection.search.IDLE", 0.2)
+    points = made(11, "moons").points
+    first = search(learned[0], points, 2)
+    time.sleep(2)
+    assert POOL._pool is None
+    np.testing.assert_array_equal(search(learned[0], points, 2).ranking, first.ranking)
 
 
 def test_what_hangs_is_given_up_and_kmeans_stands_in(learned, monkeypatch):
