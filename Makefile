@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test faults quick docs check clean
 
 demo: .venv/demo
-	$(BIN)/python -m experiments.few_shot_clustering
+	$(BIN)/python -m experiments.few_shot_clustering --resume
 
 test: .venv/test  # a file stays with one worker, so that its compiled functions are shared
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow and not faults'

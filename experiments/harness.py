@@ -124,6 +124,9 @@ def train(
 ) -> tuple[MetaState, list[dict[str, float]]]:
     """`jm.loop`, its log and its states in the output folder under the name of what is trained.
 
+    Returns:
+        The last state, and all rows of the log, those from before a run was resumed too.
+
     Raises:
         InputError: states of an earlier run are there, which --resume would go on with.
     """
@@ -133,7 +136,10 @@ def train(
     options = {
         key: _plain(value) for key, value in dataclasses.asdict(config).items() if key not in ELSEWHERE
     }
-    return jm.loop(
+    log = config.folder / f"training_{name}.jsonl"
+    if not config.resume and not jax.process_index():
+        log.unlink(missing_ok=True)
+    state, _ = jm.loop(
         step,
         sampler,
         state,
@@ -142,12 +148,18 @@ def train(
         tasks=tasks,
         every=every,
         evaluate=evaluate,
-        log=config.folder / f"training_{name}.jsonl",
+        log=log,
         sinks=[profile(config.folder / f"profile_{name}")] if config.profile else [],
         checkpoints=states if config.preset != "quick" or config.resume else None,
         run=json.loads(json.dumps(options)),
         title=name,
     )
+    return state, [_row(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def _row(line: str) -> dict[str, float]:
+    """A row of the log; what was not finite is null there."""
+    return {key: math.nan if value is None else value for key, value in json.loads(line).items()}
 
 
 def write_summary(name: str, config: Options, metrics: Metrics, wall_s: float) -> None:

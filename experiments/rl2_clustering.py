@@ -43,18 +43,25 @@ import optax
 import jmeta as jm
 from experiments import autocluster, choosing, harness, pretrain
 from jmeta.metrics import Interval
-from jmeta.rl.clustering import UNPAID, Search, Searched, candidate_places, clustering_search, tabulated
+from jmeta.rl.clustering import Search, Searched, candidate_places, tabulated
 from jmeta.rl.environment import Environment, Trial
 from jmeta.rl.live import Sight
 from jmeta.rl.policy import Agent
-from jmeta.rl.searcher import Searcher, packed_searcher, searched
+from jmeta.rl.searcher import Searcher, packed_searcher, search_game, searched
 from jmeta.selection import performance_table, portfolio
-from jmeta.selection.advisor import Advisor, learn_advisor, measured_spread, replayed, worth_of_runs
+from jmeta.selection.advisor import (
+    Advisor,
+    learn_advisor,
+    measured_spread,
+    replayed,
+    worth_of_preferred,
+    worth_of_runs,
+)
 from jmeta.selection.choice import Settings
 from jmeta.selection.criterion import Look, all_looks
 from jmeta.selection.descriptors import NAMES
 from jmeta.selection.judge import judged, judged_left_out, learn_judge, table_partitions
-from jmeta.selection.portfolio import Candidate, last_resort
+from jmeta.selection.portfolio import Candidate
 from jmeta.selection.quantiles import known_quantiles
 from jmeta.selection.saved import load_model, save_model
 from jmeta.selection.selector import table_inputs
@@ -155,14 +162,16 @@ def _agents(
 ) -> dict[str, np.ndarray]:
     """[B, C] what each agent commits to, at every budget, and what the criterion takes of what it tried."""
     most, quality = max(config.budgets), np.asarray(asked.attempts.quality)
-    game = clustering_search(candidates, tabulated(known, hidden=config.unseen), budgets=range(1, most + 1))
+    sets = tabulated(known, hidden=config.unseen)
     found: dict[str, list[np.ndarray]] = {}
     for name, network in NETWORKS.items():
-        agent = jm.rl.rl2(game, partial(network, width=config.memory), sees=UNPAID)
+        game, agent = search_game(candidates, sets, most, config.memory, network)
         for seed in range(config.seeds):
             params = trained(config, agent, game, seed, name)
             tried = played(config, agent, game, params, asked)
-            found.setdefault(name, []).append(np.stack([_worth(table, quality, runs) for runs in tried]))
+            found.setdefault(name, []).append(
+                np.stack([worth_of_preferred(table, quality, runs) for runs in tried])
+            )
             if name == "rl2":
                 found.setdefault("rl2_criterion", []).append(np.stack([takes(runs) for runs in tried]))
                 if not seed:
@@ -229,21 +238,16 @@ def _others(
     found: dict[str, list] = {"random": [], "random_criterion": [], "silhouette": []}
     silhouette = np.stack([look.own[:, NAMES.index("silhouette")] for look in looks])
     for runs in _random_runs(config, table):
-        found["random"].append([_worth(table, quality, run) for run in runs])
-        found["silhouette"].append([_worth(table, silhouette, run) for run in runs])
+        found["random"].append([worth_of_preferred(table, quality, run) for run in runs])
+        found["silhouette"].append([worth_of_preferred(table, silhouette, run) for run in runs])
         found["random_criterion"].append([takes(run) for run in runs])
     ways = {name: np.mean(worths, 0) for name, worths in found.items()}
     if importlib.util.find_spec("optuna"):
         tried = [_optuna(config, table, quality, seed) for seed in range(STUDIES)]
-        ways["optuna"] = np.mean([[_worth(table, quality, run) for run in runs] for runs in tried], 0)
+        ways["optuna"] = np.mean(
+            [[worth_of_preferred(table, quality, run) for run in runs] for runs in tried], 0
+        )
     return ways
-
-
-def _worth(table: Table, told: np.ndarray, run: np.ndarray) -> np.ndarray:
-    """[C] of the highest told of what was run; of the last resort where that found nothing."""
-    told = np.where(run & table.parted, told, -np.inf)
-    best = np.where(np.isfinite(told.max(1)), told.argmax(1), last_resort(table.candidates))
-    return table.scores[np.arange(len(best)), best]
 
 
 def _random_runs(config: Config, table: Table) -> Iterator[np.ndarray]:

@@ -11,10 +11,8 @@ before they are timed, turn by turn.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -36,19 +34,7 @@ FARTHEST_APART = 1e-2
 """Results that differ by more, relative to the larger of theirs and 0.01, are not timed."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of the benchmark."""
-
-    out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
-    quick: bool = False
-    """A few small tasks."""
-    repeats: int = 5
-    """How often each is timed, after one call that is not counted."""
-
-
-def main(options: Options) -> None:
+def main(options: record.Options) -> None:
     """Compare, time, print and write."""
     machine = record.machine({"pymfe": "pymfe"}, record.begin(options.quick, options.repeats))
     tasks, count, columns = (4, 30, 3) if options.quick else (1000, 300, 5)
@@ -150,4 +136,4 @@ def _pymfe(names: list[str], points: np.ndarray, labels: np.ndarray) -> dict[str
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(tyro.cli(record.Options, description=__doc__))

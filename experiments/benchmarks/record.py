@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -18,6 +19,18 @@ import jmeta as jm
 from .timing import matmul_rate
 
 Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of a benchmark."""
+
+    out: Path | None = None
+    """Where the rows are written, as a JSON list; nowhere unless given."""
+    quick: bool = False
+    """Small shapes, in seconds."""
+    repeats: int = 5
+    """How often each is timed, after one call that is not counted."""
 
 
 def begin(quick: bool, repeats: int) -> float:

@@ -11,12 +11,10 @@ the whole step; devices that share two cores do not make it quicker.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import statistics
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,19 +35,7 @@ SHAPE = re.compile(r"(pred|[a-z]+(\d+))\[([\d,]*)\]")
 DEVICES = (1, 2, 4, 8)
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of the benchmark."""
-
-    out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
-    quick: bool = False
-    """Few devices, few tasks."""
-    repeats: int = 5
-    """How often each is timed, after one call that is not counted."""
-
-
-def main(options: Options) -> None:
+def main(options: record.Options) -> None:
     """Compile, count, time, print and write."""
     jax.config.update("jax_num_cpu_devices", 2 if options.quick else max(DEVICES))
     machine = record.machine({}, record.begin(options.quick, options.repeats))
@@ -91,7 +77,9 @@ def _models(quick: bool) -> dict[str, tuple[Learner, Sampler, tuple[int, ...]]]:
     return found | {"images": (jm.maml(net, jm.cross_entropy), digits, (32, 128))}
 
 
-def _measured(learner: Learner, sampler: Sampler, devices: int, tasks: int, options: Options) -> record.Row:
+def _measured(
+    learner: Learner, sampler: Sampler, devices: int, tasks: int, options: record.Options
+) -> record.Row:
     mesh = jm.task_mesh(devices)
     step = _step(learner, sampler, mesh)
     state = step.init(learner.init(jax.random.key(0)))
@@ -147,4 +135,4 @@ def _bytes(types: str) -> int:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(tyro.cli(record.Options, description=__doc__))

@@ -12,10 +12,8 @@ adjusted Rand index. It is timed on algorithms of the same names, turn by turn w
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -45,19 +43,7 @@ COUNTS = (2, 3, 4)
 STEPS = 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of the benchmark."""
-
-    out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
-    quick: bool = False
-    """Few points, few trials."""
-    repeats: int = 5
-    """How often each is timed, after one call that is not counted."""
-
-
-def main(options: Options) -> None:
+def main(options: record.Options) -> None:
     """Time each back end beside the loop, print and write."""
     machine = record.machine({"scikit-learn": "scikit-learn"}, record.begin(options.quick, options.repeats))
     points, trials = (60, 64) if options.quick else (300, 8192)
@@ -157,4 +143,4 @@ def _loop(candidates: tuple[Candidate, ...], x: np.ndarray, labels: np.ndarray, 
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(tyro.cli(record.Options, description=__doc__))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
@@ -187,12 +188,12 @@ def clustering_search(
         tried = jnp.where(stops, count, place)
         found = lax.cond(stops, lambda: nothing, lambda: _like(nothing, sets.attempt(task.data, tried)))
         better = found.usable & (~now.best.usable | (found.quality > now.best.quality))
-        best = _either(better, found, now.best)
+        best = optax.tree.where(better, found, now.best)
         after = Progress(
             now.tried | (jnp.arange(count) == tried),
             now.left - ~stops,
             jnp.stack([jnp.where(stops, now.places[0], tried), jnp.where(better, tried, now.places[1])]),
-            _either(stops, now.last, found),
+            optax.tree.where(stops, now.last, found),
             best,
         )
         over = stops | (after.left <= 0)
@@ -254,10 +255,6 @@ def _hide(x: Float[Array, "... F"], share: float, key: Key[Array, ""]) -> Float[
 def _like(other: Attempt, found: Attempt) -> Attempt:
     """The same numbers in the types of another."""
     return jax.tree.map(lambda x, y: jnp.asarray(y, x.dtype), other, found)
-
-
-def _either(first: Bool[Array, ""], a: Attempt, b: Attempt) -> Attempt:
-    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
 
 
 def _seen(one: Attempt, real: Bool[Array, ""]) -> Float[Array, " S"]:

@@ -16,14 +16,14 @@ import numpy as np
 from jaxtyping import Float, Int, PyTree
 
 from ..networks import gru
-from ..records import InputError
+from ..records import InputError, Recurrent
 from ..selection.advisor import Advisor, Judgement, order
 from ..selection.criterion import look
 from ..selection.judge import judge_alone
 from ..selection.portfolio import Candidate
 from ..selection.quantiles import standardised
 from ..selection.search import SHARE, Found, judged_search
-from ..selection.table import NOT_RUN, Outcome, Table, is_parted
+from ..selection.table import NOT_RUN, Table, parted_or_failed
 from .clustering import UNPAID, Attempt, DataSets, Search, Searched, clustering_search
 from .environment import Environment, Trial
 from .live import HostRuns, Sight, live, live_set
@@ -86,11 +86,15 @@ def searched(
 
 
 def search_game(
-    candidates: tuple[Candidate, ...], sets: DataSets, most: int, memory: int
+    candidates: tuple[Candidate, ...],
+    sets: DataSets,
+    most: int,
+    memory: int,
+    network: Callable[..., Recurrent] = gru,
 ) -> tuple[Environment, Agent]:
     """The game of budgets up to `most`, and an agent with a memory of some width for it."""
     game = clustering_search(candidates, sets, budgets=range(1, most + 1))
-    return game, rl2(game, partial(gru, width=memory), sees=UNPAID)
+    return game, rl2(game, partial(network, width=memory), sees=UNPAID)
 
 
 class LearnedSearch:
@@ -155,7 +159,7 @@ class LearnedSearch:
             self._runs.begin(SHARE * seconds, lambda done, one: progress(done, budget, one))
             jax.block_until_ready(program(self.searcher.params, trial))
             done = self._runs.ended()
-        outcomes = [_parted(done.get(at, NOT_RUN)) for at in range(len(candidates))]
+        outcomes = [parted_or_failed(done.get(at, NOT_RUN)) for at in range(len(candidates))]
         judging = partial(self._judged, points, seed)
         judge = self.searcher.sight.judge
         return judged_search(advisor, points, outcomes, promise, judging, judge=judge, seed=seed)
@@ -175,10 +179,3 @@ class LearnedSearch:
         if shape not in self._programs:
             self._programs[shape] = self._play.lower(self.searcher.params, trial).compile()
         return self._programs[shape]
-
-
-def _parted(outcome: Outcome) -> Outcome:
-    """The same, but fewer than two clusters are a failure."""
-    if outcome.labels is None or is_parted(outcome.labels):
-        return outcome
-    return outcome._replace(labels=None, failure="found fewer than two clusters")

@@ -165,8 +165,15 @@ def worth_of_runs(
 
     Where these found nothing it is that of the last resort, as in a search.
     """
+    scores = network_scores(advisor.criterion.choice, inputs_of(table, looks, run & table.parted)).mean(0)
+    return worth_of_preferred(table, scores, run)
+
+
+def worth_of_preferred(
+    table: Table, scores: Float[np.ndarray, "C A"], run: Bool[np.ndarray, "C A"]
+) -> Float[np.ndarray, " C"]:
+    """The worth of the highest score among what was run, of the last resort where that found nothing."""
     found = run & table.parted
-    scores = network_scores(advisor.criterion.choice, inputs_of(table, looks, found)).mean(0)
     best = np.where(found, scores, -np.inf).argmax(1)
     best = np.where(found.any(1), best, last_resort(table.candidates))
     return table.scores[np.arange(len(best)), best]

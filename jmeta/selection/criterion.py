@@ -9,7 +9,6 @@ is learned, so that a criterion belongs to its portfolio.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..records import InputError
-from ..tasks.datasets import read_npz
+from ..tasks.datasets import read_npz, write_npz
 from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
 from .descriptors import NAMES, describe, landmarks
 from .portfolio import Candidate, which_kind
@@ -165,10 +164,7 @@ def _kept_look(
         return Look(points.shape, kept["own"], kept["agreement"])
     except (InputError, KeyError):
         found = look(points, labels, seed=seed)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, own=found.own, agreement=found.agreement)
-    partial.replace(path)
+    write_npz(path, own=found.own, agreement=found.agreement)
     return found
 
 

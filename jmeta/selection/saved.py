@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..records import InputError
-from ..tasks.datasets import read_npz
+from ..tasks.datasets import read_npz, write_npz
 from .advisor import Advisor
 from .choice import Choice, Settings
 from .criterion import Criterion
@@ -41,10 +41,7 @@ def save_model(path: str | os.PathLike, parts: Mapping[str, Any], card: Mapping[
     arrays: dict[str, np.ndarray] = {}
     header = {"format": FORMAT, "card": dict(card), "parts": _packed(dict(parts), "parts", arrays)}
     arrays["header"] = np.array(json.dumps(header))
-    partial = Path(path).with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays, checksum=np.array(checksum(arrays)))  # type: ignore[arg-type]
-    partial.replace(path)
+    write_npz(Path(path), **arrays, checksum=np.array(checksum(arrays)))
 
 
 def load_model(

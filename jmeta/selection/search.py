@@ -21,7 +21,7 @@ from .choice import Choice
 from .features import feature_names
 from .portfolio import Candidate, apply_candidate, last_resort
 from .selector import CRITERIA
-from .table import NOT_RUN, Outcome, is_parted, ready
+from .table import NOT_RUN, Outcome, parted_or_failed, ready
 
 SHARE = 0.7
 """Of the time, that candidates may take; the rest is for judging them."""
@@ -144,11 +144,9 @@ def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, 
     try:
         with warnings.catch_warnings(action="ignore"):
             labels = apply_candidate(one, points, clusters, seed)
-        if not is_parted(labels):
-            labels, failure = None, "found fewer than two clusters"
     except Exception as error:  # a library's own; whatever it is, the search goes on
         failure = f"{error or type(error).__name__}"
-    return Outcome(labels, time.perf_counter() - began, failure)
+    return parted_or_failed(Outcome(labels, time.perf_counter() - began, failure))
 
 
 class Pool:

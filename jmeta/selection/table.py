@@ -28,7 +28,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from sklearn.metrics import adjusted_rand_score
 
 from ..records import InputError
-from ..tasks.datasets import read_npz
+from ..tasks.datasets import read_npz, write_npz
 from ..tasks.problems import Problem
 from .portfolio import Candidate, apply_candidate, spelled
 
@@ -132,6 +132,13 @@ def is_parted(labels: Int[np.ndarray, " N"] | None) -> bool:
     (True, False, False)
     """
     return labels is not None and len(np.unique(labels[labels >= 0])) > 1
+
+
+def parted_or_failed(outcome: Outcome) -> Outcome:
+    """What was found, as a search takes it: fewer than two clusters are a failure."""
+    if outcome.labels is None or is_parted(outcome.labels):
+        return outcome
+    return outcome._replace(labels=None, failure="found fewer than two clusters")
 
 
 def check_portfolio(candidates: tuple[Candidate, ...], table: Table) -> None:
@@ -251,12 +258,9 @@ def _keep(path: Path, limit: float, points: np.ndarray, one: Candidate, clusters
     """Run one candidate, and write what it found, whole or not at all."""
     found = _own_process().run(limit, one, points, clusters, seed)
     labels = np.zeros(0) if found.labels is None else found.labels
-    partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(
-            file, labels=labels.astype(np.int32), seconds=found.seconds, failure=np.array(found.failure)
-        )
-    partial.replace(path)
+    write_npz(
+        path, labels=labels.astype(np.int32), seconds=np.array(found.seconds), failure=np.array(found.failure)
+    )
 
 
 class OneProcess:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -84,6 +85,21 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}); fetch it again.") from error
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays, whole or not at all, whoever else writes the same file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_npz(Path(folder) / "a.npz", x=np.arange(2))
+    ...     read_npz(Path(folder) / "a.npz")
+    {'x': array([0, 1])}
+    """
+    partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
 
 
 def _digits() -> ClassImages:

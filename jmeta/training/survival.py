@@ -70,7 +70,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.number = 0
-        self._end = threading.Timer(AT_LAST, os._exit)
+        self._end: threading.Timer | None = None
 
     def __enter__(self) -> Stop:
         self._before = {}
@@ -81,7 +81,8 @@ class Stop:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        self._end.cancel()
+        if self._end is not None:
+            self._end.cancel()
         if self.number:
             signal.raise_signal(self.number)
 
