@@ -16,6 +16,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,7 +29,7 @@ import jmeta as jm
 from jmeta.metrics import Interval
 from jmeta.records import InputError, MetaState, MetaStep, Sampler
 from jmeta.training.hosts import connect
-from jmeta.training.sinks import profile
+from jmeta.training.sinks import profiler, tensorboard, weights_and_biases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Options:
     """Go on with the run that is in --out."""
     profile: bool = False
     """Write a trace of what is done between the first two rows of the log."""
+    tensorboard: bool = False
+    """Write the rows of the log for TensorBoard too."""
+    wandb: str | None = None
+    """Send the rows of the log to this project of Weights & Biases too."""
     coordinator: str | None = None
     """HOST:PORT of the first of several hosts; auto asks the cluster."""
     hosts: int | None = None
@@ -105,7 +110,10 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
     _print(name, config, metrics)
 
 
-ELSEWHERE = ("out", "data_dir", "table", "resume", "profile", "coordinator", "hosts", "host")
+ELSEWHERE = (
+    *("out", "data_dir", "table", "resume", "profile", "tensorboard", "wandb"),
+    *("coordinator", "hosts", "host"),
+)
 """Options that say where and how a run is done, and not which it is."""
 
 
@@ -139,22 +147,37 @@ def train(
     log = config.folder / f"training_{name}.jsonl"
     if not config.resume and not jax.process_index():
         log.unlink(missing_ok=True)
-    state, _ = jm.loop(
-        step,
-        sampler,
-        state,
-        key,
-        steps=steps,
-        tasks=tasks,
-        every=every,
-        evaluate=evaluate,
-        log=log,
-        sinks=[profile(config.folder / f"profile_{name}")] if config.profile else [],
-        checkpoints=states if config.preset != "quick" or config.resume else None,
-        run=json.loads(json.dumps(options)),
-        title=name,
-    )
+    with ExitStack() as stack:
+        state, _ = jm.loop(
+            step,
+            sampler,
+            state,
+            key,
+            steps=steps,
+            tasks=tasks,
+            every=every,
+            evaluate=evaluate,
+            log=log,
+            sinks=_sinks(config, name, stack),
+            checkpoints=states if config.preset != "quick" or config.resume else None,
+            run=json.loads(json.dumps(options)),
+            title=name,
+        )
     return state, [_row(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def _sinks(config: Options, name: str, stack: ExitStack) -> list[Callable[[dict[str, float]], None]]:
+    """Where rows go besides the log, as the command line says; the first of several hosts tells them."""
+    found: list[Callable[[dict[str, float]], None]] = []
+    if jax.process_index():
+        return found
+    if config.profile:
+        found.append(stack.enter_context(profiler(config.folder / f"profile_{name}")))
+    if config.tensorboard:
+        found.append(tensorboard(config.folder / f"tensorboard_{name}"))
+    if config.wandb is not None:
+        found.append(weights_and_biases(config.wandb, name=name, dir=str(config.folder), reinit="create_new"))
+    return found
 
 
 def _row(line: str) -> dict[str, float]:

@@ -68,6 +68,7 @@ from .metrics import normalized_mutual_information as normalized_mutual_informat
 from .records import Assignment as Assignment
 from .records import Batch as Batch
 from .records import Clusterer as Clusterer
+from .records import HostSampler as HostSampler
 from .records import InputError as InputError
 from .records import Learner as Learner
 from .records import MetaState as MetaState
@@ -75,11 +76,14 @@ from .records import MetaStep as MetaStep
 from .records import Model as Model
 from .records import Task as Task
 from .tasks import ClassImages as ClassImages
+from .tasks import StoredImages as StoredImages
 from .tasks import episodes as episodes
 from .tasks import load as load
+from .tasks import load_stored as load_stored
 from .tasks import mixtures as mixtures
 from .tasks import shapes as shapes
 from .tasks import sinusoid as sinusoid
+from .tasks import stored_episodes as stored_episodes
 from .training.estimators import backpropagation as backpropagation
 from .training.estimators import evolution as evolution
 from .training.evaluate import Evaluation as Evaluation

@@ -151,6 +151,18 @@ class MetaStep(NamedTuple):
     mesh: Mesh | None = None
 
 
+class HostSampler(NamedTuple):
+    """A distribution of tasks that are made on the host, as where images do not fit into memory.
+
+    Attributes:
+        draw: `keys [T] -> tasks`, a batch of NumPy arrays, each task made from its own key alone; the
+            tasks' own keys are plain numbers (`jax.random.key_data`), and uint8 inputs stand for values in
+            [0, 1].
+    """
+
+    draw: Callable[[Key[Array, " T"]], Task]
+
+
 class Step(Protocol):
     """The map that is iterated; it takes every differentiable input through `theta`."""
 

@@ -1,9 +1,20 @@
 """Task sets: each is a `Sampler`, `key -> one task`, that runs on the device."""
 
-from .datasets import load
+from .datasets import load, load_stored
 from .episodes import ClassImages, episodes
 from .mixtures import mixtures
 from .shapes import shapes
 from .sinusoid import sinusoid
+from .stored import StoredImages, stored_episodes
 
-__all__ = ["ClassImages", "episodes", "load", "mixtures", "shapes", "sinusoid"]
+__all__ = [
+    "ClassImages",
+    "StoredImages",
+    "episodes",
+    "load",
+    "load_stored",
+    "mixtures",
+    "shapes",
+    "sinusoid",
+    "stored_episodes",
+]

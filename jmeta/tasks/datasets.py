@@ -2,8 +2,9 @@
 
 `load` looks for a set in this order: scikit-learn's digits are always there; else a file
 `omniglot.npz`, `cifar10_jpeg90.npz` or `cifar100_jpeg90.npz` in `data_dir` or $JMETA_DATA_DIR; else
-a set that tensorflow-datasets has prepared as array_record there or in its own folder. TensorFlow
-itself is never needed. No pickle is ever read.
+a set that tensorflow-datasets has prepared as array_record there or in its own folder. `load_stored` opens
+such a set, of any name, and leaves its images on disk. TensorFlow itself is never needed. No pickle is ever
+read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import os
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from jaxtyping import Int, UInt8
 from ..records import InputError
 from . import splits
 from .episodes import ClassImages
+from .stored import StoredImages, by_class
 
 _FILES = {"omniglot": "omniglot", "cifar10": "cifar10_jpeg90", "cifar100": "cifar100_jpeg90"}
 _LARGEST = 2**30
@@ -60,11 +63,32 @@ def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = 
         return _digits().classes(chosen)
     folder = data_dir or os.environ.get("JMETA_DATA_DIR")
     path = Path(folder) / f"{_FILES[name]}.npz" if folder else None
-    found = _from_file(name, path) if path and path.exists() else _from_tfds(name, folder)
-    if len(found.names) != (count := len(splits.classes(name, "all"))):
-        raise InputError(
-            f"{found.source} holds {len(found.names)} classes; it is not {name}, which has {count}."
-        )
+    if not (path and path.exists()):
+        return load_stored(name, split, data_dir=data_dir).in_memory()
+    found = _from_file(name, path)
+    _check_classes(found, name)
+    return found.classes(chosen)
+
+
+def load_stored(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> StoredImages:
+    """An image set that tensorflow-datasets has prepared as array_record; its images stay on disk.
+
+    The labels of all images are read the first time, and kept beside the records in `class_index.npz`, where
+    that folder can be written to.
+
+    Args:
+        name: of a set with the features "image" and "label", such as "omniglot" or "imagenet_resized/64x64".
+        split: which classes, as for `load`; "all" for sets that have no published split.
+        data_dir: where it was prepared; $JMETA_DATA_DIR, or the folder of tensorflow-datasets, unless given.
+
+    Raises:
+        InputError: the set is missing, of another kind, or damaged; the message says what to do.
+    """
+    chosen = splits.classes(name, split) if name in _FILES or split != "all" else None
+    found = _from_tfds(name, data_dir or os.environ.get("JMETA_DATA_DIR"))
+    if chosen is None:
+        return found
+    _check_classes(found, name)
     return found.classes(chosen)
 
 
@@ -107,7 +131,8 @@ def _digits() -> ClassImages:
 
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
-    return _by_class(images, data.target, [str(digit) for digit in range(10)], "scikit-learn's digits")
+    names = tuple(str(digit) for digit in range(10))
+    return by_class(images.__getitem__, data.target, names, "scikit-learn's digits").in_memory()
 
 
 def _from_file(name: str, path: Path) -> ClassImages:
@@ -144,26 +169,71 @@ def _sheets(arrays: dict[str, np.ndarray], part: str) -> UInt8[np.ndarray, "C M 
     return np.stack(stacks)
 
 
-def _from_tfds(name: str, folder: str | os.PathLike | None) -> ClassImages:
+def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise _missing(name, folder) from error
+    skipped = {"image": tfds.decode.SkipDecoding()}
     try:
         builder = tfds.builder(name, data_dir=folder, try_gcs=False)
-        parts = [builder.as_data_source(split) for split in ("train", "test")]
+        parts = sorted(builder.info.splits)
+        sources = [builder.as_data_source(part) for part in parts]
+        undecoded = [builder.as_data_source(part, decoders=skipped) for part in parts]
     except Exception as error:  # tfds has no common class for "not prepared", "no such file", ...
         raise _missing(name, folder) from error
-    read = _omniglot_ink if name == "omniglot" else np.asarray
-    try:
-        pairs = [(read(row["image"]), int(row["label"])) for part in parts for row in part]
-    except _DAMAGE as error:
+    features = builder.info.features or {}
+    if not {"image", "label"} <= set(features):
         raise InputError(
-            f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
-        ) from error
-    images, labels = np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
-    names = builder.info.features["label"].names
-    return _by_class(images, labels, names, f"tensorflow-datasets {builder.info.full_name}")
+            f"{name} has the features {', '.join(features)}; a set of image and label is needed."
+        )
+    starts = np.cumsum([0, *map(len, sources)])
+    prepare = _omniglot_ink if name == "omniglot" else np.asarray
+
+    def rows(parts: list, numbers: Int[np.ndarray, " n"]) -> list[dict]:
+        """Records by their number, those of one part at once."""
+        found: dict[int, dict] = {}
+        try:
+            for part, start, stop in zip(parts, starts, starts[1:], strict=False):
+                here = numbers[(numbers >= start) & (numbers < stop)]
+                found |= zip(here.tolist(), part.__getitems__((here - start).tolist()), strict=True)
+        except _DAMAGE as error:
+            raise InputError(
+                f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
+            ) from error
+        return [found[number] for number in numbers.tolist()]
+
+    def read(numbers: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W c"]:
+        return np.stack([prepare(row["image"]) for row in rows(sources, numbers)])
+
+    def labels() -> Int[np.ndarray, " N"]:
+        every = np.array_split(np.arange(starts[-1]), max(1, starts[-1] // 1000))
+        return np.array([int(row["label"]) for block in every for row in rows(undecoded, block)])
+
+    names = tuple(features["label"].names)
+    index = _class_index(Path(builder.data_path) / "class_index.npz", int(starts[-1]), len(names), labels)
+    return by_class(read, index, names, f"tensorflow-datasets {builder.info.full_name}")
+
+
+def _class_index(
+    path: Path, count: int, classes: int, labels: Callable[[], np.ndarray]
+) -> Int[np.ndarray, " N"]:
+    """The labels of all records: those kept beside them, else read, and kept there where that is possible."""
+    with suppress(InputError, KeyError):
+        kept = read_npz(path)["labels"]
+        if kept.shape == (count,) and kept.dtype == np.int32 and np.all((kept >= 0) & (kept < classes)):
+            return kept
+    found = labels().astype(np.int32)
+    with suppress(OSError):
+        write_npz(path, labels=found)
+    return found
+
+
+def _check_classes(found: ClassImages | StoredImages, name: str) -> None:
+    if len(found.names) != (count := len(splits.classes(name, "all"))):
+        raise InputError(
+            f"{found.source} holds {len(found.names)} classes; it is not {name}, which has {count}."
+        )
 
 
 def _omniglot_ink(image: Any) -> UInt8[np.ndarray, "28 28 1"]:
@@ -176,20 +246,8 @@ def _omniglot_ink(image: Any) -> UInt8[np.ndarray, "28 28 1"]:
 
 def _missing(name: str, folder: str | os.PathLike | None) -> InputError:
     where = f"in {folder}" if folder else "because no data folder was named"
+    file = f"put {_FILES[name]}.npz there and name the folder by --data-dir or JMETA_DATA_DIR, or "
     return InputError(
-        f"{name} was not found {where}; put {_FILES[name]}.npz there and name the folder by --data-dir or "
-        f"JMETA_DATA_DIR, or prepare it with tensorflow-datasets: tfds.builder('{name}', data_dir=...)"
-        ".download_and_prepare(file_format='array_record')."
+        f"{name} was not found {where}; {file if name in _FILES else ''}prepare it with tensorflow-datasets: "
+        f"tfds.builder('{name}', data_dir=...).download_and_prepare(file_format='array_record')."
     )
-
-
-def _by_class(
-    images: UInt8[np.ndarray, "N H W C"], labels: Int[np.ndarray, " N"], names: Iterable[str], source: str
-) -> ClassImages:
-    """Images sorted by label and padded to the largest class."""
-    names = tuple(names)
-    counts = np.bincount(labels, minlength=len(names))
-    examples = np.zeros((len(names), counts.max(), *images.shape[1:]), images.dtype)
-    for label, count in enumerate(counts):
-        examples[label, :count] = images[labels == label]
-    return ClassImages(examples, counts, names, source)

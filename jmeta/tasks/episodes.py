@@ -98,7 +98,7 @@ def _draw(
         score = jax.random.uniform(key, data.shape[1:2])
         score = jnp.where(jnp.arange(data.shape[1]) < counts[label], score, -1)
         _, rows = lax.top_k(score, shots + queries)
-        return _turned(_scaled(data[label, rows]), turn, turns)
+        return _turned(scaled(data[label, rows]), turn, turns)
 
     drawn = jax.vmap(draw_class)(jax.random.split(example_key, ways), chosen)
     support, support_labels = _flat(drawn[:, :shots])
@@ -121,7 +121,8 @@ def _equal_classes(examples: Num[np.ndarray, "C M ..."]) -> ClassImages:
     return ClassImages(examples, np.full(classes, count), tuple(map(str, range(classes))), "an array")
 
 
-def _scaled(images: Array) -> Float[Array, "..."]:
+def scaled(images: Array) -> Float[Array, "..."]:
+    """Images as floats: those of uint8 in [0, 1], others as they are."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 

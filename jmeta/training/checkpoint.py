@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -26,7 +28,7 @@ from jaxtyping import PyTree
 
 from ..records import InputError, MetaState
 
-FORMAT = 1
+FORMAT = 2
 """Of the manifest; it goes up when its fields change."""
 MANIFEST = "manifest.json"
 NOTHING, DAMAGED = -1, -2
@@ -50,11 +52,12 @@ class Checkpoints:
     """The saved states of one run in a folder.
 
     Saving goes on while training does: a state is copied at once, and written by a thread of its own. It
-    counts as soon as its manifest is there; then all but the newest are removed.
+    counts as soon as its manifest is there; then all but the newest, and the one of the highest score, are
+    removed.
 
     Args:
         folder: where states are kept, one folder each, named by its step.
-        run: what the run is: states of another are refused.
+        run: what the run is: states of another are refused. None only reads, those of any run.
         kept: how many states are kept.
 
     >>> import tempfile, jax.numpy as jnp
@@ -68,13 +71,16 @@ class Checkpoints:
     (3, {'log': 120})
     """
 
-    def __init__(self, folder: Path, run: Run, *, kept: int = 2) -> None:
-        self.folder, self.run, self.kept = folder.absolute(), dict(run), kept
-        self._held, self._passed, self._cleared = NOTHING, list[int](), False
+    def __init__(self, folder: Path, run: Run | None, *, kept: int = 2) -> None:
+        self.folder, self.run, self.kept = folder.absolute(), run if run is None else dict(run), kept
+        self._held, self._passed, self._cleared, self._top = NOTHING, list[int](), False, -math.inf
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] = Future()
         self._last.set_result(None)
-        options = ocp.CheckpointManagerOptions(create=True, cleanup_tmp_directories=True)
+        writes = run is not None
+        options = ocp.CheckpointManagerOptions(
+            create=writes, cleanup_tmp_directories=writes, read_only=not writes
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> Self:
@@ -93,12 +99,17 @@ class Checkpoints:
             with suppress(OSError, ValueError):  # what was said before is not said again
                 self._manager.close()
 
-    def save(self, state: MetaState, beside: Mapping[str, Any]) -> None:
+    def is_best(self, score: float | None) -> bool:
+        """Whether a score is higher than that of every state before."""
+        return score is not None and score > self._top
+
+    def save(self, state: MetaState, beside: Mapping[str, Any], score: float | None = None) -> None:
         """Begin to save a state under its number of steps, once the one before is there.
 
         Args:
             state: of training.
             beside: what JSON holds, to be given back with it.
+            score: the state of the highest one is kept.
 
         Raises:
             InputError: the one before could not be written, as on a full disk; those before it are whole.
@@ -115,7 +126,8 @@ class Checkpoints:
         if not saved:
             raise self._unwritten(ValueError(f"state {step} was not taken"))
         self._held = step
-        self._last = self._thread.submit(self._seal, step, dict(beside))
+        self._top = max(self._top, -math.inf if score is None else score)
+        self._last = self._thread.submit(self._seal, step, dict(beside), score)
 
     def wait(self) -> None:
         """Until what was begun is there.
@@ -128,16 +140,17 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise self._unwritten(error) from error
 
-    def restore(self, like: MetaState) -> Saved | None:
+    def restore(self, like: MetaState, *, best: bool = False) -> Saved | None:
         """The newest state that is whole; None where none was ever saved.
 
         Args:
             like: a state of the same structure, shapes and types, on the devices it is to come to.
+            best: the one of the highest score instead; the newest where none has one.
 
         Raises:
             InputError: what is there is of another run or another version, or nothing of it is whole.
         """
-        step = self._newest()
+        step = self._chosen(best)
         if step == NOTHING:
             return None
         if step == DAMAGED:
@@ -145,15 +158,17 @@ class Checkpoints:
                 f"none of the states in {self.folder} is whole; remove the folder, or train into another."
             )
         manifest = json.loads((self.folder / str(step) / MANIFEST).read_text(encoding="utf-8"))
-        self._check_run(manifest["run"])
+        if self.run is not None:
+            self._check_run(manifest["run"], self.run)
         found = Saved(self._read(step, like), manifest["beside"])
         self._held = step
+        self._top = max(self._score(other) for other in self._steps() if other not in self._passed)
         return found
 
-    def _newest(self) -> int:
-        """The newest state that is whole, or why there is none; the first of several hosts looks for all."""
+    def _chosen(self, best: bool) -> int:
+        """The newest or best state that is whole, or why there is none; the first host looks for all."""
         chosen, steps = NOTHING, [] if jax.process_index() else self._steps()
-        for step in steps:
+        for step in sorted(steps, key=self._score, reverse=True) if best else steps:
             fault, _ = verified(self.folder / str(step))
             if not fault:
                 chosen = step
@@ -188,30 +203,47 @@ class Checkpoints:
                 "remove the folder, or train into another."
             ) from error
 
-    def _check_run(self, run: Run) -> None:
-        names = sorted(run.keys() | self.run.keys())
+    def _check_run(self, found: Run, asked: Run) -> None:
         differ = [
-            f"{name} {run.get(name)!r}, not {self.run.get(name)!r}"
-            for name in names
-            if run.get(name) != self.run.get(name)
+            f"{name} {found.get(name)!r}, not {asked.get(name)!r}"
+            for name in sorted(found.keys() | asked.keys())
+            if found.get(name) != asked.get(name)
         ]
         if differ:
             raise InputError(
                 f"{self.folder} is of a run with {'; '.join(differ)}; ask for the same, or name another."
             )
 
-    def _seal(self, step: int, beside: dict[str, Any]) -> None:
+    def _score(self, step: int) -> float:
+        """Of a state; the least where it has none, or no manifest."""
+        try:
+            manifest = json.loads((self.folder / str(step) / MANIFEST).read_text(encoding="utf-8"))
+            return -math.inf if manifest["score"] is None else float(manifest["score"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return -math.inf
+
+    def _seal(self, step: int, beside: dict[str, Any], score: float | None) -> None:
         """Write the manifest of a state once it is committed, and remove old ones."""
         self._manager.wait_until_finished()
         if jax.process_index():
             return
         place = self.folder / str(step)
-        content = {"format": FORMAT, "run": self.run, "beside": beside, "files": hashes(place)}
+        content = {
+            "format": FORMAT,
+            "run": self.run,
+            "beside": beside,
+            "score": score,
+            "files": hashes(place),
+        }
         partial = place / (MANIFEST + ".partial")
-        partial.write_text(json.dumps({"sha256": _digest(content)} | content, indent=1), encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump({"sha256": _digest(content)} | content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(place / MANIFEST)
         whole = [other for other in self._steps() if (self.folder / str(other) / MANIFEST).exists()]
-        for other in whole[self.kept :]:
+        best = max(whole, key=lambda other: (self._score(other), other))
+        for other in set(whole[self.kept :]) - {best}:
             shutil.rmtree(self.folder / str(other), ignore_errors=True)
         self._manager.reload()
 
@@ -228,6 +260,26 @@ class Checkpoints:
         return InputError(
             f"no state could be written to {self.folder} ({why}); those before are whole; mend it, and go on."
         )
+
+
+def read_state(folder: Path, like: MetaState, *, best: bool = False) -> Saved:
+    """The newest state of a run that is whole, or the best; the folder is only read, whoever writes to it.
+
+    Args:
+        folder: of the states, as `loop` was told.
+        like: a state of the same structure, shapes and types.
+        best: the one of the highest score, where the run was told what is best.
+
+    Raises:
+        InputError: there is none, none is whole, or it is of another learner or optimiser.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; name that of a run's states.")
+    with Checkpoints(folder, None) as states:
+        found = states.restore(like, best=best)
+    if found is None:
+        raise InputError(f"{folder} holds no state; name that of a run's states.")
+    return found
 
 
 def verified(place: Path) -> tuple[str, dict[str, Any]]:

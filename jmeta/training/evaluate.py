@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import islice
 from typing import NamedTuple
 
 import jax
@@ -21,12 +22,16 @@ from ..metrics import (
     matched_accuracy,
     normalized_mutual_information,
 )
-from ..records import InputError, Learner, Metrics, Sampler, Task
+from ..records import HostSampler, InputError, Learner, Metrics, Sampler, Task
+from ..tasks.stored import ahead
 from ..trees import weights_or_ones
+from .feed import Given, beside_the_host
 from .loop import traceable
 from .objectives import query_targets, support_labels
 
 Score = Callable[[Learner, PyTree, Task], Metrics]
+BLOCK = 100
+"""Tasks of a host's sampler that are on the device at once."""
 
 
 class Evaluation(NamedTuple):
@@ -49,7 +54,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     learner: Learner,
-    sampler: Sampler,
+    sampler: Sampler | HostSampler,
     meta: PyTree,
     key: Key[Array, ""],
     *,
@@ -80,6 +85,8 @@ def evaluate(
     """
     if tasks < 1:
         raise InputError(f"{tasks} tasks cannot be averaged; evaluate at least one.")
+    if isinstance(sampler, HostSampler):
+        return _evaluate_given(learner, sampler, meta, key, tasks, score, chunk)
     sampler = traceable(sampler)
     if score is None:
         hidden = jax.eval_shape(sampler, key).truth is not None
@@ -144,6 +151,34 @@ def _clustering_score(classes: int) -> Score:
 def _largest_label(tasks: int, sampler: Sampler, key: Key[Array, ""]) -> Int[Array, ""]:
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(tasks))
     return jnp.max(jax.vmap(lambda key: support_labels(sampler(key)))(keys))
+
+
+def _evaluate_given(
+    learner: Learner,
+    sampler: HostSampler,
+    meta: PyTree,
+    key: Key[Array, ""],
+    tasks: int,
+    score: Score | None,
+    chunk: int | None,
+) -> Evaluation:
+    """`evaluate` on the same tasks, made on the host block by block, while those before are scored."""
+    size, key = min(BLOCK, tasks), beside_the_host(key)
+
+    def keys(block: int) -> Key[Array, " T"]:
+        return jax.vmap(partial(jax.random.fold_in, key))(block * size + np.arange(size))
+
+    found = []
+    for batch in islice(ahead(sampler, keys, 0), -(-tasks // size)):
+        score = score or (query_score if batch.truth is None else clustering_score)
+        found.append(jax.device_get(_scores_given(learner, score, chunk, Given(batch), meta)))
+    return Evaluation({name: np.concatenate([one[name] for one in found])[:tasks] for name in found[0]})
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _scores_given(learner: Learner, score: Score, chunk: int | None, given: Given, meta: PyTree) -> Metrics:
+    scored = over_tasks(lambda meta, task: score(learner, meta, task), chunk=chunk, shared=1)
+    return scored(meta, given.ready())
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,15 +21,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..batching import over_tasks, placed
-from ..records import InputError, MetaState, MetaStep, Metrics, Sampler, Task
+from ..records import HostSampler, InputError, MetaState, MetaStep, Metrics, Sampler, Task
 from .checkpoint import Checkpoints, Run, plain_key
+from .feed import Feed, Given, task_keys
 from .hosts import local
 from .rows import Row, Told, Totals, added, begun, empty, filled, means, numbers
 from .survival import DivergedError, Pace, Stop, only_writer
 
 
 def draw_tasks(
-    sampler: Sampler,
+    sampler: Sampler | Given,
     key: Key[Array, ""],
     step: Int[Array, ""] | int,
     tasks: int,
@@ -42,7 +46,9 @@ def draw_tasks(
     >>> draw_tasks(jm.sinusoid(), jax.random.key(0), 0, 3).support.inputs.shape
     (3, 10, 1)
     """
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(jnp.arange(tasks))
+    if isinstance(sampler, Given):
+        return sampler.ready()
+    keys = task_keys(key, step, jnp.arange(tasks))
     return over_tasks(lambda sampler, key: sampler(key), shared=1, mesh=mesh)(traceable(sampler), keys)
 
 
@@ -85,7 +91,7 @@ def learning_curve(
 
 def loop(
     step: MetaStep,
-    sampler: Sampler,
+    sampler: Sampler | HostSampler,
     state: MetaState,
     key: Key[Array, ""],
     *,
@@ -98,6 +104,7 @@ def loop(
     checkpoints: Path | None = None,
     run: Run = MappingProxyType({}),
     save_every: float = 60.0,
+    best: str | None = None,
     patience: int = 100,
     title: str = "training",
 ) -> tuple[MetaState, list[Row]]:
@@ -105,7 +112,7 @@ def loop(
 
     Args:
         step: from `meta_step`.
-        sampler: of one task.
+        sampler: of one task; one of the host's, as from `stored_episodes`, is read ahead.
         state: where to start; it is copied.
         key: a typed key, the same for the whole run.
         steps: how many.
@@ -120,6 +127,8 @@ def loop(
             one ends it at once.
         run: what else tells this run from others: its options, by name. States of another are refused.
         save_every: seconds between two states; one is saved at the end in any case.
+        best: a number of the rows; the state of the row where it was highest is kept too, and
+            `read_state(checkpoints, state, best=True)` gives it. With a minus before it, lowest.
         patience: steps without a finite loss in a row, after which the run is given up; all of them, where
             there are fewer.
         title: of the progress bar.
@@ -131,19 +140,18 @@ def loop(
     Raises:
         InputError: a count means nothing, or what `checkpoints` holds is of another run, damaged, beyond
             these steps, or being written to.
-        DivergedError: no task had a finite loss for too long; the state before is kept.
+        DivergedError: no task had a finite loss for too long; the state before is kept, and beside it in
+            diverged.json the keys of the tasks that it began with.
         SystemExit: a signal ended the run, with 128 and its number.
     """
     _check_counts(steps, tasks, every=every, patience=patience)
-    sampler, state, patience = (
-        traceable(sampler),
-        jax.tree.map(jnp.array, state),
-        min(patience, max(steps, 1)),
-    )
-    totals = empty(_update.eval_shape(step, tasks, sampler, state, key)[1])
+    state, patience, local_key = jax.tree.map(jnp.array, state), min(patience, max(steps, 1)), key
+    feed, source = _source(sampler, key, tasks, step, state)
+    totals = empty(_update.eval_shape(step, tasks, source, state, key)[1])
     if steps:
-        traced = _advance.trace(step, tasks, patience, sampler, state, key, totals, every, 1)
-        sampler, state, key, totals = placed(traced.jaxpr.jaxpr, (sampler, state, key, totals))
+        traced = _advance.trace(step, tasks, patience, source, state, key, totals, every, 1)
+        place = partial(placed, traced.jaxpr.jaxpr)
+        source, (state, key, totals) = source if feed else place(source), place((state, key, totals))
     first, last = int(state.step), int(state.step) + steps
     told, pace, began = Told(log, sinks), Pace(save_every), time.perf_counter()
     with ExitStack() as stack:
@@ -154,25 +162,28 @@ def loop(
             told.cut(0)
         if int(totals.barren) >= patience:
             raise DivergedError(int(state.step), int(totals.barren), tasks)
+        batches = feed.onwards(int(state.step)) if feed else None
         bar = stack.enter_context(_progress())
         shown = bar.add_task(title, total=steps)
         while (done := int(state.step)) < last:
             ahead = min(every - done % every, last - done)
             length = pace.steps(ahead)
-            state, totals = _advance(step, tasks, patience, sampler, state, key, totals, every, length)
+            for drawn, count in _portions(source, batches, length):
+                state, totals = _advance(step, tasks, patience, drawn, state, key, totals, every, count)
             done, barren = int(state.step), int(totals.barren)
-            failed, ends = barren >= patience, done % every == 0 or done == last
+            failed, ends, score = barren >= patience, done % every == 0 or done == last, None
             if ends and not failed:
                 row = means(totals) | (evaluate(_own_copy(state.meta)) if evaluate else {})
                 told.tell({"step": done, "seconds": time.perf_counter() - began} | row)
                 bar.update(shown, description=f"{title} loss {row['loss']:.3f}")
+                score = _score(row, best)
             bar.update(shown, completed=done - first)
-            signal, due = pace.agreed(stop)
+            signal, due = pace.agreed(stop, states is not None and states.is_best(score))
             if states and (failed or signal or due or done == last):
                 sums = numbers(totals if not ends else empty(totals.sums)) | {"barren": barren}
-                states.save(state, {"log": told.bytes, "totals": sums})
+                states.save(state, {"log": told.bytes, "totals": sums}, score)
             if failed:
-                raise DivergedError(done, barren, tasks)
+                raise _diverged(local_key, done, barren, tasks, states)
             if signal and stop:
                 raise stop.acted(signal)
     return (state if jax.process_count() == 1 else _own_copy(state)), told.rows
@@ -181,6 +192,46 @@ def loop(
 def traceable(sampler: Sampler) -> Sampler:
     """A sampler that is a pytree: its arrays are arguments of a compiled function, not constants in it."""
     return sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+
+
+def _source(
+    sampler: Sampler | HostSampler, key: Key[Array, ""], tasks: int, step: MetaStep, state: MetaState
+) -> tuple[Feed | None, Sampler | Given]:
+    """What the next step draws from; and what gives the batches, where the host makes them."""
+    if not isinstance(sampler, HostSampler):
+        return None, traceable(sampler)
+    feed = Feed(sampler, key, tasks, step.mesh)
+    return feed, feed.at(int(state.step))
+
+
+def _portions(
+    source: Sampler | Given, batches: Iterator[Given] | None, length: int
+) -> Iterable[tuple[Sampler | Given, int]]:
+    """What so many steps draw from, and how many at once: one batch a step where the host makes them."""
+    return [(source, length)] if batches is None else ((batch, 1) for batch in islice(batches, length))
+
+
+def _score(row: Row, best: str | None) -> float | None:
+    """What states are compared by, the higher the better; None where it is not finite."""
+    if best is None:
+        return None
+    name = best.removeprefix("-")
+    if name not in row:
+        raise InputError(f"there is no {name!r} to be the best by; rows have {', '.join(sorted(row))}.")
+    value = -row[name] if name != best else row[name]
+    return value if math.isfinite(value) else None
+
+
+def _diverged(
+    key: Key[Array, ""], done: int, barren: int, tasks: int, states: Checkpoints | None
+) -> DivergedError:
+    """What ends the run; the keys of the tasks that it began with are written beside the states."""
+    began = done - barren
+    if states and not jax.process_index():
+        keys = jax.random.key_data(task_keys(key, began, jnp.arange(tasks)))
+        content = {"steps": [began, done - 1], "run": plain_key(key), "step": began, "tasks": keys.tolist()}
+        (states.folder / "diverged.json").write_text(json.dumps(content), encoding="utf-8")
+    return DivergedError(done, barren, tasks)
 
 
 def _check_counts(steps: int, tasks: int, **others: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -138,6 +139,8 @@ class Told:
             plain = {name: value if math.isfinite(value) else None for name, value in row.items()}
             with self._writable() as file:
                 file.write(json.dumps(plain) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         for sink in self._sinks:
             sink(row)
         return row

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +56,26 @@ def weights_and_biases(project: str, **options: Any) -> Callable[[Row], None]:
     )
 
 
-def profile(folder: Path) -> Callable[[Row], None]:
+@contextmanager
+def profiler(folder: Path) -> Iterator[Callable[[Row], None]]:
     """No place for rows: a trace of all that is done between the first two, for TensorBoard or Perfetto.
 
     Args:
         folder: of the trace.
     """
-    rows = iter(range(3))
+    rows, running = 0, False
 
     def tell(row: Row) -> None:
-        match next(rows, 2):
-            case 0:
-                jax.profiler.start_trace(str(folder))
-            case 1:
-                jax.profiler.stop_trace()
+        nonlocal rows, running
+        rows += 1
+        if running:
+            jax.profiler.stop_trace()
+        elif rows == 1:
+            jax.profiler.start_trace(str(folder))
+        running = rows == 1
 
-    return tell
+    try:
+        yield tell
+    finally:
+        if running:  # the run ended before a second row
+            jax.profiler.stop_trace()

@@ -127,12 +127,12 @@ class Pace:
         self._began, self._length = time.monotonic(), min(most, self._next)
         return self._length
 
-    def agreed(self, stop: Stop | None) -> tuple[int, bool]:
-        """After a dispatch: the signal that came to any host, and whether a state is due."""
+    def agreed(self, stop: Stop | None, wanted: bool = False) -> tuple[int, bool]:
+        """After a dispatch: the signal that came to any host, and whether a state is due or wanted."""
         now, self._calls = time.monotonic(), self._calls + 1
-        wanted = int(PERIOD * self._length / max(now - self._began, 1e-6)) if self._calls > 1 else 1
-        due = now - self._saved >= self._save_every
-        asked = np.array([-max(wanted, 1), stop.number if stop else 0, due])
+        length = int(PERIOD * self._length / max(now - self._began, 1e-6)) if self._calls > 1 else 1
+        due = wanted or now - self._saved >= self._save_every
+        asked = np.array([-max(length, 1), stop.number if stop else 0, due])
         if jax.process_count() > 1:
             asked = np.max(multihost_utils.process_allgather(asked), 0)
         self._next = int(-asked[0])

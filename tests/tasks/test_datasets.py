@@ -76,37 +76,6 @@ def test_cifar_sheets_are_cut_into_images(tmp_path):
     np.testing.assert_allclose(means[:, 50:], 20 * np.arange(10)[:, None] + np.arange(25), atol=1.5)
 
 
-@pytest.fixture
-def prepared(tmp_path):
-    """Omniglot as tensorflow-datasets prepares it, with one drawing of each of four classes."""
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.image_classification import omniglot
-
-    labels = [f"{i:04d}" for i in range(1, 1624)]
-
-    with tfds.core.registered.skip_registration():
-
-        class Omniglot(omniglot.Omniglot):
-            def _split_generators(self, dl_manager):
-                self.info.features["alphabet"].names = [f"alphabet {i}" for i in range(50)]
-                self.info.features["label"].names = labels
-                return {"train": self._generate_examples([3, 0]), "test": self._generate_examples([7, 5])}
-
-            def _generate_examples(self, chosen):
-                for label in chosen:
-                    drawing = np.full((105, 105, 3), 255, np.uint8)
-                    drawing[label : 50 + label] = 0
-                    file = io.BytesIO()
-                    Image.fromarray(drawing).save(file, "PNG")
-                    file.seek(0)
-                    row = {"alphabet": 0, "alphabet_char_id": label, "label": labels[label]}
-                    yield str(label), {"image": file, **row}
-
-    builder = Omniglot(data_dir=tmp_path, file_format="array_record")
-    builder.download_and_prepare()
-    return tmp_path
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_a_set_prepared_by_tensorflow_datasets_is_read_without_tensorflow(prepared):
     found = jm.load("omniglot", data_dir=prepared)

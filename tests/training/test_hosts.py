@@ -94,15 +94,55 @@ def test_a_signal_to_one_of_two_hosts_ends_both_at_the_same_step(tmp_path):
 
 
 @pytest.mark.faults
-def test_where_one_of_two_hosts_is_killed_the_other_ends_too(tmp_path):
+@pytest.mark.parametrize("killed", [0, 1])
+def test_where_one_of_two_hosts_is_killed_the_other_ends_too_and_both_are_taken_up(alone, tmp_path, killed):
     folder = tmp_path / "run"
     processes = begun(folder, 10**6, 1, hosts=2)
     under_way(processes, folder)
-    processes[1].kill()
+    processes[killed].kill()
     began = time.monotonic()
     codes, _ = ended(processes, timeout=60)
-    assert codes[0] != 0
+    assert codes[1 - killed] != 0
     assert time.monotonic() - began < 30
+    reached = max(int(path.name) for path in (folder / "states").iterdir() if path.name.isdigit())
+    codes, said = ended(begun(folder, reached + 100, 1, hosts=2))
+    assert (codes, said) == ([0, 0], [["2", "2", str(reached + 100)]] * 2)
+    np.testing.assert_allclose(losses(folder)[:4], alone, rtol=1e-5)
+
+
+STORED = """
+import sys, jax, numpy as np
+from jmeta.training.hosts import connect, local
+if len(sys.argv) > 2:
+    connect(sys.argv[1], 2, int(sys.argv[2]))
+import optax, jmeta as jm
+from jmeta.tasks.stored import by_class
+pixels = np.random.default_rng(0).integers(0, 256, (60, 1), dtype=np.uint8)
+images, read = by_class(pixels.__getitem__, np.arange(60) % 4, tuple("abcd"), "an array"), []
+images = images._replace(read=lambda numbers: (read.append(len(numbers)), pixels[numbers])[1])
+learner = jm.maml(jm.networks.mlp([1, 4, 2]), jm.cross_entropy)
+step = jm.meta_step(jm.query_loss(learner, jm.cross_entropy), optax.adam(1e-2), mesh=jm.task_mesh())
+sampler = jm.stored_episodes(images, ways=2, shots=1, queries=1)
+start, key = step.init(learner.init(jax.random.key(0))), jax.random.key(1)
+state, rows = jm.loop(step, sampler, start, key, steps=6, tasks=4, every=2)
+print(max(read), *(f"{row['loss']:.6f}" for row in rows))
+"""
+
+
+@pytest.mark.faults
+def test_each_of_two_hosts_reads_its_own_images_and_together_they_train_as_one():
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    command = [sys.executable, "-c", STORED]
+    joined = [subprocess.Popen([*command, address, str(place)], **quiet) for place in range(2)]
+    told = [process.communicate(timeout=120)[0].split() for process in joined]
+    single = subprocess.run(command, timeout=120, **quiet).stdout.split()
+    assert [said[0] for said in (*told, single)] == ["8", "8", "16"]  # images of a step that each one read
+    np.testing.assert_allclose(np.array(told[0][1:], float), np.array(single[1:], float), rtol=1e-5)
+    assert told[0] == told[1]
 
 
 @pytest.mark.faults

@@ -9,7 +9,7 @@ import pytest
 
 import jmeta as jm
 from jmeta.training.rows import Told
-from jmeta.training.sinks import profile, tensorboard, weights_and_biases
+from jmeta.training.sinks import profiler, tensorboard, weights_and_biases
 
 
 def test_rows_are_lines_of_json_and_told_to_all_sinks(tmp_path):
@@ -28,11 +28,14 @@ def test_rows_are_lines_of_json_and_told_to_all_sinks(tmp_path):
 
 
 def test_the_profiler_traces_what_is_done_between_the_first_two_rows(tmp_path):
-    tell = profile(tmp_path)
-    for step in range(4):
-        tell({"step": step})
-        np.asarray(jm.sinusoid()(jax.random.key(step)).support.inputs)
-    assert list(tmp_path.rglob("*.xplane.pb"))
+    with profiler(tmp_path / "all") as tell:
+        for step in range(4):
+            tell({"step": step})
+            np.asarray(jm.sinusoid()(jax.random.key(step)).support.inputs)
+    with profiler(tmp_path / "one") as tell:  # a run of one row: what came after it
+        tell({"step": 0})
+    for folder in ("all", "one"):
+        assert list((tmp_path / folder).rglob("*.xplane.pb"))
 
 
 @pytest.mark.parametrize(("sink", "package"), [(tensorboard, "tensorboardX"), (weights_and_biases, "wandb")])

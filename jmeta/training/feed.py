@@ -1,0 +1,97 @@
+"""Batches that are made on the host, in the place of a sampler that draws on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, Key, PyTree
+
+from ..batching import AXIS
+from ..records import HostSampler, InputError, Task
+from ..tasks.episodes import scaled
+from ..tasks.stored import ahead
+
+
+class Given(NamedTuple):
+    """A batch that is there already.
+
+    Attributes:
+        tasks: as a `HostSampler` draws them.
+    """
+
+    tasks: Task
+
+    def ready(self) -> Task:
+        """The batch as a sampler gives it: inputs are floats, keys are typed."""
+        tasks = self.tasks
+        return tasks._replace(
+            support=tasks.support._replace(inputs=scaled(tasks.support.inputs)),
+            query=tasks.query._replace(inputs=scaled(tasks.query.inputs)),
+            key=jax.random.wrap_key_data(tasks.key),
+        )
+
+
+class Feed:
+    """The batches of a run, this host's part of each.
+
+    Args:
+        sampler: makes tasks.
+        key: of the run.
+        tasks: T, per step.
+        mesh: that shares them out; none where this is the only host.
+
+    Raises:
+        InputError: several hosts do not divide the tasks.
+    """
+
+    def __init__(self, sampler: HostSampler, key: Key[Array, ""], tasks: int, mesh: Mesh | None) -> None:
+        self._sampler, self._tasks, self._sharding = sampler, tasks, None
+        self._places = np.arange(tasks)
+        if mesh is not None and jax.process_count() > 1:
+            if tasks % mesh.size:
+                raise InputError(
+                    f"{mesh.size} devices of {jax.process_count()} hosts do not divide {tasks} tasks that "
+                    "are made on the hosts; choose a multiple."
+                )
+            self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+            own = self._sharding.addressable_devices_indices_map((tasks,)).values()
+            self._places = np.sort(np.concatenate([self._places[span] for span in own]))
+        self._key = beside_the_host(key)
+
+    def at(self, step: int) -> Given:
+        """The batch of one meta-step."""
+        return self._given(self._sampler.draw(self._keys(step)))
+
+    def onwards(self, step: int) -> Iterator[Given]:
+        """The batches from a meta-step on, read ahead."""
+        return map(self._given, ahead(self._sampler, self._keys, step))
+
+    def _keys(self, step: int) -> Key[Array, " t"]:
+        return _keys(self._key, step, self._places)
+
+    def _given(self, tasks: Task) -> Given:
+        if self._sharding is None:
+            return Given(tasks)
+        whole = partial(jax.make_array_from_process_local_data, self._sharding)
+        return Given(jax.tree.map(lambda leaf: whole(leaf, (self._tasks, *leaf.shape[1:])), tasks))
+
+
+def task_keys(key: Key[Array, ""], step: Int[Array, ""] | int, places: Int[Array, " t"]) -> Key[Array, " t"]:
+    """Of tasks t of meta-step s: fold_in(fold_in(key, s), t)."""
+    return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(places)
+
+
+_keys = jax.jit(task_keys)
+
+
+def beside_the_host(tree: PyTree) -> PyTree:
+    """Arrays on a CPU device where there is one: what is drawn with them waits for no accelerator."""
+    try:
+        return jax.device_put(tree, jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX was told to use no CPU
+        return tree

@@ -1,0 +1,137 @@
+"""Images that stay on disk: the same tasks, bit for bit, as those that are sampled on the device."""
+
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import jmeta as jm
+from jmeta.tasks.datasets import load_stored
+from jmeta.tasks.stored import ahead, by_class
+
+KINDS = dict(ways=3, shots=2, queries=1)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Twelve images of each of five classes but one, which has seven; in no order."""
+    random = np.random.default_rng(0)
+    labels = random.permutation(np.repeat(np.arange(5), [12, 12, 7, 12, 12]))
+    pixels = random.integers(0, 256, (len(labels), 4, 4, 1), dtype=np.uint8)
+    return by_class(pixels.__getitem__, labels, tuple("abcde"), "an array")
+
+
+def same(first, second):
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_tasks_are_those_of_the_device_bit_for_bit(images, labelled, rotations):
+    from jmeta.training.feed import Given
+
+    options = KINDS | dict(labelled=labelled, rotations=rotations)
+    keys = jax.random.split(jax.random.key(3), 20)
+    made = Given(jm.stored_episodes(images, **options).draw(keys)).ready()
+    drawn = jax.jit(jax.vmap(jm.episodes(images.in_memory(), **options)))(keys)
+    same(jax.random.key_data(made.key), jax.random.key_data(drawn.key))
+    same(made._replace(key=0), drawn._replace(key=0))
+
+
+def learner():
+    net = jm.networks.mlp([16, 8, 3])
+    return jm.maml(
+        net._replace(apply=lambda p, x, w=None: net.apply(p, x.reshape(len(x), -1), w)), jm.cross_entropy
+    )
+
+
+def trained(sampler, **options):
+    key, model = jax.random.key(1), learner()
+    step = jm.meta_step(jm.query_loss(model, jm.cross_entropy), optax.adam(1e-2))
+    return jm.loop(step, sampler, step.init(model.init(key)), key, tasks=3, every=4, **options)
+
+
+def test_the_loop_trains_on_them_as_on_those_of_the_device_and_is_resumed(images, tmp_path):
+    stored = jm.stored_episodes(images, **KINDS)
+    state, rows = trained(jm.episodes(images.in_memory(), **KINDS), steps=10)
+    found, told = trained(stored, steps=10)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found.meta, state.meta)
+    assert [row["step"] for row in told] == [row["step"] for row in rows] == [4, 8, 10]
+    np.testing.assert_allclose(*([row["loss"] for row in each] for each in (told, rows)), rtol=1e-5)
+
+    trained(stored, steps=6, checkpoints=tmp_path / "states")
+    resumed, _ = trained(stored, steps=10, checkpoints=tmp_path / "states")
+    same(resumed.meta, found.meta)
+
+
+def test_they_are_evaluated_as_those_of_the_device_are(images):
+    model = learner()
+    meta, key = model.init(jax.random.key(0)), jax.random.key(2)
+    scores = [
+        jm.evaluate(model, sampler, meta, key, tasks=103).values["accuracy"]
+        for sampler in (jm.stored_episodes(images, **KINDS), jm.episodes(images.in_memory(), **KINDS))
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-6)
+
+
+def test_batches_are_read_ahead_in_their_order(images):
+    sampler = jm.stored_episodes(images, **KINDS)
+    keys = lambda step: jax.random.split(jax.random.fold_in(jax.random.key(0), step), 2)  # noqa: E731
+    batches = ahead(sampler, keys, 5)
+    for step in range(5, 25):
+        same(next(batches), sampler.draw(keys(step)))
+
+
+def test_what_makes_no_task_is_refused_as_in_memory(images):
+    with pytest.raises(jm.InputError, match="6 ways need as many classes; there are 5"):
+        jm.stored_episodes(images, ways=6, shots=1, queries=1)
+    with pytest.raises(jm.InputError, match="the smallest class has 7"):
+        jm.stored_episodes(images, ways=2, shots=4, queries=4)
+    flat = images._replace(read=lambda numbers: np.zeros((len(numbers), 4, 5, 1), np.uint8))
+    with pytest.raises(jm.InputError, match="not square"):
+        jm.stored_episodes(flat, rotations=True, **KINDS)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_set_prepared_by_tensorflow_datasets_feeds_the_loop_and_its_index_is_kept(prepared):
+    """From the records on disk to a trained learner, by the reader and the loop that users have."""
+    stored = load_stored("omniglot", data_dir=prepared)
+    assert "tensorflow" not in sys.modules
+    index = next(prepared.rglob("class_index.npz"))
+    kept = index.read_bytes()
+    again = load_stored("omniglot", data_dir=prepared)
+    assert index.read_bytes() == kept
+    np.testing.assert_array_equal(again.rows, stored.rows)
+    index.write_bytes(kept[:30])  # damaged: read anew from the records
+    np.testing.assert_array_equal(load_stored("omniglot", data_dir=prepared).counts, stored.counts)
+
+    drawn = stored.classes(np.flatnonzero(stored.counts))
+    same(drawn.in_memory().examples, jm.load("omniglot", data_dir=prepared).classes([0, 3, 5, 7]).examples)
+    net = jm.networks.conv4(4)
+    model = jm.prototypes(net)
+    step = jm.meta_step(jm.query_loss(model, jm.cross_entropy), optax.adam(1e-2))
+    sampler = jm.stored_episodes(drawn, ways=4, shots=1, queries=1)
+    state, rows = jm.loop(
+        step, sampler, step.init(model.init(jax.random.key(0))), jax.random.key(1), steps=3, tasks=2, every=1
+    )
+    assert int(state.step) == 3
+    assert np.all(np.isfinite([row["loss"] for row in rows]))
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore")
+def test_a_corrupt_record_ends_a_run_by_one_sentence(prepared):
+    stored = load_stored("omniglot", data_dir=prepared)
+    (record,) = prepared.rglob("*train*.array_record*")
+    content = bytearray(record.read_bytes())
+    for place in range(100, len(content) // 2, 7):
+        content[place] ^= 16
+    record.write_bytes(content)
+    with pytest.raises(jm.InputError, match="prepare it again"):
+        load_stored("omniglot", data_dir=prepared).in_memory()
+    sampler = jm.stored_episodes(stored.classes([0, 3, 5, 7]), ways=4, shots=1, queries=1)
+    with pytest.raises(jm.InputError, match="prepare it again"):
+        next(ahead(sampler, lambda step: jax.random.split(jax.random.key(step), 2), 0))
