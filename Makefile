@@ -11,7 +11,7 @@ test: .venv/test  # a file stays with one worker, so that its compiled functions
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow and not faults'
 
 faults: .venv/test
-	$(BIN)/pytest -m 'faults and not slow'
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m 'faults and not slow'
 
 quick: .venv/test
 	for file in $$(grep -l 'harness.run' experiments/*.py experiments/*/*.py 2>/dev/null | grep -v harness.py); do \

@@ -6,9 +6,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as OutOfTime
-from concurrent.futures import as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ from .table import NOT_RUN, Outcome, parted_or_failed, ready
 
 SHARE = 0.7
 """Of the time, that candidates may take; the rest is for judging them."""
+QUEUED = 2
+"""Runs a process that are handed over at once; killed with more, the executor stumbles on them."""
 IDLE = 60
 """Seconds without a search after which its processes end."""
 
@@ -92,12 +94,18 @@ def search(
         until = time.monotonic() + SHARE * seconds
         outcomes = [NOT_RUN] * len(advisor.candidates)
         places = promise.candidates[:most].tolist()
-        runs = {pool.submit(run, advisor.candidates[at], points, clusters, seed): at for at in places}
+        waiting, runs, done = iter(places), dict[Future[Outcome], int](), count(1)
         try:
-            for done, future in enumerate(as_completed(runs, until - time.monotonic()), 1):
-                outcomes[runs[future]] = future.result()
-                progress(done, len(runs), advisor.candidates[runs[future]])
-        except (OutOfTime, BrokenProcessPool):
+            while time.monotonic() < until:
+                for at in islice(waiting, QUEUED * cpu_count() - len(runs)):
+                    runs[pool.submit(run, advisor.candidates[at], points, clusters, seed)] = at
+                for future in wait(runs, until - time.monotonic(), FIRST_COMPLETED).done:
+                    at = runs.pop(future)
+                    outcomes[at] = future.result()
+                    progress(next(done), len(places), advisor.candidates[at])
+                if not runs:
+                    break
+        except BrokenProcessPool:
             pass
         finally:
             if any(outcomes[at] is NOT_RUN for at in places):

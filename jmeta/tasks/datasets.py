@@ -182,6 +182,8 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
         undecoded = [builder.as_data_source(part, decoders=skipped) for part in parts]
     except Exception as error:  # tfds has no common class for "not prepared", "no such file", ...
         raise _missing(name, folder) from error
+    if not parts:  # the set is known, but was not prepared
+        raise _missing(name, folder)
     features = builder.info.features or {}
     if not {"image", "label"} <= set(features):
         raise InputError(
