@@ -1,7 +1,6 @@
 """Two processes that train as one: as one process does, through signals, kills and another number of them."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -39,8 +38,7 @@ def begun(folder, steps, devices, hosts=1):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     joins = [[f"127.0.0.1:{port}", str(hosts), str(place)] for place in range(hosts)] if hosts > 1 else [[]]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return [subprocess.Popen(command + join, **quiet) for join in joins]
 
 
@@ -132,11 +130,10 @@ print(max(read), *(f"{row['loss']:.6f}" for row in rows))
 
 @pytest.mark.faults
 def test_each_of_two_hosts_reads_its_own_images_and_together_they_train_as_one():
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     command = [sys.executable, "-c", STORED]
     joined = [subprocess.Popen([*command, address, str(place)], **quiet) for place in range(2)]
     told = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in joined]
@@ -159,7 +156,6 @@ def test_two_hosts_take_the_same_state_where_the_newest_is_damaged(alone, tmp_pa
 
 @pytest.mark.faults
 def test_an_experiment_runs_on_two_hosts_and_an_error_of_one_ends_both(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     told = ["--preset", "quick", "--methods", "maml", "--out", str(tmp_path / "out")]
 
     def started(*more):
@@ -167,7 +163,7 @@ def test_an_experiment_runs_on_two_hosts_and_an_error_of_one_ends_both(tmp_path)
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         command = [sys.executable, "-m", "experiments.sinusoid", *told, *more, "--coordinator", address]
-        quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         return [
             subprocess.Popen([*command, "--hosts", "2", "--host", str(place)], **quiet) for place in range(2)
         ]

@@ -19,7 +19,7 @@ from jmeta.records import MetaState
 from jmeta.training.checkpoint import read_state
 from jmeta.training.survival import DivergedError, only_writer
 
-STEPS = 3_000
+STEPS = 2_500
 RUN = """
 import sys, pathlib, jax, numpy as np, optax, jmeta as jm
 folder, key = pathlib.Path(sys.argv[1]), jax.random.key(3)
@@ -78,9 +78,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(whole, tm
     for _ in range(kills):
         process = begun(folder)
         under_way(process, folder)
-        time.sleep(random.uniform(0, 0.5))
+        time.sleep(random.uniform(0, 0.15))
         process.kill()
-        process.wait()
+        assert process.wait() == -signal.SIGKILL  # it was not done before
     assert begun(folder).wait(300) == 0
     same(folder, whole)
 
