@@ -55,7 +55,7 @@ def main(options: record.Options) -> None:
         for devices in (count for count in DEVICES if count <= jax.device_count()):
             for count in tasks:
                 found = _measured(learner, sampler, devices, count, options)
-                rows.append({"model": model, "devices": devices, "tasks": count} | found | machine)
+                rows.append(machine | {"model": model, "devices": devices, "tasks": count} | found)
                 counts = (str(devices), str(count), str(found["collectives"]))
                 numbers = (found["bytes"] / 1024, found["compile_s"], 1e3 * found["step_s"])
                 table.add_row(

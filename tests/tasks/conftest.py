@@ -1,10 +1,13 @@
 """Sets as tensorflow-datasets prepares them."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
+
+import jmeta as jm
 
 
 def png(pixels):
@@ -12,6 +15,39 @@ def png(pixels):
     Image.fromarray(pixels).save(file, "PNG")
     file.seek(0)
     return file
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    """All of Omniglot from its file, prepared as the set `drawings` by a builder of tensorflow-datasets."""
+    if "JMETA_DATA_DIR" not in os.environ:
+        pytest.skip("needs omniglot.npz in JMETA_DATA_DIR")
+    import tensorflow_datasets as tfds
+
+    found = jm.load("omniglot")
+
+    with tfds.core.registered.skip_registration():
+
+        class Drawings(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                label = tfds.features.ClassLabel(names=found.names)
+                image = tfds.features.Image(shape=(28, 28, 1))
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
+                )
+
+            def _split_generators(self, dl_manager):
+                return {"train": self._generate_examples()}
+
+            def _generate_examples(self):
+                for label, (examples, count) in enumerate(zip(found.examples, found.counts, strict=True)):
+                    for place, image in enumerate(np.asarray(examples[:count])):
+                        yield f"{label} {place}", {"image": png(image[..., 0]), "label": label}
+
+    Drawings(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    return tmp_path
 
 
 @pytest.fixture

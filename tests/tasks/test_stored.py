@@ -35,7 +35,7 @@ def test_tasks_are_those_of_the_device_bit_for_bit(images, labelled, rotations):
 
     options = KINDS | dict(labelled=labelled, rotations=rotations)
     keys = jax.random.split(jax.random.key(3), 20)
-    made = Given(jm.stored_episodes(images, **options).draw(keys)).ready()
+    made = jax.jit(Given.ready)(Given(jm.stored_episodes(images, **options).draw(keys)))
     drawn = jax.jit(jax.vmap(jm.episodes(images.in_memory(), **options)))(keys)
     same(jax.random.key_data(made.key), jax.random.key_data(drawn.key))
     same(made._replace(key=0), drawn._replace(key=0))
@@ -111,7 +111,7 @@ def test_a_set_prepared_by_tensorflow_datasets_feeds_the_loop_and_its_index_is_k
     drawn = stored.classes(np.flatnonzero(stored.counts))
     same(drawn.in_memory().examples, jm.load("omniglot", data_dir=prepared).classes([0, 3, 5, 7]).examples)
     net = jm.networks.conv4(4)
-    model = jm.prototypes(net)
+    model = jm.prototypes(net, ways=4)
     step = jm.meta_step(jm.query_loss(model, jm.cross_entropy), optax.adam(1e-2))
     sampler = jm.stored_episodes(drawn, ways=4, shots=1, queries=1)
     state, rows = jm.loop(
@@ -119,6 +119,24 @@ def test_a_set_prepared_by_tensorflow_datasets_feeds_the_loop_and_its_index_is_k
     )
     assert int(state.step) == 3
     assert np.all(np.isfinite([row["loss"] for row in rows]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_all_of_omniglot_is_prepared_read_back_and_learned_from(drawings):
+    """32,460 drawings: each class comes back whole, in the order of a shuffle; a learner learns from them."""
+    stored, found = jm.load_stored("drawings", data_dir=drawings), jm.load("omniglot")
+    assert stored.names == found.names
+    np.testing.assert_array_equal(stored.counts, found.counts)
+    for label in range(0, len(found.names), 97):
+        some = (stored.classes([label]).in_memory().examples[0], found.examples[label])
+        same(*(sorted(image.tobytes() for image in np.asarray(each)) for each in some))
+    sampler = jm.stored_episodes(stored, ways=5, shots=1, queries=5, rotations=True)
+    model = jm.prototypes(jm.networks.conv4(8), ways=5)
+    step = jm.meta_step(jm.query_loss(model, jm.cross_entropy), optax.adam(1e-2))
+    start = step.init(model.init(jax.random.key(0)))
+    _, rows = jm.loop(step, sampler, start, jax.random.key(1), steps=60, tasks=4, every=20)
+    assert rows[-1]["accuracy"] > 0.7
 
 
 @pytest.mark.faults
