@@ -77,6 +77,7 @@ from .records import Model as Model
 from .records import Task as Task
 from .tasks import ClassImages as ClassImages
 from .tasks import StoredImages as StoredImages
+from .tasks import by_class as by_class
 from .tasks import episodes as episodes
 from .tasks import load as load
 from .tasks import load_stored as load_stored
@@ -84,6 +85,7 @@ from .tasks import mixtures as mixtures
 from .tasks import shapes as shapes
 from .tasks import sinusoid as sinusoid
 from .tasks import stored_episodes as stored_episodes
+from .training.checkpoint import read_state as read_state
 from .training.estimators import backpropagation as backpropagation
 from .training.estimators import evolution as evolution
 from .training.evaluate import Evaluation as Evaluation

@@ -1,15 +1,16 @@
-"""Task sets: each is a `Sampler`, `key -> one task`, that runs on the device."""
+"""Task sets: each is a `Sampler`, `key -> one task`, that runs on the device, or a `HostSampler`."""
 
 from .datasets import load, load_stored
 from .episodes import ClassImages, episodes
 from .mixtures import mixtures
 from .shapes import shapes
 from .sinusoid import sinusoid
-from .stored import StoredImages, stored_episodes
+from .stored import StoredImages, by_class, stored_episodes
 
 __all__ = [
     "ClassImages",
     "StoredImages",
+    "by_class",
     "episodes",
     "load",
     "load_stored",

@@ -9,6 +9,7 @@ read.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import os
@@ -73,11 +74,12 @@ def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = 
 def load_stored(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> StoredImages:
     """An image set that tensorflow-datasets has prepared as array_record; its images stay on disk.
 
-    The labels of all images are read the first time, and kept beside the records in `class_index.npz`, where
-    that folder can be written to.
+    All its parts (train, test, ...) are one set, as classes are what is learned and tested by. The labels of
+    all images are read the first time, and kept beside the records in `class_index.npz`, where that folder can
+    be written to.
 
     Args:
-        name: of a set with the features "image" and "label", such as "omniglot" or "imagenet_resized/64x64".
+        name: of a set with images of one size and named labels, as "omniglot" or "imagenet_resized/64x64".
         split: which classes, as for `load`; "all" for sets that have no published split.
         data_dir: where it was prepared; $JMETA_DATA_DIR, or the folder of tensorflow-datasets, unless given.
 
@@ -177,7 +179,7 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
     skipped = {"image": tfds.decode.SkipDecoding()}
     try:
         builder = tfds.builder(name, data_dir=folder, try_gcs=False)
-        parts = sorted(builder.info.splits)
+        parts = sorted(builder.info.splits, key=lambda part: (part != "train", part))
         sources = [builder.as_data_source(part) for part in parts]
         undecoded = [builder.as_data_source(part, decoders=skipped) for part in parts]
     except Exception as error:  # tfds has no common class for "not prepared", "no such file", ...
@@ -188,6 +190,10 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
     if not {"image", "label"} <= set(features):
         raise InputError(
             f"{name} has the features {', '.join(features)}; a set of image and label is needed."
+        )
+    if None in features["image"].shape or not getattr(features["label"], "names", None):
+        raise InputError(
+            f"{name} has images of several sizes, or labels without names; take one of a single size."
         )
     starts = np.cumsum([0, *map(len, sources)])
     prepare = _omniglot_ink if name == "omniglot" else np.asarray
@@ -206,29 +212,37 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
         return [found[number] for number in numbers.tolist()]
 
     def read(numbers: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W c"]:
-        return np.stack([prepare(row["image"]) for row in rows(sources, numbers)])
+        images = (prepare(row["image"]) for some in _blocks(numbers) for row in rows(sources, some))
+        return np.stack(list(images))
 
     def labels() -> Int[np.ndarray, " N"]:
-        every = np.array_split(np.arange(starts[-1]), max(1, starts[-1] // 1000))
-        return np.array([int(row["label"]) for block in every for row in rows(undecoded, block)])
+        every = _blocks(np.arange(starts[-1]))
+        return np.array([int(row["label"]) for some in every for row in rows(undecoded, some)], np.int32)
 
     names = tuple(features["label"].names)
-    index = _class_index(Path(builder.data_path) / "class_index.npz", int(starts[-1]), len(names), labels)
+    index = _class_index(Path(builder.data_path), labels)
     return by_class(read, index, names, f"tensorflow-datasets {builder.info.full_name}")
 
 
-def _class_index(
-    path: Path, count: int, classes: int, labels: Callable[[], np.ndarray]
-) -> Int[np.ndarray, " N"]:
+def _class_index(folder: Path, labels: Callable[[], np.ndarray]) -> Int[np.ndarray, " N"]:
     """The labels of all records: those kept beside them, else read, and kept there where that is possible."""
+    files = sorted((path.name, path.stat()) for path in folder.glob("*array_record*"))
+    seen = str([(name, about.st_size, about.st_mtime_ns) for name, about in files]).encode()
+    records = np.frombuffer(hashlib.sha256(seen).digest(), np.uint8)
+    path = folder / "class_index.npz"
     with suppress(InputError, KeyError):
-        kept = read_npz(path)["labels"]
-        if kept.shape == (count,) and kept.dtype == np.int32 and np.all((kept >= 0) & (kept < classes)):
-            return kept
-    found = labels().astype(np.int32)
+        kept = read_npz(path)
+        if np.array_equal(kept["records"], records):
+            return kept["labels"]
+    found = labels()
     with suppress(OSError):
-        write_npz(path, labels=found)
+        write_npz(path, labels=found, records=records)
     return found
+
+
+def _blocks(numbers: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
+    """At most a thousand at once, so that few records are in memory undiminished."""
+    return np.array_split(numbers, max(1, -(-len(numbers) // 1000)))
 
 
 def _check_classes(found: ClassImages | StoredImages, name: str) -> None:

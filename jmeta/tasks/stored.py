@@ -11,20 +11,21 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int, Key, UInt8
+from jaxtyping import Array, Int, Key, PyTree, UInt8
 
 from ..records import HostSampler, InputError, Task
 from .episodes import ClassImages, episodes
 
-THREADS, AHEAD = 16, 8
-"""That read, and meta-steps whose tasks are read before they are asked for."""
+AHEAD = 8
+"""Batches that are read before they are asked for, each by a thread of its own."""
 
 
 class StoredImages(NamedTuple):
     """Images that are read when they are asked for, known by class.
 
     Attributes:
-        read: numbers [n] -> the images of these numbers [n, H, W, c].
+        read: numbers [n] -> the images of these numbers [n, H, W, c], a new array; it is called by several
+            threads at once.
         rows: [C, M] the numbers of each class's images, padded to M.
         counts: [C] how many of the M are real.
         names: the C class names.
@@ -61,8 +62,8 @@ def by_class(
     """Any images that can be read by number, and their labels, known by class.
 
     Args:
-        read: numbers [n] -> images [n, H, W, c].
-        labels: [N] the class of each number.
+        read: numbers [n] -> images [n, H, W, c], a new array; it is called by several threads at once.
+        labels: [N] the class of each number; images of -1 have none, and are left out.
         names: of the classes.
         source: where they come from, in words.
 
@@ -71,7 +72,7 @@ def by_class(
     array([[1, 0, 0],
            [0, 2, 3]], dtype=int32)
     """
-    counts = np.bincount(labels, minlength=len(names))
+    counts = np.bincount(labels[labels >= 0], minlength=len(names))
     rows = np.zeros((len(names), counts.max(initial=0)), np.int32)
     for label, count in enumerate(counts):
         rows[label, :count] = np.flatnonzero(labels == label)
@@ -115,7 +116,7 @@ def stored_episodes(
     codes = codes.reshape(-1, images.rows.shape[1])
     names = tuple(name for name in images.names for _ in range(turns))
     numbered = ClassImages(codes, np.repeat(images.counts, turns), names, images.source)
-    sample = episodes(numbered, ways=ways, shots=shots, queries=queries, labelled=labelled)
+    sample = beside_the_host(episodes(numbered, ways=ways, shots=shots, queries=queries, labelled=labelled))
     if rotations and len(set(images.read(images.rows[:1, 0]).shape[1:3])) > 1:
         raise InputError("images that are not square cannot be turned; leave out rotations.")
 
@@ -137,19 +138,41 @@ def stored_episodes(
     return HostSampler(draw)
 
 
-def ahead(sampler: HostSampler, keys: Callable[[int], Key[Array, " T"]], step: int) -> Iterator[Task]:
-    """The batches of meta-steps from one on, read by threads of grain before they are asked for.
+def ahead(
+    sampler: HostSampler,
+    keys: Callable[[int], Key[Array, " T"]],
+    first: int,
+    stop: int = np.iinfo(np.int32).max,
+    *,
+    most: int = AHEAD,
+) -> Iterator[Task]:
+    """Batch after batch, read by threads of grain before it is asked for.
 
     Args:
         sampler: makes them.
-        keys: of a meta-step's tasks, this host's alone.
-        step: the first.
-    """
-    import grain  # takes a second to import, and only those whose images stay on disk need it
+        keys: of a batch's tasks, by its number; this host's alone.
+        first: number of a batch.
+        stop: the number after the last.
+        most: batches that are read ahead.
 
-    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
-    steps = grain.MapDataset.range(step, np.iinfo(np.int32).max)
-    return iter(steps.map(lambda step: sampler.draw(keys(int(step)))).to_iter_dataset(options))
+    Raises:
+        InputError: grain is not installed.
+    """
+    try:
+        import grain  # takes a second to import, and only those whose images stay on disk need it
+    except ImportError as error:
+        raise InputError("images that stay on disk are read by grain; pip install 'jmeta[data]'.") from error
+    options = grain.ReadOptions(num_threads=most, prefetch_buffer_size=most)
+    batches = grain.MapDataset.range(first, stop).map(lambda number: sampler.draw(keys(int(number))))
+    return iter(batches.to_iter_dataset(options))
+
+
+def beside_the_host(tree: PyTree) -> PyTree:
+    """Arrays on a CPU device where there is one: what is drawn with them waits for no accelerator."""
+    try:
+        return jax.device_put(tree, jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX was told to use no CPU
+        return tree
 
 
 @jax.jit

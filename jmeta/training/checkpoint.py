@@ -33,6 +33,8 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 NOTHING, DAMAGED = -1, -2
 """In the place of a step: there is no state; there are some, but none is whole."""
+TRIES = 3
+"""To read a state of a run that goes on."""
 Run = Mapping[str, str | int | float | bool | None]
 
 
@@ -57,7 +59,7 @@ class Checkpoints:
 
     Args:
         folder: where states are kept, one folder each, named by its step.
-        run: what the run is: states of another are refused. None only reads, those of any run.
+        run: what the run is: states of another are refused. None: they are only read, by `read`.
         kept: how many states are kept.
 
     >>> import tempfile, jax.numpy as jnp
@@ -140,17 +142,16 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise self._unwritten(error) from error
 
-    def restore(self, like: MetaState, *, best: bool = False) -> Saved | None:
+    def restore(self, like: MetaState) -> Saved | None:
         """The newest state that is whole; None where none was ever saved.
 
         Args:
             like: a state of the same structure, shapes and types, on the devices it is to come to.
-            best: the one of the highest score instead; the newest where none has one.
 
         Raises:
             InputError: what is there is of another run or another version, or nothing of it is whole.
         """
-        step = self._chosen(best)
+        step = self._newest()
         if step == NOTHING:
             return None
         if step == DAMAGED:
@@ -158,17 +159,38 @@ class Checkpoints:
                 f"none of the states in {self.folder} is whole; remove the folder, or train into another."
             )
         manifest = json.loads((self.folder / str(step) / MANIFEST).read_text(encoding="utf-8"))
-        if self.run is not None:
-            self._check_run(manifest["run"], self.run)
+        self._check_run(manifest["run"], self.run or {})
         found = Saved(self._read(step, like), manifest["beside"])
         self._held = step
         self._top = max(self._score(other) for other in self._steps() if other not in self._passed)
         return found
 
-    def _chosen(self, best: bool) -> int:
-        """The newest or best state that is whole, or why there is none; the first host looks for all."""
-        chosen, steps = NOTHING, [] if jax.process_index() else self._steps()
-        for step in sorted(steps, key=self._score, reverse=True) if best else steps:
+    def read(self, like: MetaState, *, best: bool = False) -> Saved | None:
+        """The newest state that is whole, or that of the highest score, while others may write; None yet.
+
+        Raises:
+            InputError: it is of another learner or optimiser.
+        """
+        steps = self._steps()
+        if best:
+            steps.sort(key=self._score, reverse=True)  # of equal ones the newest stays the first
+        for step in steps:
+            place = self.folder / str(step)
+            fault, manifest = verified(place)
+            if not fault:
+                try:
+                    return Saved(self._read(step, like), manifest["beside"])
+                except InputError:
+                    if (place / MANIFEST).exists():
+                        raise
+            elif (place / MANIFEST).exists():  # else it is being written, or was removed
+                warnings.warn(f"state {step} in {self.folder} is passed over: {fault}.", stacklevel=3)
+        return None
+
+    def _newest(self) -> int:
+        """The newest state that is whole, or why there is none; the first of several hosts looks for all."""
+        chosen = NOTHING
+        for step in [] if jax.process_index() else self._steps():
             fault, _ = verified(self.folder / str(step))
             if not fault:
                 chosen = step
@@ -276,10 +298,10 @@ def read_state(folder: Path, like: MetaState, *, best: bool = False) -> Saved:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; name that of a run's states.")
     with Checkpoints(folder, None) as states:
-        found = states.restore(like, best=best)
-    if found is None:
-        raise InputError(f"{folder} holds no state; name that of a run's states.")
-    return found
+        for _ in range(TRIES):  # between a look and the reading, a run that goes on may remove a state
+            if (found := states.read(like, best=best)) is not None:
+                return found
+    raise InputError(f"{folder} holds no state that is whole; name that of a run's states, or wait for one.")
 
 
 def verified(place: Path) -> tuple[str, dict[str, Any]]:

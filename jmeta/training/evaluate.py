@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from itertools import islice
 from typing import NamedTuple
 
 import jax
@@ -23,9 +22,9 @@ from ..metrics import (
     normalized_mutual_information,
 )
 from ..records import HostSampler, InputError, Learner, Metrics, Sampler, Task
-from ..tasks.stored import ahead
+from ..tasks.stored import ahead, beside_the_host
 from ..trees import weights_or_ones
-from .feed import Given, beside_the_host
+from .feed import Given
 from .loop import traceable
 from .objectives import query_targets, support_labels
 
@@ -66,7 +65,7 @@ def evaluate(
 
     Args:
         learner: what adapts and predicts.
-        sampler: of one task.
+        sampler: of one task; of one of the host's, blocks of tasks are read ahead.
         meta: its meta-parameters.
         key: a typed key; equal keys give equal tasks.
         tasks: how many.
@@ -163,14 +162,18 @@ def _evaluate_given(
     chunk: int | None,
 ) -> Evaluation:
     """`evaluate` on the same tasks, made on the host block by block, while those before are scored."""
-    size, key = min(BLOCK, tasks), beside_the_host(key)
+    blocks, key = -(-tasks // BLOCK), beside_the_host(key)
+    size = -(-tasks // blocks)
 
     def keys(block: int) -> Key[Array, " T"]:
         return jax.vmap(partial(jax.random.fold_in, key))(block * size + np.arange(size))
 
-    found = []
-    for batch in islice(ahead(sampler, keys, 0), -(-tasks // size)):
-        score = score or (query_score if batch.truth is None else clustering_score)
+    found: list[dict[str, np.ndarray]] = []
+    for batch in ahead(sampler, keys, 0, blocks, most=2):
+        if not found:
+            score = score or (query_score if batch.truth is None else clustering_score)
+            traced = _scores_given.trace(learner, score, chunk, Given(batch), meta)
+            meta = placed(traced.jaxpr.jaxpr, meta)
         found.append(jax.device_get(_scores_given(learner, score, chunk, Given(batch), meta)))
     return Evaluation({name: np.concatenate([one[name] for one in found])[:tasks] for name in found[0]})
 

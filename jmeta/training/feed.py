@@ -9,12 +9,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Int, Key
 
 from ..batching import AXIS
 from ..records import HostSampler, InputError, Task
 from ..tasks.episodes import scaled
-from ..tasks.stored import ahead
+from ..tasks.stored import ahead, beside_the_host
 
 
 class Given(NamedTuple):
@@ -87,11 +87,3 @@ def task_keys(key: Key[Array, ""], step: Int[Array, ""] | int, places: Int[Array
 
 
 _keys = jax.jit(task_keys)
-
-
-def beside_the_host(tree: PyTree) -> PyTree:
-    """Arrays on a CPU device where there is one: what is drawn with them waits for no accelerator."""
-    try:
-        return jax.device_put(tree, jax.local_devices(backend="cpu")[0])
-    except RuntimeError:  # JAX was told to use no CPU
-        return tree

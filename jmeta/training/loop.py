@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,9 @@ from .feed import Feed, Given, task_keys
 from .hosts import local
 from .rows import Row, Told, Totals, added, begun, empty, filled, means, numbers
 from .survival import DivergedError, Pace, Stop, only_writer
+
+DIVERGED = "diverged.json"
+"""Beside the states of a run that was given up: the keys of its tasks."""
 
 
 def draw_tasks(
@@ -127,8 +131,8 @@ def loop(
             one ends it at once.
         run: what else tells this run from others: its options, by name. States of another are refused.
         save_every: seconds between two states; one is saved at the end in any case.
-        best: a number of the rows; the state of the row where it was highest is kept too, and
-            `read_state(checkpoints, state, best=True)` gives it. With a minus before it, lowest.
+        best: a number of the rows; the state of the row where it was highest is saved at once and kept too,
+            and `read_state(checkpoints, state, best=True)` gives it. With a minus before it, lowest.
         patience: steps without a finite loss in a row, after which the run is given up; all of them, where
             there are fewer.
         title: of the progress bar.
@@ -148,6 +152,7 @@ def loop(
     state, patience, local_key = jax.tree.map(jnp.array, state), min(patience, max(steps, 1)), key
     feed, source = _source(sampler, key, tasks, step, state)
     totals = empty(_update.eval_shape(step, tasks, source, state, key)[1])
+    _check_best(best, None if evaluate else totals.sums, checkpoints)
     if steps:
         traced = _advance.trace(step, tasks, patience, source, state, key, totals, every, 1)
         place = partial(placed, traced.jaxpr.jaxpr)
@@ -155,13 +160,17 @@ def loop(
     first, last = int(state.step), int(state.step) + steps
     told, pace, began = Told(log, sinks), Pace(save_every), time.perf_counter()
     with ExitStack() as stack:
-        states, stop = _states(stack, checkpoints, dict(run) | {"tasks": tasks, "key": plain_key(key)})
+        states, stop = _states(
+            stack, checkpoints, dict(run) | {"tasks": tasks, "key": plain_key(key), "best": best}
+        )
         if states:
             state, totals = _taken_up(states, state, totals, told, last)
         if not int(state.step):
             told.cut(0)
         if int(totals.barren) >= patience:
             raise DivergedError(int(state.step), int(totals.barren), tasks)
+        if states and not jax.process_index():
+            (states.folder / DIVERGED).unlink(missing_ok=True)  # it goes on
         batches = feed.onwards(int(state.step)) if feed else None
         bar = stack.enter_context(_progress())
         shown = bar.add_task(title, total=steps)
@@ -191,6 +200,8 @@ def loop(
 
 def traceable(sampler: Sampler) -> Sampler:
     """A sampler that is a pytree: its arrays are arguments of a compiled function, not constants in it."""
+    if isinstance(sampler, HostSampler):
+        raise InputError("tasks that are made on the host cannot be drawn inside jit; use loop, or evaluate.")
     return sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
 
 
@@ -215,11 +226,20 @@ def _score(row: Row, best: str | None) -> float | None:
     """What states are compared by, the higher the better; None where it is not finite."""
     if best is None:
         return None
+    _check_best(best, row, Path())
     name = best.removeprefix("-")
-    if name not in row:
-        raise InputError(f"there is no {name!r} to be the best by; rows have {', '.join(sorted(row))}.")
     value = -row[name] if name != best else row[name]
     return value if math.isfinite(value) else None
+
+
+def _check_best(best: str | None, row: Mapping[str, Any] | None, checkpoints: Path | None) -> None:
+    """Whether there is such a number in rows, as far as they are known, and a folder to keep its state in."""
+    if best is None:
+        return
+    if checkpoints is None:
+        raise InputError("the best state is kept beside the others; name a folder by checkpoints.")
+    if row is not None and (name := best.removeprefix("-")) not in row:
+        raise InputError(f"there is no {name!r} to be the best by; rows have {', '.join(sorted(row))}.")
 
 
 def _diverged(
@@ -230,7 +250,8 @@ def _diverged(
     if states and not jax.process_index():
         keys = jax.random.key_data(task_keys(key, began, jnp.arange(tasks)))
         content = {"steps": [began, done - 1], "run": plain_key(key), "step": began, "tasks": keys.tolist()}
-        (states.folder / "diverged.json").write_text(json.dumps(content), encoding="utf-8")
+        with suppress(OSError):  # what ended the run is said in any case
+            (states.folder / DIVERGED).write_text(json.dumps(content), encoding="utf-8")
     return DivergedError(done, barren, tasks)
 
 

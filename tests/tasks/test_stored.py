@@ -1,5 +1,6 @@
 """Images that stay on disk: the same tasks, bit for bit, as those that are sampled on the device."""
 
+import os
 import sys
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 import jmeta as jm
 from jmeta.tasks.datasets import load_stored
 from jmeta.tasks.stored import ahead, by_class
+from jmeta.training.loop import draw_tasks
 
 KINDS = dict(ways=3, shots=2, queries=1)
 
@@ -77,6 +79,23 @@ def test_they_are_evaluated_as_those_of_the_device_are(images):
     np.testing.assert_allclose(*scores, rtol=1e-6)
 
 
+def test_no_more_is_read_than_is_scored_and_on_the_devices_that_hold_what_is_learned(images):
+    read, model = [], learner()
+    counted = images._replace(read=lambda numbers: (read.append(len(numbers)), images.read(numbers))[1])
+    everywhere = jax.sharding.NamedSharding(jm.task_mesh(), jax.sharding.PartitionSpec())
+    meta = jax.device_put(model.init(jax.random.key(0)), everywhere)
+    jm.evaluate(model, jm.stored_episodes(counted, **KINDS), meta, jax.random.key(2), tasks=103)
+    assert sum(read) == 104 * 9  # two blocks of 52 tasks, of nine images each
+
+
+def test_images_of_no_class_are_left_out_and_a_sampler_of_the_host_stays_there(images):
+    found = by_class(images.read, np.array([1, -1, 0, 1]), ("a", "b"), "an array")
+    assert found.counts.tolist() == [1, 2]
+    sampler = jm.stored_episodes(images, **KINDS)
+    with pytest.raises(jm.InputError, match="use loop, or evaluate"):
+        draw_tasks(sampler, jax.random.key(0), 0, 2)
+
+
 def test_batches_are_read_ahead_in_their_order(images):
     sampler = jm.stored_episodes(images, **KINDS)
     keys = lambda step: jax.random.split(jax.random.fold_in(jax.random.key(0), step), 2)  # noqa: E731
@@ -107,6 +126,10 @@ def test_a_set_prepared_by_tensorflow_datasets_feeds_the_loop_and_its_index_is_k
     np.testing.assert_array_equal(again.rows, stored.rows)
     index.write_bytes(kept[:30])  # damaged: read anew from the records
     np.testing.assert_array_equal(load_stored("omniglot", data_dir=prepared).counts, stored.counts)
+    damaged, (record,) = index.read_bytes(), prepared.rglob("*test*.array_record*")
+    os.utime(record, (0, 0))  # as other records of the same number would be: read anew
+    np.testing.assert_array_equal(load_stored("omniglot", data_dir=prepared).rows, stored.rows)
+    assert index.read_bytes() != damaged
 
     drawn = stored.classes(np.flatnonzero(stored.counts))
     same(drawn.in_memory().examples, jm.load("omniglot", data_dir=prepared).classes([0, 3, 5, 7]).examples)

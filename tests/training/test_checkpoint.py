@@ -175,6 +175,8 @@ def test_states_are_read_while_another_writes_and_are_missed_where_there_are_non
         assert float(read_state(states, small(0)).state.meta["w"][1]) in (3.0, 4.0)
         kept.wait()
         assert float(read_state(states, small(0)).state.meta["w"][1]) == 4.0
+    (states / "4" / MANIFEST).unlink()  # as if it were being written: the one before, and not a word
+    assert float(read_state(states, small(0)).state.meta["w"][1]) == 3.0
     for folder, said in ((tmp_path / "none", "there is no folder"), (tmp_path, "holds no state")):
         with pytest.raises(jm.InputError, match=said):
             read_state(folder, small(0))

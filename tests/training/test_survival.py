@@ -175,10 +175,13 @@ def test_a_run_keeps_the_state_of_its_best_row(tmp_path):
     )
     assert int(state.step) == 10
     assert int(read_state(tmp_path, start, best=True).state.step) == 4
-    with pytest.raises(jm.InputError, match="no 'accuracy' to be the best by; rows have"):
-        jm.loop(
-            step, jm.sinusoid(), start, jax.random.key(1), best="accuracy", **options | {"checkpoints": None}
-        )
+    for folder, said in (
+        (tmp_path / "b", "no 'accuracy' to be the best by; rows have"),
+        (None, "name a folder"),
+    ):
+        options["checkpoints"] = folder
+        with pytest.raises(jm.InputError, match=said):
+            jm.loop(step, jm.sinusoid(), start, jax.random.key(1), best="accuracy", **options)
 
 
 def unfinite(first, good):
@@ -207,11 +210,13 @@ def test_a_run_that_diverges_is_given_up_and_its_last_good_state_kept(tmp_path):
     np.testing.assert_array_equal(said["tasks"], jax.random.key_data(keys))
     with pytest.raises(DivergedError, match="in steps 10 to 14"):  # at once: the state stays as it is
         jm.loop(step, jm.sinusoid(), step.init(jnp.zeros(())), jax.random.key(0), patience=5, **options)
+    assert (tmp_path / "states" / "diverged.json").exists()
     step = unfinite(10, 5)
     state, _ = jm.loop(
         step, jm.sinusoid(), step.init(jnp.zeros(())), jax.random.key(0), patience=6, **options
     )
     assert (int(state.step), float(state.meta)) == (60, 55)
+    assert not (tmp_path / "states" / "diverged.json").exists()
 
 
 def test_few_bad_steps_are_counted_and_passed(tmp_path):
