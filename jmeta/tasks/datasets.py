@@ -75,8 +75,8 @@ def load_stored(name: str, split: str = "all", *, data_dir: str | os.PathLike | 
     """An image set that tensorflow-datasets has prepared as array_record; its images stay on disk.
 
     All its parts (train, test, ...) are one set, as classes are what is learned and tested by. The labels of
-    all images are read the first time, and kept beside the records in `class_index.npz`, where that folder can
-    be written to.
+    all images are read the first time, and kept beside the records in `class_index.npz`, where that folder
+    can be written to.
 
     Args:
         name: of a set with images of one size and named labels, as "omniglot" or "imagenet_resized/64x64".
