@@ -13,6 +13,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 2
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 autodoc_typehints = "none"
