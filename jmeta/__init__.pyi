@@ -82,6 +82,7 @@ from .tasks import episodes as episodes
 from .tasks import load as load
 from .tasks import load_stored as load_stored
 from .tasks import mixtures as mixtures
+from .tasks import partly_labelled_episodes as partly_labelled_episodes
 from .tasks import shapes as shapes
 from .tasks import sinusoid as sinusoid
 from .tasks import stored_episodes as stored_episodes

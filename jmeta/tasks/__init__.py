@@ -3,6 +3,7 @@
 from .datasets import load, load_stored
 from .episodes import ClassImages, episodes
 from .mixtures import mixtures
+from .partly_labelled import partly_labelled_episodes
 from .shapes import shapes
 from .sinusoid import sinusoid
 from .stored import StoredImages, by_class, stored_episodes
@@ -15,6 +16,7 @@ __all__ = [
     "load",
     "load_stored",
     "mixtures",
+    "partly_labelled_episodes",
     "shapes",
     "sinusoid",
     "stored_episodes",

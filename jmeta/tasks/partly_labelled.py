@@ -1,0 +1,93 @@
+"""Few-shot episodes of which most points show no label, and some belong to none of the classes asked about.
+
+Reference: Ren et al. 2018, Meta-learning for semi-supervised few-shot classification.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, Shaped
+
+from ..records import Batch, InputError, Sampler, Task
+from .episodes import ClassImages, episodes
+
+
+def partly_labelled_episodes(
+    labelled: ClassImages,
+    others: ClassImages,
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+    unlabelled: int,
+    distractors: int = 0,
+    rotations: bool = False,
+) -> Sampler:
+    """W-way S-shot tasks whose support has U points more of each class, their labels hidden.
+
+    Of H further classes, the distractors, the support has U points each, and the query none.
+
+    Args:
+        labelled: examples that support and query show with their labels.
+        others: examples of the same classes, which are never shown with a label.
+        ways: W, classes per task.
+        shots: S, labelled examples per class.
+        queries: Q, query examples per class.
+        unlabelled: U, examples per class without a label.
+        distractors: H, classes of which no example has a label.
+        rotations: each class also in its three quarter turns, as classes of their own.
+
+    Returns:
+        A sampler of tasks with W S + (W + H) U support points, whose targets are -1 where the label is
+        hidden, and W Q query points. `truth` holds all labels of the support, -1 for distractors.
+
+    Raises:
+        InputError: the two sets are not of the same classes, or there are not that many classes or examples.
+
+    >>> import numpy as np
+    >>> names = tuple("abcdefghi")
+    >>> shown, hidden = (ClassImages(np.zeros((9, m, 2)), np.full(9, m), names, "") for m in (2, 6))
+    >>> counts = dict(ways=3, shots=1, queries=1, unlabelled=2, distractors=2)
+    >>> sample = partly_labelled_episodes(shown, hidden, **counts)
+    >>> task = sample(jax.random.key(0))
+    >>> task.support.inputs.shape, task.query.inputs.shape
+    ((13, 2), (3, 2))
+    >>> task.support.targets.tolist()[:5], sorted(task.truth.tolist()[3:])
+    ([0, 1, 2, -1, -1], [-1, -1, -1, -1, 0, 0, 1, 1, 2, 2])
+    """
+    if labelled.names != others.names:
+        raise InputError("examples with labels and those without are of other classes; part one set in two.")
+    if distractors < 0:
+        raise InputError(f"{distractors} distractors make no task; give zero or more.")
+    every = partial(episodes, ways=ways + distractors, rotations=rotations)
+    shown, hidden = every(labelled, shots=shots, queries=queries), every(others, shots=unlabelled, queries=0)
+    return jax.tree_util.Partial(partial(_joined, ways, shots, queries), shown, hidden)
+
+
+def _joined(
+    ways: int, shots: int, queries: int, shown: Sampler, hidden: Sampler, key: Key[Array, ""]
+) -> Task:
+    """Two tasks of one key are of the same classes, in the same order."""
+    task, more = shown(key), hidden(key)
+    inputs, labels = _of_first_classes(task.support, ways * shots)
+    others, further = more.support.inputs, jnp.asarray(more.support.targets)
+    used = jnp.asarray(ways)
+    support = Batch(
+        jnp.concatenate([inputs, others]),
+        jnp.concatenate([labels, jnp.full_like(further, -1)]),
+        jnp.ones(len(labels) + len(further)),
+        used,
+    )
+    query = Batch(*_of_first_classes(task.query, ways * queries), jnp.ones(ways * queries), used)
+    truth = jnp.concatenate([labels, jnp.where(further < ways, further, -1)])
+    return Task(support, query, truth, task.key)
+
+
+def _of_first_classes(batch: Batch, count: int) -> tuple[Shaped[Array, "n ..."], Int[Array, " n"]]:
+    """So many points, sorted by class, and their labels."""
+    labels = jnp.asarray(batch.targets)
+    rows = jnp.argsort(labels, stable=True)[:count]
+    return batch.inputs[rows], labels[rows]
