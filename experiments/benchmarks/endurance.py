@@ -12,7 +12,6 @@ memory, and how many programs it has compiled, ten times on the way.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import resource
 import signal
@@ -108,17 +107,14 @@ def price(quick: bool, repeats: int) -> dict[str, Any]:
 def soak(seconds: float, quick: bool) -> dict[str, Any]:
     """One run of so many seconds: memory in MiB and compiled programs, at ten moments."""
     learner, sampler, step = _run(quick)
-    began, seen = 0.0, []
-    moments = itertools.count(1)
-    due = next(moments)
+    began, seen = 0.0, list[tuple[int, float, int]]()
 
     def watch(row: dict[str, float]) -> None:
-        nonlocal due, began
+        nonlocal began
         began = began or time.monotonic()  # compiled by now
         passed = time.monotonic() - began
-        if passed >= due * seconds / 10:
+        if passed >= (len(seen) + 1) * seconds / 10:
             seen.append((int(row["step"]), resident(), len(compilations)))
-            due = next(moments)
         if passed >= seconds:
             signal.raise_signal(signal.SIGTERM)
 

@@ -176,12 +176,10 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise _missing(name, folder) from error
-    skipped = {"image": tfds.decode.SkipDecoding()}
     try:
         builder = tfds.builder(name, data_dir=folder, try_gcs=False)
         parts = sorted(builder.info.splits, key=lambda part: (part != "train", part))
         sources = [builder.as_data_source(part) for part in parts]
-        undecoded = [builder.as_data_source(part, decoders=skipped) for part in parts]
     except Exception as error:  # tfds has no common class for "not prepared", "no such file", ...
         raise _missing(name, folder) from error
     if not parts:  # the set is known, but was not prepared
@@ -198,13 +196,13 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
     starts = np.cumsum([0, *map(len, sources)])
     prepare = _omniglot_ink if name == "omniglot" else np.asarray
 
-    def rows(parts: list, numbers: Int[np.ndarray, " n"]) -> list[dict]:
+    def rows(sources: list, numbers: Int[np.ndarray, " n"]) -> list[dict]:
         """Records by their number, those of one part at once."""
         found: dict[int, dict] = {}
         try:
-            for part, start, stop in zip(parts, starts, starts[1:], strict=False):
+            for source, start, stop in zip(sources, starts, starts[1:], strict=False):
                 here = numbers[(numbers >= start) & (numbers < stop)]
-                found |= zip(here.tolist(), part.__getitems__((here - start).tolist()), strict=True)
+                found |= zip(here.tolist(), source.__getitems__((here - start).tolist()), strict=True)
         except _DAMAGE as error:
             raise InputError(
                 f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
@@ -216,6 +214,8 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
         return np.stack(list(images))
 
     def labels() -> Int[np.ndarray, " N"]:
+        skipped = {"image": tfds.decode.SkipDecoding()}
+        undecoded = [builder.as_data_source(part, decoders=skipped) for part in parts]
         every = _blocks(np.arange(starts[-1]))
         return np.array([int(row["label"]) for some in every for row in rows(undecoded, some)], np.int32)
 

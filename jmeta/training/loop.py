@@ -152,7 +152,10 @@ def loop(
     state, patience, local_key = jax.tree.map(jnp.array, state), min(patience, max(steps, 1)), key
     feed, source = _source(sampler, key, tasks, step, state)
     totals = empty(_update.eval_shape(step, tasks, source, state, key)[1])
-    _check_best(best, None if evaluate else totals.sums, checkpoints)
+    if best is not None and checkpoints is None:
+        raise InputError("the best state is kept beside the others; name a folder by checkpoints.")
+    if best is not None and evaluate is None:  # else its row may have more numbers than are known
+        _named(best, totals.sums)
     if steps:
         traced = _advance.trace(step, tasks, patience, source, state, key, totals, every, 1)
         place = partial(placed, traced.jaxpr.jaxpr)
@@ -226,20 +229,16 @@ def _score(row: Row, best: str | None) -> float | None:
     """What states are compared by, the higher the better; None where it is not finite."""
     if best is None:
         return None
-    _check_best(best, row, Path())
-    name = best.removeprefix("-")
+    name = _named(best, row)
     value = -row[name] if name != best else row[name]
     return value if math.isfinite(value) else None
 
 
-def _check_best(best: str | None, row: Mapping[str, Any] | None, checkpoints: Path | None) -> None:
-    """Whether there is such a number in rows, as far as they are known, and a folder to keep its state in."""
-    if best is None:
-        return
-    if checkpoints is None:
-        raise InputError("the best state is kept beside the others; name a folder by checkpoints.")
-    if row is not None and (name := best.removeprefix("-")) not in row:
+def _named(best: str, row: Mapping[str, Any]) -> str:
+    """The number that is meant, without its sign."""
+    if (name := best.removeprefix("-")) not in row:
         raise InputError(f"there is no {name!r} to be the best by; rows have {', '.join(sorted(row))}.")
+    return name
 
 
 def _diverged(

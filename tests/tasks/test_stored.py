@@ -126,10 +126,10 @@ def test_a_set_prepared_by_tensorflow_datasets_feeds_the_loop_and_its_index_is_k
     np.testing.assert_array_equal(again.rows, stored.rows)
     index.write_bytes(kept[:30])  # damaged: read anew from the records
     np.testing.assert_array_equal(load_stored("omniglot", data_dir=prepared).counts, stored.counts)
-    damaged, (record,) = index.read_bytes(), prepared.rglob("*test*.array_record*")
+    before, (record,) = index.read_bytes(), prepared.rglob("*test*.array_record*")
     os.utime(record, (0, 0))  # as other records of the same number would be: read anew
     np.testing.assert_array_equal(load_stored("omniglot", data_dir=prepared).rows, stored.rows)
-    assert index.read_bytes() != damaged
+    assert index.read_bytes() != before
 
     drawn = stored.classes(np.flatnonzero(stored.counts))
     same(drawn.in_memory().examples, jm.load("omniglot", data_dir=prepared).classes([0, 3, 5, 7]).examples)

@@ -30,14 +30,19 @@ print(jax.process_count(), jax.device_count(), int(state.step))
 """
 
 
+def address():
+    """Where the first of several hosts can listen."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 def begun(folder, steps, devices, hosts=1):
     """One process with some devices, or several hosts with as many each."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-c", RUN, str(folder), str(steps), str(devices)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    joins = [[f"127.0.0.1:{port}", str(hosts), str(place)] for place in range(hosts)] if hosts > 1 else [[]]
+    first = address()
+    joins = [[first, str(hosts), str(place)] for place in range(hosts)] if hosts > 1 else [[]]
     quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return [subprocess.Popen(command + join, **quiet) for join in joins]
 
@@ -110,13 +115,12 @@ def test_where_one_of_two_hosts_is_killed_the_other_ends_too_and_both_are_taken_
 
 STORED = """
 import sys, jax, numpy as np
-from jmeta.training.hosts import connect, local
+from jmeta.training.hosts import connect
 if len(sys.argv) > 2:
     connect(sys.argv[1], 2, int(sys.argv[2]))
 import optax, jmeta as jm
-from jmeta.tasks.stored import by_class
 pixels = np.random.default_rng(0).integers(0, 256, (60, 1), dtype=np.uint8)
-images, read = by_class(pixels.__getitem__, np.arange(60) % 4, tuple("abcd"), "an array"), []
+images, read = jm.by_class(pixels.__getitem__, np.arange(60) % 4, tuple("abcd"), "an array"), []
 images = images._replace(read=lambda numbers: (read.append(len(numbers)), pixels[numbers])[1])
 learner = jm.maml(jm.networks.mlp([1, 4, 2]), jm.cross_entropy)
 step = jm.meta_step(jm.query_loss(learner, jm.cross_entropy), optax.adam(1e-2), mesh=jm.task_mesh())
@@ -130,12 +134,9 @@ print(max(read), *(f"{row['loss']:.6f}" for row in rows))
 
 @pytest.mark.faults
 def test_each_of_two_hosts_reads_its_own_images_and_together_they_train_as_one():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    command = [sys.executable, "-c", STORED]
-    joined = [subprocess.Popen([*command, address, str(place)], **quiet) for place in range(2)]
+    command, first = [sys.executable, "-c", STORED], address()
+    joined = [subprocess.Popen([*command, first, str(place)], **quiet) for place in range(2)]
     told = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in joined]
     single = subprocess.run(command, timeout=120, **quiet).stdout.splitlines()[-1].split()
     assert [said[0] for said in (*told, single)] == ["8", "8", "16"]  # images of a step that each one read
@@ -159,10 +160,7 @@ def test_an_experiment_runs_on_two_hosts_and_an_error_of_one_ends_both(tmp_path)
     told = ["--preset", "quick", "--methods", "maml", "--out", str(tmp_path / "out")]
 
     def started(*more):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        command = [sys.executable, "-m", "experiments.sinusoid", *told, *more, "--coordinator", address]
+        command = [sys.executable, "-m", "experiments.sinusoid", *told, *more, "--coordinator", address()]
         quiet = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         return [
             subprocess.Popen([*command, "--hosts", "2", "--host", str(place)], **quiet) for place in range(2)
