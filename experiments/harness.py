@@ -15,7 +15,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jmeta as jm
+from jmeta import Evaluation
 from jmeta.metrics import Interval
 from jmeta.records import InputError, MetaState, MetaStep, Sampler
 from jmeta.training.hosts import connect
@@ -164,6 +165,23 @@ def train(
             title=name,
         )
     return state, [_row(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def paired(found: Mapping[str, Evaluation], pairs: Iterable[tuple[str, str]]) -> Metrics:
+    """Intervals of every row's numbers, and of the differences between rows of the same tasks.
+
+    Returns:
+        METRIC/ROW, and for every pair gain/METRIC/ROW-OTHER.
+    """
+    metrics = {
+        f"{name}/{row}": interval
+        for row, values in found.items()
+        for name, interval in values.intervals().items()
+    }
+    for row, other in pairs:
+        for name, values in found[row].values.items():
+            metrics[f"gain/{name}/{row}-{other}"] = jm.interval(values - found[other].values[name])
+    return metrics
 
 
 def _sinks(config: Options, name: str, stack: ExitStack) -> list[Callable[[dict[str, float]], None]]:

@@ -10,6 +10,7 @@ from .batching import shard_tasks as shard_tasks
 from .batching import task_mesh as task_mesh
 from .batching import use_all_cores as use_all_cores
 from .clustering.agglomerative import agglomerative as agglomerative
+from .clustering.amortized_mixture import amortized_mixture as amortized_mixture
 from .clustering.density import dbscan as dbscan
 from .clustering.door import cluster as cluster
 from .clustering.embedded import embedded as embedded
@@ -99,6 +100,7 @@ from .training.loop import train as train
 from .training.memory import memory_needed as memory_needed
 from .training.objectives import clustering_loss as clustering_loss
 from .training.objectives import displacement as displacement
+from .training.objectives import fitting_loss as fitting_loss
 from .training.objectives import multi_step_loss as multi_step_loss
 from .training.objectives import prototype_loss as prototype_loss
 from .training.objectives import query_loss as query_loss

@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
+EMPTY = -1e30
+"""Log-probability of what is not there: exp of it is 0, and 0 times it is no NaN."""
+
 
 def is_inexact(leaf: Any) -> bool:
     """Whether a leaf holds real or complex numbers, hence has a derivative.
@@ -99,3 +102,12 @@ def weights_or_ones(inputs: Array, weights: Array | None) -> Float[Array, " N"]:
         return weights
     dtype = inputs.dtype if is_inexact(inputs) else jnp.float32
     return jnp.ones(inputs.shape[0], dtype)
+
+
+def log_weights(weights: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Logarithms of weights, `EMPTY` where they are zero.
+
+    >>> log_weights(jnp.array([1.0, 0.0]))
+    Array([ 0.e+00, -1.e+30], dtype=float32)
+    """
+    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)

@@ -4,6 +4,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 import jmeta as jm
@@ -49,6 +50,16 @@ def _nothing(clusters):
     return {}
 
 
+def _foretold(clusters, **options):
+    """A mixture whose network says: from the farthest points, as wide as the parameter is."""
+
+    def answer(params, inputs, weights=None):
+        seeds = jm.farthest_first(inputs[:, :-1], weights, clusters, jax.random.key(0))
+        return jnp.concatenate([jnp.zeros((clusters, 1)), seeds, jnp.full_like(seeds, params)], 1)
+
+    return jm.amortized_mixture(jm.Model(lambda key: jnp.asarray(-2.0), answer), clusters, **options)
+
+
 PROPERTIES = ("permutation", "translation", "rotation", "scale", "padding", "eager", "loop")
 
 CLUSTERERS = {
@@ -75,6 +86,7 @@ CLUSTERERS = {
     "kmeans": Row(jm.kmeans, objective=_energy),
     "kmeans_random": Row(jm.kmeans, dict(seeding=jm.random_points, restarts=8)),
     "gaussian_mixture": Row(jm.gaussian_mixture, dict(steps=10), objective=_unlikelihood),
+    "amortized_mixture": Row(_foretold, dict(steps=10), _nothing, objective=_unlikelihood),
     "gaussian_mixture_tied": Row(
         jm.gaussian_mixture, dict(covariance="tied", steps=10), objective=_unlikelihood
     ),

@@ -31,9 +31,10 @@ from jaxtyping import Array, Float, Key, PyTree
 from ..distances import square_root, squared_differences
 from ..metrics.density import joined_pairs
 from ..records import Assignment, Batch, Clusterer, InputError
+from ..trees import EMPTY
 from .neighbours import components, largest
 from .partition import Partition, like_nearest, partition
-from .points import EMPTY, prepare_points
+from .points import prepare_points
 from .validation import check_counts
 
 Linkage = Literal["ward", "average", "complete", "single"]

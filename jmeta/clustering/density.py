@@ -27,9 +27,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..distances import as_float, squared_differences
 from ..records import Assignment, Batch, Clusterer, InputError
+from ..trees import EMPTY
 from .neighbours import components, largest, typical_reach
 from .partition import hard_assignment
-from .points import EMPTY, Points, prepare_points, units_around
+from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .validation import check_counts, check_positive, learned_numbers
 

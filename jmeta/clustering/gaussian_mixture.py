@@ -15,6 +15,7 @@ Raftery 2007, Bayesian regularization for normal mixture estimation and model-ba
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from typing import Literal, NamedTuple, get_args
@@ -28,14 +29,25 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ..distances import as_float
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
-from ..trees import largest_change
+from ..trees import EMPTY, largest_change
 from .means import pin, shared_means, with_class_means
-from .points import EMPTY, Points, prepare_points, units_around
-from .seeding import Seeding, best_key, kmeans_plus_plus
+from .points import Points, prepare_points, units_around
+from .seeding import Seeding, attempts, kmeans_plus_plus, least
 from .temperature import spread
 from .validation import check_counts, check_positive
 
 Shape = Literal["full", "tied", "diagonal", "spherical"]
+
+
+class Rule(NamedTuple):
+    """What is iterated, and how: see `gaussian_mixture`."""
+
+    covariance: Shape
+    pseudo_points: float
+    ridge: float
+    steps: int
+    diff: Diff | None
+    tol: float | None
 
 
 class Components(NamedTuple):
@@ -125,35 +137,68 @@ def gaussian_mixture(
     >>> float(jm.adjusted_rand_index(found.log_probs.argmax(-1), jnp.repeat(jnp.arange(2), 20)))
     1.0
     """
-    check_counts("gaussian_mixture", clusters=clusters, steps=steps, restarts=restarts)
-    check_positive("gaussian_mixture", ridge=ridge)
+    check_mixture("gaussian_mixture", clusters, covariance, pseudo_points, ridge)
+    check_counts("gaussian_mixture", steps=steps, restarts=restarts)
+
+    def start(params: PyTree, points: Points, key: Key[Array, ""]) -> Components:
+        seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
+        variances = jnp.full_like(seeds, spread(seeds, points) / seeds.shape[1])
+        return Components(jax.nn.log_softmax(points.log_slots), seeds, variances)
+
+    rule = Rule(covariance, pseudo_points, ridge, steps, diff, tol)
+    return mixture_clusterer(rule, clusters, lambda key: {}, partial(attempts, restarts), start)
+
+
+def check_mixture(
+    algorithm: str, clusters: int, covariance: Shape, pseudo_points: float, ridge: float
+) -> None:
+    """Refuse numbers that make no mixture."""
+    check_counts(algorithm, clusters=clusters)
+    check_positive(algorithm, ridge=ridge)
     if not isinstance(pseudo_points, Real) or not 0 <= float(pseudo_points) < math.inf:
-        raise InputError(f"pseudo_points of gaussian_mixture is {pseudo_points!r}; give zero or more.")
+        raise InputError(f"pseudo_points of {algorithm} is {pseudo_points!r}; give zero or more.")
     if covariance not in get_args(Shape):
         raise InputError(f"covariance is {covariance!r}; choose one of {get_args(Shape)}.")
-    step = partial(em_step, covariance, pseudo_points)
 
-    def prepare(points: Points, key: Key[Array, ""]) -> tuple[Components, Theta]:
-        features = points.x.shape[1]
-        seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
-        variance = spread(seeds, points) / features
+
+def mixture_clusterer(
+    rule: Rule,
+    clusters: int,
+    init: Callable[[Key[Array, ""]], PyTree],
+    choices: Callable[[Key[Array, ""]], Array],
+    start: Callable[[PyTree, Points, Array], Components],
+) -> Clusterer:
+    """EM from the best of several starts.
+
+    Args:
+        rule: what is iterated, and how.
+        clusters: K.
+        init: of parameters.
+        choices: of a key, what tells starts apart, with a leading axis.
+        start: of parameters, points and a choice, components whose covariances are diagonals [K, D].
+    """
+    covariance, steps = rule.covariance, rule.steps
+    step = partial(em_step, covariance, rule.pseudo_points)
+
+    def prepare(params: PyTree, points: Points, choice: Array) -> tuple[Components, Theta]:
+        begin = start(params, points, choice)
+        variance = spread(begin.means, points) / begin.means.shape[1]
         total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
-        part = max(ridge, 8 * float(jnp.finfo(points.x.dtype).eps))
+        part = max(rule.ridge, 8 * float(jnp.finfo(points.x.dtype).eps))
         theta = Theta(points, variance, part * jnp.where(total > 0, total, 1))
-        wide = jnp.ones((clusters, features), points.x.dtype)
-        matrices = jnp.eye(features, dtype=points.x.dtype) if covariance in ("full", "tied") else 1
-        start = variance * (wide[:, :, None] * matrices if covariance in ("full", "tied") else wide)
-        return Components(jax.nn.log_softmax(points.log_slots), seeds, start), theta
+        if covariance in ("full", "tied"):
+            begin = begin._replace(covariances=jax.vmap(jnp.diag)(begin.covariances))
+        return begin, theta
 
-    def run(points: Points, key: Key[Array, ""]) -> tuple[Components, Theta]:
-        start, theta = prepare(points, key)
-        return iterate(step, start, theta, steps=steps, diff=diff or unroll(), tol=tol), theta
+    def run(params: PyTree, points: Points, choice: Array) -> tuple[Components, Theta]:
+        begin, theta = prepare(params, points, choice)
+        return iterate(step, begin, theta, steps=steps, diff=rule.diff or unroll(), tol=rule.tol), theta
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Mixture:
         points, units = prepare_points(batch, clusters)
-        fixed = lax.stop_gradient(points)
-        key = best_key(lambda key: -_log_likelihood(run(fixed, key)[0], fixed), key, restarts)
-        found, theta = run(points, key)
+        fixed = lax.stop_gradient((params, points))
+        choice = least(lambda choice: -_log_likelihood(run(*fixed, choice)[0], points), choices(key))
+        found, theta = run(params, points, choice)
         total = jnp.sum(points.weights)
         features = points.x.shape[1]
         likelihood = _log_likelihood(found, points) - total * features * jnp.log(units.scale)
@@ -175,7 +220,7 @@ def gaussian_mixture(
         log_probs = jax.nn.log_softmax(log_densities(components, units.inside(x)), 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
-    return Clusterer(lambda key: {}, fit, assign)
+    return Clusterer(init, fit, assign)
 
 
 def em_step(

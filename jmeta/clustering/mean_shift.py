@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ..distances import as_float, squared_differences
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
-from ..trees import largest_change
+from ..trees import EMPTY, largest_change, log_weights
 from .neighbours import components, largest, typical_reach
-from .points import EMPTY, Points, log_weights, prepare_points, units_around
+from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .temperature import RANGE
 from .validation import check_counts, check_positive, learned_numbers

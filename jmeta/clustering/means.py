@@ -22,9 +22,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ..distances import as_float, class_means, squared_distances, unit_length
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
-from ..trees import largest_change
-from .points import EMPTY, Points, Units, log_weights, prepare_points, units_around
-from .seeding import Seeding, best_key
+from ..trees import EMPTY, largest_change, log_weights
+from .points import Points, Units, prepare_points, units_around
+from .seeding import Seeding, attempts, least
 from .unrolled import Factors, Nudge, unrolled
 
 
@@ -165,7 +165,7 @@ def means_clusterer(
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
         points, units = prepare_points(batch, clusters, spherical=rule.spherical)
         fixed = lax.stop_gradient((params, points, units))
-        key = best_key(lambda key: _energy(rule, *run(*fixed, key)), key, restarts)
+        key = least(lambda key: _energy(rule, *run(*fixed, key)), attempts(restarts, key))
         means, theta = run(params, points, units, key)
         nearest = jnp.min(squared_distances(points.x, means.centers) - points.log_slots, 1)
         return Centers(

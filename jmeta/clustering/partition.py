@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from ..distances import as_float, squared_differences
 from ..records import Assignment
-from .points import EMPTY, Points, Units, units_around
+from ..trees import EMPTY
+from .points import Points, Units, units_around
 
 
 class Partition(NamedTuple):

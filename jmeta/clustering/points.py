@@ -16,10 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..distances import as_float, unit_length, weighted_mean
 from ..records import Batch
-from ..trees import weights_or_ones
-
-EMPTY = -1e30
-"""Log-probability of a cluster slot that is not used: exp of it is 0, and 0 times it is no NaN."""
+from ..trees import EMPTY, weights_or_ones
 
 SMALLEST = 1e-18
 """Points closer to their mean than this are one point: the squares leave float32's range."""
@@ -48,11 +45,6 @@ class Units(NamedTuple):
 def units_around(points: Float[Array, "M D"], scale: Float[Array, ""]) -> Units:
     """The units in which new points are compared with those of a state."""
     return Units(lax.stop_gradient(jnp.mean(points, 0)), scale)
-
-
-def log_weights(weights: Float[Array, " N"]) -> Float[Array, " N"]:
-    """Logarithms of weights, `EMPTY` where they are zero."""
-    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)
 
 
 class Points(NamedTuple):

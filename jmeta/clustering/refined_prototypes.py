@@ -27,8 +27,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ..distances import as_float, class_means, squared_distances
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
+from ..trees import EMPTY
 from .means import pin, shared_means
-from .points import EMPTY, Points, prepare_points, units_around
+from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .temperature import RANGE
 from .validation import check_counts, check_positive, learned_numbers

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from ..distances import squared_distances, weighted_mean
 
@@ -82,15 +82,17 @@ def farthest_first(
     return _one_by_one(points, first, draw, list(jax.random.split(key, clusters))[1:])
 
 
-def best_key(
-    loss: Callable[[Key[Array, ""]], Float[Array, ""]], key: Key[Array, ""], restarts: int
-) -> Key[Array, ""]:
-    """Of so many keys split from one, that of the least loss; the key itself where one is enough."""
-    if restarts == 1:
-        return key
-    keys = jax.random.split(key, restarts)
-    losses = jax.vmap(loss)(keys)
-    return keys[jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))]
+def attempts(restarts: int, key: Key[Array, ""]) -> Key[Array, " R"]:
+    """So many keys split from one; the key itself where one is enough."""
+    return key[None] if restarts == 1 else jax.random.split(key, restarts)
+
+
+def least(loss: Callable[[Array], Float[Array, ""]], choices: Shaped[Array, " R"]) -> Shaped[Array, ""]:
+    """The choice of the least loss; it is not computed where there is but one."""
+    if len(choices) == 1:
+        return choices[0]
+    losses = jax.vmap(loss)(choices)
+    return choices[jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))]
 
 
 def _one_by_one(points: Array, first: Array, draw: Callable[[Array, Array], Array], keys: list) -> Array:

@@ -25,8 +25,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..records import Clusterer, Diff, InputError
+from ..trees import EMPTY
 from .means import Rule, Theta, log_mass, means_clusterer, pin
-from .points import EMPTY, Points
+from .points import Points
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
 from .validation import Metric, check_choice, check_counts, checked_centers, learned_numbers

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..records import Clusterer, Diff, InputError
+from ..trees import EMPTY
 from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
-from .points import EMPTY
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
 from .validation import Metric, check_choice, check_counts, check_positive, checked_centers, learned_numbers

@@ -22,8 +22,9 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ..distances import as_float, square_root, squared_differences, unit_length, weighted_mean
 from ..records import Assignment, Batch, Clusterer, InputError
+from ..trees import EMPTY
 from .neighbours import typical_reach
-from .points import EMPTY, prepare_points, units_around
+from .points import prepare_points, units_around
 from .quantity import checked_quantity
 from .soft_kmeans import soft_kmeans
 from .temperature import RANGE

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..clustering.points import EMPTY, log_weights
 from ..distances import class_means, squared_distances, unit_length
 from ..records import Batch, InputError, Learner, Model
-from ..trees import weights_or_ones
+from ..trees import EMPTY, log_weights, weights_or_ones
 
 
 def prototypes(model: Model, *, ways: int) -> Learner:

@@ -6,6 +6,7 @@ from .mlp import mlp
 from .precision import in_precision
 from .recurrent import forgetful, gru, transformer
 from .scorer import scorer
+from .set_transformer import set_transformer
 
 __all__ = [
     "conv4",
@@ -17,5 +18,6 @@ __all__ = [
     "low_rank",
     "mlp",
     "scorer",
+    "set_transformer",
     "transformer",
 ]

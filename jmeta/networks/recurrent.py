@@ -17,6 +17,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..records import InputError, Recurrent
+from ..trees import log_weights
+from .attention import attend
 from .functional import stateless
 
 FIRST_OUTPUTS = 1e-2
@@ -167,7 +169,7 @@ def transformer(
             query, key, value = layer.project(h)
             keys.append(hidden.keys[number].at[place].set(key))
             values.append(hidden.values[number].at[place].set(value))
-            h = layer.finish(h, attend(query[None], keys[-1], values[-1], seen[None], heads)[0])
+            h = layer.finish(h, attend(query[None], keys[-1], values[-1], log_weights(seen)[None], heads)[0])
         return Cache(jnp.stack(keys), jnp.stack(values), hidden.place + 1), network.head(network.norm(h))
 
     def unroll(params: PyTree, x: Float[Array, "L F"], resets: Bool[Array, " L"]) -> Float[Array, "L O"]:
@@ -180,29 +182,10 @@ def transformer(
         h = network.embed(x, place)
         for layer in network.layers:
             query, key, value = layer.project(h)
-            h = layer.finish(h, attend(query, key, value, seen, heads))
+            h = layer.finish(h, attend(query, key, value, log_weights(seen), heads))
         return network.head(network.norm(h))
 
     return Recurrent(init, start, step, unroll, length)
-
-
-def attend(
-    query: Float[Array, "Q W"],
-    keys: Float[Array, "L W"],
-    values: Float[Array, "L W"],
-    seen: Bool[Array, "Q L"],
-    heads: int,
-) -> Float[Array, "Q W"]:
-    """For every query the mean of values, weighed by softmax of key . query / sqrt(W / heads), head by head.
-
-    >>> values = jnp.array([[1.0, 2], [3, 9]])
-    >>> attend(jnp.zeros((1, 2)), jnp.ones((2, 2)), values, jnp.ones((1, 2), bool), 1)
-    Array([[2. , 5.5]], dtype=float32)
-    """
-    query, keys, values = (part.reshape(len(part), heads, -1) for part in (query, keys, values))
-    logits = jnp.einsum("qhd,lhd->hql", query, keys) / jnp.sqrt(query.shape[-1])
-    shares = jax.nn.softmax(jnp.where(seen, logits, -jnp.inf), -1)
-    return jnp.einsum("hql,lhd->qhd", shares, values).reshape(len(query), -1)
 
 
 class _Layer(nnx.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from ..losses import cross_entropy
-from ..records import Batch, InputError, Learner, Loss, Metrics, Task, TaskLoss
+from ..records import Batch, Clusterer, InputError, Learner, Loss, Metrics, Task, TaskLoss
+from ..trees import weights_or_ones
 
 
 def query_loss(learner: Learner, loss: Loss) -> TaskLoss:
@@ -117,6 +118,30 @@ def clustering_loss(learner: Learner, loss: Loss) -> TaskLoss:
         hidden = task.support._replace(targets=None)
         fast = learner.adapt(meta, hidden, task.key)
         return _prefixed("clustering", _asked(learner, loss, fast, hidden, support_labels(task)))
+
+    return task_loss
+
+
+def fitting_loss(clusterer: Clusterer, energy: Callable[[PyTree], Float[Array, ""]]) -> TaskLoss:
+    """What a clusterer reaches on the support, per unit of weight: trains its parameters without a label.
+
+    Args:
+        clusterer: whose parameters are learned, such as `amortized_mixture`.
+        energy: of its state, such as `lambda state: -state.log_likelihood`.
+
+    >>> import jmeta as jm
+    >>> clusterer = jm.soft_kmeans(4, learn=("centers",), centers=jnp.eye(4, 2))
+    >>> task_loss = fitting_loss(clusterer, lambda state: state.energy)
+    >>> value, metrics = task_loss(clusterer.init(jax.random.key(0)), jm.tasks.mixtures()(jax.random.key(1)))
+    >>> sorted(metrics), bool(value > 0)
+    (['energy'], True)
+    """
+
+    def task_loss(params: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        state = clusterer.fit(params, task.support._replace(targets=None), task.key)
+        total = jnp.sum(weights_or_ones(task.support.inputs, task.support.weights))
+        value = energy(state) / jnp.where(total > 0, total, 1)
+        return value, {"energy": value}
 
     return task_loss
 
