@@ -27,6 +27,7 @@ from functools import cache, partial
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Key, PyTree
@@ -149,7 +150,7 @@ def labelled_only(learner: Learner) -> Learner:
     """A learner that does not look at support points without a label."""
 
     def adapt(meta: PyTree, support: Batch, key: Key[Array, ""]) -> PyTree:
-        weights = weights_or_ones(support.inputs, support.weights) * (support.targets >= 0)
+        weights = weights_or_ones(support.inputs, support.weights) * (jnp.asarray(support.targets) >= 0)
         return learner.adapt(meta, support._replace(weights=weights), key)
 
     return learner._replace(adapt=adapt)
@@ -157,7 +158,7 @@ def labelled_only(learner: Learner) -> Learner:
 
 def _learners(config: Config, net: Model) -> dict[str, Learner]:
     """One for every row, of the same network; the control is `soft` with the supervised one's weights."""
-    refined = {
+    refined: dict[str, Learner] = {
         row: jm.centroids(net, jm.refined_prototypes(config.ways, **options))
         for row, options in REFINED.items()
     }
@@ -171,10 +172,12 @@ def _parted(images: ClassImages, config: Config) -> tuple[ClassImages, ClassImag
     shown = max(2, round(config.share * least))
     order = np.argsort(random.random((len(images.names), least)), 1)
     rows = np.arange(len(order))[:, None]
-    return tuple(
-        images._replace(examples=images.examples[rows, part], counts=np.full(len(order), part.shape[1]))
-        for part in (order[:, :shown], order[:, shown:])
-    )
+
+    def part(chosen: np.ndarray) -> ClassImages:
+        counts = np.full(len(order), chosen.shape[1])
+        return images._replace(examples=images.examples[rows, chosen], counts=counts)
+
+    return part(order[:, :shown]), part(order[:, shown:])
 
 
 def _tasks(config: Config, both: Parts, others: int, unlabelled: int) -> Sampler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,16 @@ from ..metrics import (
     matched_accuracy,
     normalized_mutual_information,
 )
-from ..records import HostSampler, InputError, Learner, Metrics, Sampler, Task
+from ..records import Clusterer, HostSampler, InputError, Learner, Metrics, Sampler, Task
 from ..tasks.stored import ahead, beside_the_host
 from ..trees import weights_or_ones
 from .feed import Given
 from .loop import traceable
 from .objectives import query_targets, support_labels
 
-Score = Callable[[Learner, PyTree, Task], Metrics]
+Judged = Learner | Clusterer
+Score = Callable[[Any, PyTree, Task], Metrics]
+"""Of a learner or a clusterer, its parameters, and a task."""
 BLOCK = 100
 """Tasks of a host's sampler that are on the device at once."""
 
@@ -52,7 +54,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    learner: Learner,
+    learner: Judged,
     sampler: Sampler | HostSampler,
     meta: PyTree,
     key: Key[Array, ""],
@@ -64,7 +66,7 @@ def evaluate(
     """Adapt to each of many tasks and score the results.
 
     Args:
-        learner: what adapts and predicts.
+        learner: what adapts and predicts; a clusterer, or anything, where `score` is one that takes it.
         sampler: of one task; of one of the host's, blocks of tasks are read ahead.
         meta: its meta-parameters.
         key: a typed key; equal keys give equal tasks.
@@ -153,7 +155,7 @@ def _largest_label(tasks: int, sampler: Sampler, key: Key[Array, ""]) -> Int[Arr
 
 
 def _evaluate_given(
-    learner: Learner,
+    learner: Judged,
     sampler: HostSampler,
     meta: PyTree,
     key: Key[Array, ""],
@@ -179,14 +181,14 @@ def _evaluate_given(
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _scores_given(learner: Learner, score: Score, chunk: int | None, given: Given, meta: PyTree) -> Metrics:
+def _scores_given(learner: Judged, score: Score, chunk: int | None, given: Given, meta: PyTree) -> Metrics:
     scored = over_tasks(lambda meta, task: score(learner, meta, task), chunk=chunk, shared=1)
     return scored(meta, given.ready())
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _scores(
-    learner: Learner,
+    learner: Judged,
     score: Score,
     tasks: int,
     chunk: int | None,

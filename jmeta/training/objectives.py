@@ -137,8 +137,8 @@ def fitting_loss(clusterer: Clusterer, energy: Callable[[PyTree], Float[Array, "
     (['energy'], True)
     """
 
-    def task_loss(params: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
-        state = clusterer.fit(params, task.support._replace(targets=None), task.key)
+    def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+        state = clusterer.fit(meta, task.support._replace(targets=None), task.key)
         total = jnp.sum(weights_or_ones(task.support.inputs, task.support.weights))
         value = energy(state) / jnp.where(total > 0, total, 1)
         return value, {"energy": value}
