@@ -1,29 +1,35 @@
 """Learn an embedding in which soft k-means finds classes that it has never seen.
 
 Every test task hides all labels: W classes with S images each are clustered with known K = W, and
-scored by accuracy after matching clusters to classes. Rows of the table, all on the same tasks:
+scored by accuracy after matching clusters to classes. Rows of the table, all on the same tasks, each
+clustered by soft k-means, and, as ROW/sinkhorn, by Sinkhorn k-means, which knows that classes are equally
+large:
 
-- pixels: soft k-means on the images themselves
-- untrained: on a random network's embedding
-- prototype: network trained by the supervised surrogate, with no gradient through the clustering
+- pixels: the images themselves
+- untrained: a random network's embedding
+- prototype: a network trained by the supervised surrogate, with no gradient through the clustering
 - through: trained through the clustering alone, from a random start, for a soft ARI
 - warm: trained through the clustering alone, after a third of the steps on the surrogate
 - both: trained on the sum of the two losses
 
 While training, the gradient passes through the best of several seedings: through a single one it is
-mostly that of a bad local optimum.
+mostly that of a bad local optimum. `--diff` says how: through every step, by the implicit function
+theorem, or through one step at the end. What these cost is measured in `clustering_gradients`.
 
     python -m experiments.few_shot_clustering --preset cpu
         2 minutes on two cores; accuracy/both 0.89, accuracy/pixels 0.81
     python -m experiments.few_shot_clustering --dataset omniglot --train both --data-dir DIR
         12 minutes on two cores; accuracy/both 0.989, accuracy/pixels 0.58
+    python -m experiments.few_shot_clustering --dataset omniglot --ways 20 --train both --data-dir DIR
+        {TIME20}
 
-The gpu preset is the cpu one for digits, and 15,000 steps of 32 tasks for omniglot.
+The gpu preset is the cpu one for digits, and 15,000 steps of 32 tasks for the others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -34,11 +40,16 @@ from jaxtyping import PyTree
 
 import jmeta as jm
 from experiments import harness
+from jmeta import Evaluation
 from jmeta.learners.centroid import Embedding
-from jmeta.records import Clusterer, Learner, MetaState, MetaStep, Model, Sampler, TaskLoss
+from jmeta.records import Clusterer, Diff, Learner, MetaState, MetaStep, Model, Sampler, TaskLoss
 
 Row = Literal["prototype", "through", "warm", "both"]
 Loss = Literal["surrogate", "through", "both"]
+Kind = Literal["soft", "sinkhorn"]
+KINDS: dict[Kind, Callable[..., Clusterer]] = {"soft": jm.soft_kmeans, "sinkhorn": jm.sinkhorn_kmeans}
+RULES = {"unroll": None, "implicit": jm.implicit(jm.gmres(10)), "one_step": jm.one_step()}
+"""How the gradient passes through the clustering: `None` is through every step, the fast way."""
 
 PHASES: dict[Row, tuple[Loss, ...]] = {
     "prototype": ("surrogate", "surrogate", "surrogate"),
@@ -53,10 +64,15 @@ PHASES: dict[Row, tuple[Loss, ...]] = {
 class Config(harness.Options):
     """Options of this experiment."""
 
-    dataset: Literal["digits", "omniglot"] = "digits"
-    """digits: trained on 0 to 4, tested on 5 to 9; omniglot: Vinyals' split with rotations."""
+    dataset: Literal["digits", "omniglot", "cifar100"] = "digits"
+    """digits: trained on 0 to 4, tested on 5 to 9; omniglot: Vinyals' split with rotations; cifar100: that
+    of CIFAR-FS."""
     train: Literal["all", "prototype", "through", "warm", "both"] = "all"
     """Which rows to train."""
+    clusterer: Kind = "soft"
+    """What is trained through."""
+    diff: Literal["unroll", "implicit", "one_step"] = "unroll"
+    """How the gradient passes through it."""
     ways: int = 5
     """W, classes per task."""
     shots: int = 5
@@ -64,7 +80,7 @@ class Config(harness.Options):
     queries: int = 5
     """Q, further images per class, for the surrogate and for unsupervised few-shot accuracy."""
     width: int = 64
-    """Filters of the network: per block of conv4 for omniglot, a half, a half and a quarter for digits."""
+    """Filters of the network: per block of conv4, or for digits a half, a half and a quarter."""
     norm: Literal["batch", "layer"] = "layer"
     """batch: by the statistics of the images at hand, which is transductive; layer: by each one's own."""
     steps: int = 300
@@ -76,21 +92,23 @@ class Config(harness.Options):
     rate: float = 3e-3
     """Learning rate of Adam at the start; it falls to zero along a cosine."""
     iterations: int = 20
-    """Steps of soft k-means."""
+    """Steps of the clustering."""
     train_restarts: int = 4
-    """Seedings of soft k-means that are tried while training; the gradient passes through the best."""
+    """Seedings that are tried while training; the gradient passes through the best."""
     restarts: int = 8
-    """Seedings of soft k-means that are tried at test time."""
+    """Seedings that are tried at test time."""
     test_tasks: int = 1000
     """Tasks of the table."""
     validation_tasks: int = 100
-    """Tasks of a validation, of unseen classes for omniglot, of the training classes for digits."""
+    """Tasks of a validation, of unseen classes, for digits of the training classes."""
     every: int = 50
     """Meta-steps between two validations."""
 
 
 OMNIGLOT = Config(dataset="omniglot", norm="batch", rate=1e-3, steps=2100, chunk=1, every=350)
+CIFAR = dataclasses.replace(OMNIGLOT, dataset="cifar100", steps=1500, every=250)
 QUICK: dict[str, Any] = {
+    "train": "warm",
     "width": 8,
     "steps": 6,
     "tasks": 2,
@@ -105,8 +123,12 @@ PRESETS = {
     "cpu": Config(),
     "gpu": Config(preset="gpu"),
     "quick-omniglot": dataclasses.replace(OMNIGLOT, preset="quick", **QUICK),
+    "quick-cifar100": dataclasses.replace(CIFAR, preset="quick", **QUICK),
     "cpu-omniglot": OMNIGLOT,
+    "cpu-omniglot-20": dataclasses.replace(OMNIGLOT, ways=20, tasks=2, steps=1200, every=200),
+    "cpu-cifar100": CIFAR,
     "gpu-omniglot": dataclasses.replace(OMNIGLOT, preset="gpu", **FULL),
+    "gpu-cifar100": dataclasses.replace(CIFAR, preset="gpu", **FULL),
 }
 
 
@@ -117,7 +139,7 @@ class Setting(NamedTuple):
     net: Model
     steps: dict[Loss, MetaStep]
     start: MetaState
-    tested: Learner
+    tested: dict[Kind, Learner]
     train: Sampler
     validation: Sampler
     test: Sampler
@@ -130,29 +152,36 @@ def experiment(config: Config) -> harness.Metrics:
             f"{config.steps} meta-steps are not three equal phases; give a multiple of three."
         )
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
-    setting = _setting(config, start_key)
+    setting = prepare(config, start_key)
     metas = {"untrained": setting.start.meta}
     curves: dict[str, list[dict[str, float]]] = {}
     for row in PHASES if config.train == "all" else (config.train,):
-        metas[row], curves[row] = _train(setting, row, train_key, validation_key)
+        metas[row], curves[row] = train_row(setting, row, train_key, validation_key)
 
-    pixels = jm.centroids(Model(lambda key: {}, _flat), _clusterer(config, config.restarts))
-    scores = {"pixels": _evaluate(setting, pixels, pixels.init(start_key), test_key)}
-    scores |= {row: _evaluate(setting, setting.tested, meta, test_key) for row, meta in metas.items()}
+    found: dict[str, Evaluation] = {}
+    for kind, learner in setting.tested.items():
+        pixels = jm.centroids(Model(lambda key: {}, _flat), _clusterer(config, kind, config.restarts))
+        rows = {"pixels": (pixels, pixels.init(start_key))} | {row: (learner, metas[row]) for row in metas}
+        for name, (tested, meta) in rows.items():
+            place = name if kind == "soft" else f"{name}/{kind}"
+            found[place] = _evaluate(setting, tested, meta, test_key)
     figure = jm.report.learning_curves(curves, "validation_accuracy")
     figure.savefig(config.folder / "learning_curves.png")
     _draw(setting, metas, test_key)
-    return {f"{name}/{row}": found for row, score in scores.items() for name, found in score.items()}
+    through = [row for row in ("through", "warm", "both") if {row, "prototype"} <= found.keys()]
+    return harness.paired(found, [(row, "prototype") for row in through])
 
 
-def _setting(config: Config, key: jax.Array) -> Setting:
+def prepare(config: Config, key: jax.Array) -> Setting:
     """Tasks of classes to learn from, to choose by, and never seen; a network, and what trains it."""
     omniglot = config.dataset == "omniglot"
-    splits = ("train", "val", "test") if omniglot else ("train", "train", "test")
+    splits = ("train", "train" if config.dataset == "digits" else "val", "test")
     train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
     shape = train.examples.shape[2:]
     net = _network(config, shape)
-    learner = jm.centroids(net, _clusterer(config, config.train_restarts))
+    learner = jm.centroids(
+        net, _clusterer(config, config.clusterer, config.train_restarts, diff=RULES[config.diff])
+    )
     surrogate = jm.prototype_loss(learner)
     through = jm.clustering_loss(learner, jm.soft_ari)
     losses: dict[Loss, TaskLoss] = {
@@ -170,24 +199,24 @@ def _setting(config: Config, key: jax.Array) -> Setting:
         net,
         steps,
         steps["both"].init(learner.init(key)),
-        jm.centroids(net, _clusterer(config, config.restarts)),
-        tasks(train, rotations=True),
-        tasks(validation, rotations=True),
+        {kind: jm.centroids(net, _clusterer(config, kind, config.restarts)) for kind in KINDS},
+        tasks(train, rotations=config.dataset != "cifar100"),
+        tasks(validation, rotations=config.dataset != "cifar100"),
         tasks(test, rotations=omniglot),
     )
 
 
 def _network(config: Config, shape: tuple[int, ...]) -> Model:
-    """Conv4 for Omniglot; digits are so small that pooling would lose the place of a stroke."""
+    """Conv4, but digits are so small that pooling would lose the place of a stroke."""
     height, width, channels = shape
-    if config.dataset == "omniglot":
+    if config.dataset != "digits":
         return jm.networks.conv4(config.width, shape=(height, width, channels), norm=config.norm)
     widths = (config.width // 2, config.width // 2, config.width // 4)
     return jm.networks.convnet(widths, shape=(height, width, channels), norm=config.norm, linear=True)
 
 
-def _clusterer(config: Config, restarts: int) -> Clusterer:
-    return jm.soft_kmeans(config.ways, steps=config.iterations, restarts=restarts)
+def _clusterer(config: Config, kind: Kind, restarts: int, diff: Diff | None = None) -> Clusterer:
+    return KINDS[kind](config.ways, steps=config.iterations, restarts=restarts, diff=diff)
 
 
 def _flat(params: PyTree, inputs: jax.Array, weights: jax.Array | None = None) -> jax.Array:
@@ -195,7 +224,7 @@ def _flat(params: PyTree, inputs: jax.Array, weights: jax.Array | None = None) -
     return inputs.reshape(len(inputs), -1)
 
 
-def _train(
+def train_row(
     setting: Setting, row: Row, train_key: jax.Array, validation_key: jax.Array
 ) -> tuple[Embedding, list[dict[str, float]]]:
     """What one way of training ends with, and its log."""
@@ -204,7 +233,7 @@ def _train(
 
     def evaluate(meta: Embedding) -> dict[str, float]:
         found = jm.evaluate(
-            setting.tested,
+            setting.tested["soft"],
             setting.validation,
             meta,
             validation_key,
@@ -230,10 +259,9 @@ def _train(
     return state.meta, rows
 
 
-def _evaluate(setting: Setting, learner: Learner, meta: Embedding, key: jax.Array) -> harness.Metrics:
+def _evaluate(setting: Setting, learner: Learner, meta: Embedding, key: jax.Array) -> Evaluation:
     config = setting.config
-    found = jm.evaluate(learner, setting.test, meta, key, tasks=config.test_tasks, chunk=config.chunk)
-    return found.intervals()
+    return jm.evaluate(learner, setting.test, meta, key, tasks=config.test_tasks, chunk=config.chunk)
 
 
 def _draw(setting: Setting, metas: dict[str, Embedding], key: jax.Array) -> None:
@@ -242,8 +270,9 @@ def _draw(setting: Setting, metas: dict[str, Embedding], key: jax.Array) -> None
 
     @jax.jit
     def view(meta: Embedding) -> tuple[jax.Array, jax.Array]:
-        fast = setting.tested.adapt(meta, task.support, task.key)
-        found = setting.tested.predict(fast, task.support.inputs).argmax(-1)
+        learner = setting.tested["soft"]
+        fast = learner.adapt(meta, task.support, task.key)
+        found = learner.predict(fast, task.support.inputs).argmax(-1)
         return setting.net.apply(meta.body, task.support.inputs), found
 
     views = {row: jax.tree.map(np.asarray, view(meta)) for row, meta in metas.items()}

@@ -253,7 +253,7 @@ def _chosen(presets: Mapping[str, Config], arguments: list[str]) -> Config:
 
     preset = value("--preset") or "cpu"
     dataset, method, ways = (value(flag) for flag in ("--dataset", "--method", "--ways"))
-    variants = (dataset, f"{method}-{ways}", method, ways)
+    variants = (f"{dataset}-{ways}", dataset, f"{method}-{ways}", method, ways)
     names = (*(f"{preset}-{variant}" for variant in variants), preset, "cpu")
     return next(presets[name] for name in names if name in presets)
 
