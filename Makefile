@@ -13,6 +13,9 @@ test: .venv/test  # a file stays with one worker, so that its compiled functions
 faults: .venv/test
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m 'faults and not slow'
 
+# These compile far more than they run.
+quick: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
+  --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 quick: .venv/test
 	for file in $$(grep -l 'harness.run' experiments/*.py experiments/*/*.py 2>/dev/null | grep -v harness.py); do \
 	  module=$$(echo $${file%.py} | tr / .); \
@@ -28,6 +31,7 @@ quick: .venv/test
 	done
 
 docs: .venv/docs
+	$(BIN)/python -m experiments.results --check
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build/html
 
 check: .venv/test
