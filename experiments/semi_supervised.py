@@ -125,15 +125,17 @@ def experiment(config: Config) -> harness.Metrics:
     learners = _learners(config, net)
     start_key, first_key, train_key, test_key = jax.random.split(config.key, 4)
     start = learners["supervised"].init(start_key)
-    train = partial(_train, config, parts, curves)
-    start = train("start", learners["supervised"], start, first_key, 0, config.start_steps)
-    start = train("supervised", learners["supervised"], start, train_key, 0, config.steps)
+    train = partial(_train, config, curves)
+    shown = [_labelled_tasks(config, labelled) for labelled, _ in parts[:2]]
+    start = train("start", learners["supervised"], start, first_key, shown, config.start_steps)
+    supervised = train("supervised", learners["supervised"], start, train_key, shown, config.steps)
     for kind in config.kinds:
         others = config.distractors if kind == "with" else 0
-        metas = {"supervised": start, "control": start}
+        known = [_tasks(config, both, others, config.unlabelled) for both in parts[:2]]
+        metas = {"supervised": supervised, "control": supervised}
         for row in config.train:
             meta = learners[row].init(start_key)._replace(body=start.body)
-            metas[row] = train(f"{row}_{kind}", learners[row], meta, train_key, others, config.steps)
+            metas[row] = train(f"{row}_{kind}", learners[row], meta, train_key, known, config.steps)
         test = _tasks(config, parts[2], others, config.test_unlabelled)
         found = {
             f"{kind}/{row}": _test(learners[row], test, meta, test_key, config.test_tasks)
@@ -192,19 +194,24 @@ def _tasks(config: Config, both: Parts, others: int, unlabelled: int) -> Sampler
     )
 
 
+def _labelled_tasks(config: Config, images: ClassImages) -> Sampler:
+    """Tasks without any unlabelled image."""
+    turned = config.dataset == "omniglot"
+    return jm.episodes(images, ways=config.ways, shots=1, queries=config.queries, rotations=turned)
+
+
 def _train(
     config: Config,
-    parts: list[Parts],
     curves: dict[str, list[dict[str, float]]],
     name: str,
     learner: Learner,
     meta: Embedding,
     key: Key[Array, ""],
-    others: int,
+    tasks: list[Sampler],
     steps: int,
 ) -> Embedding:
     """What one row's network ends with; its log joins the curves."""
-    train, validation = (_tasks(config, both, others, config.unlabelled) for both in parts[:2])
+    train, validation = tasks
     step = _step(learner, config.rate, steps)
     train_key, validation_key = jax.random.split(key)
 

@@ -79,8 +79,10 @@ class Config(harness.Options):
     """S, labelled images per class at test; one while training."""
     queries: int = 5
     """Q, images to be named per class."""
+    blocks: int = 4
+    """Of the network."""
     width: int = 64
-    """Filters of each of the four blocks."""
+    """Filters of each."""
     strided: bool = True
     """Blocks halve the image by a stride, as MAML does on Omniglot, or by pooling."""
     steps: int = 1500
@@ -108,6 +110,7 @@ QUICK: dict[str, Any] = {
     "train_ways": 10,
     "shots": (1,),
     "queries": 2,
+    "blocks": 1,
     "width": 4,
     "steps": 2,
     "test_steps": 2,
@@ -166,7 +169,7 @@ def experiment(config: Config) -> harness.Metrics:
             evaluation = jm.evaluate(learner, sampler, meta, test_key, tasks=config.test_tasks)
             found[f"{shots}-shot/{row}"] = evaluation
     pairs = [(row, other) for row in found for other in found if _compared(row, other)]
-    return harness.paired(found, pairs) | metrics
+    return {**harness.paired(found, pairs), **metrics}
 
 
 def _compared(row: str, other: str) -> bool:
@@ -180,7 +183,15 @@ def _compared(row: str, other: str) -> bool:
 def prepare(config: Config, validation: ClassImages) -> Setting:
     """The networks, what trains them, and the tasks to watch by."""
     height, width, channels = validation.examples.shape[2:]
-    conv = partial(jm.networks.conv4, config.width, shape=(height, width, channels), strided=config.strided)
+    conv = partial(
+        jm.networks.convnet,
+        [config.width] * config.blocks,
+        shape=(height, width, channels),
+        pools=config.blocks,
+        norm="batch",
+        strided=config.strided,
+        average=config.strided,
+    )
     net, numbers = conv(), {"learning_rate": config.inner_rate}
     maml = partial(jm.maml, conv(outputs=config.ways), jm.cross_entropy, numbers=numbers)
     learners: dict[Method, Learner] = {
@@ -220,13 +231,14 @@ def train_rows(
     images: UInt8[np.ndarray, "N H W C"],
     labels: Int[np.ndarray, " N"],
     rows: dict[str, Trained],
-) -> dict[str, Interval]:
+) -> harness.Metrics:
     """Cluster, train and embed in turns; what is trained joins the rows.
 
     Returns:
         How much the clusters of every round tell of the labels.
     """
-    config, metrics = setting.config, {}
+    config = setting.config
+    metrics: dict[str, Interval] = {}
     curves: dict[str, list[dict[str, float]]] = {}
     train = partial(_train, setting, curves)
     points = reduced(images, axes=config.axes, seed=config.seed)
