@@ -1,18 +1,18 @@
-"""Whole alphabets, each clustered at once by an embedding that has never seen a letter of it.
+"""Whole alphabets, each clustered at once by an embedding that has seen none of its characters.
 
-One network is trained on background alphabets of Omniglot, by tasks of twenty characters each; every one of
-the 20 evaluation alphabets, 20 to 47 characters of 20 drawings, is then a single clustering task, and nothing
-is trained on it. Rows, all on the same alphabets, by soft and by Sinkhorn k-means, which knows that
-characters are equally frequent:
+One network is trained on background alphabets of Omniglot, by tasks of twenty characters; quarter turns count
+as characters of their own. Each of the 20 evaluation alphabets, 20 to 47 characters of 20 drawings, is then
+one clustering task, and nothing is trained on it. Rows, all on the same alphabets, by soft k-means and by
+Sinkhorn k-means, which knows that characters are equally frequent:
 
 - pixels: the drawings themselves
 - untrained: a random network's embedding
 - prototype: a network trained by the supervised surrogate, with no gradient through the clustering
 - both: trained on the sum of that and a soft ARI, through the clustering
 
-`known` is told K, the number of characters. `inferred` is not: every K of a grid is tried, and an internal
-index, such as the silhouette, chooses; which index, is what five background alphabets say that are held out
-of training, `validation/...`. `off` is the mean of |K found - K|. Batch statistics are those of the alphabet.
+ROW/KIND/known is told K, the number of characters. ROW/KIND/inferred is not: every K of a grid is tried, and
+an internal index, such as the silhouette, chooses. Background alphabets that are held out of training say
+which: validation/ROW/KIND/INDEX. `off` is |K found - K|. Batch statistics are those of the alphabet.
 
 Published for scale, quoted from memory, accuracy in %: K known, KCL 82.4, MCL 85.7, Centroid Networks 86.8;
 K unknown, at most 100 clusters, KCL 75.0, MCL 82.5. KCL and MCL train a network for every alphabet.
@@ -21,13 +21,13 @@ K unknown, at most 100 clusters, KCL 75.0, MCL 82.5. KCL and MCL train a network
         {TIME} on two cores; accuracy/both/sinkhorn/known {NUMBER}, accuracy/both/sinkhorn/inferred {NUMBER}
 
 The gpu preset takes 20,000 steps, both ways of training, and every K from 2 to 100. The quick preset takes
-scikit-learn's digits: trained on 0 to 4, and 5 to 9 and 5 to 8 as two alphabets.
+scikit-learn's digits: it trains on 0 to 4, and 5 to 9 are one alphabet, 5 to 8 another.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -35,53 +35,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import jmeta as jm
 from experiments import harness
 from jmeta import ClassImages, Evaluation
 from jmeta.learners.centroid import Embedding
-from jmeta.metrics import (
-    Interval,
-    adjusted_rand_index,
-    calinski_harabasz,
-    davies_bouldin,
-    matched_accuracy,
-    normalized_mutual_information,
-    silhouette,
-    simplified_silhouette,
-)
-from jmeta.records import Batch, Clusterer, MetaStep, Metrics, Sampler
+from jmeta.metrics import Interval
+from jmeta.records import Batch, Clusterer, MetaStep, Metrics, Model, Sampler, TaskLoss
 from jmeta.tasks.episodes import scaled
 
 Row = Literal["prototype", "both"]
 Kind = Literal["soft", "sinkhorn"]
-Curve = dict[str, Float[np.ndarray, "A G"]]
-"""Agreement and indices of every alphabet, for each number of clusters."""
-
-BACKGROUND = 964
-"""Characters of the 30 background alphabets, the first ones."""
 KINDS: dict[Kind, Callable[..., Clusterer]] = {"soft": jm.soft_kmeans, "sinkhorn": jm.sinkhorn_kmeans}
 AGREEMENT: dict[str, Callable[..., Array]] = {
-    "accuracy": matched_accuracy,
-    "ari": adjusted_rand_index,
-    "nmi": normalized_mutual_information,
+    "accuracy": jm.matched_accuracy,
+    "ari": jm.adjusted_rand_index,
+    "nmi": jm.normalized_mutual_information,
 }
-
-
-def _least_davies_bouldin(*args: Any, **options: Any) -> Array:
-    """As all others, better if larger."""
-    return -davies_bouldin(*args, **options)
-
-
 INDICES: dict[str, Callable[..., Array]] = {
-    "silhouette": silhouette,
-    "simplified_silhouette": simplified_silhouette,
-    "calinski_harabasz": calinski_harabasz,
-    "davies_bouldin": _least_davies_bouldin,
+    "silhouette": jm.metrics.silhouette,
+    "simplified_silhouette": jm.metrics.simplified_silhouette,
+    "calinski_harabasz": jm.metrics.calinski_harabasz,
 }
-"""What may choose the number of clusters, from points and labels alone."""
+"""What may choose the number of clusters; the larger, the better."""
+BACKGROUND = 964
+"""Characters of the 30 background alphabets, the first ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,22 +68,24 @@ class Config(harness.Options):
     """Options of this experiment."""
 
     dataset: Literal["digits", "omniglot"] = "omniglot"
-    """digits are bundled, and there for a quick look."""
+    """digits are bundled, for a quick look."""
     train: tuple[Row, ...] = ("both",)
     """Which rows to train."""
+    kinds: tuple[Kind, ...] = ("soft", "sinkhorn")
+    """What clusters; the first one also while training is watched."""
     ways: int = 20
     """W, characters of a training task."""
     shots: int = 5
-    """S, drawings to cluster per character while training."""
+    """S, drawings to cluster per character of a training task."""
     queries: int = 5
     """Q, further ones, for the surrogate."""
     drawings: int = 20
-    """Of every character of a whole alphabet."""
+    """Of every character of an alphabet."""
     held_out: int = 5
-    """Background alphabets to watch by and to choose the index by."""
+    """Background alphabets to watch training by, and to choose the index."""
     width: int = 64
     """Filters of each of the four blocks."""
-    steps: int = 1500
+    steps: int = 1200
     """Meta-steps of every row."""
     tasks: int = 2
     """Tasks per meta-step."""
@@ -114,47 +95,39 @@ class Config(harness.Options):
     """Steps of the clustering."""
     train_restarts: int = 4
     """Seedings that are tried while training; the gradient passes through the best."""
-    restarts: int = 8
-    """And at test time."""
-    grid: tuple[int, int, int] = (10, 60, 2)
-    """The least K, the most, and the step between them; background alphabets have 14 to 55 characters."""
-    every: int = 500
+    restarts: int = 4
+    """Seedings that are tried at test time."""
+    least: int = 10
+    """The smallest K that is tried; background alphabets have 14 to 55 characters."""
+    most: int = 60
+    """The largest."""
+    stride: int = 2
+    """From one K to the next."""
+    every: int = 400
     """Meta-steps between two validations."""
 
 
 QUICK: dict[str, Any] = {
     "dataset": "digits",
+    "kinds": ("sinkhorn",),
     "ways": 5,
     "shots": 2,
     "queries": 2,
     "drawings": 10,
-    "width": 4,
     "steps": 2,
-    "iterations": 3,
+    "iterations": 2,
     "train_restarts": 2,
     "restarts": 2,
-    "grid": (2, 6, 2),
+    "least": 2,
+    "most": 6,
     "every": 2,
 }
+FULL: dict[str, Any] = {"train": ("prototype", "both"), "steps": 20_000, "tasks": 8, "every": 2000}
 PRESETS = {
     "quick": Config(preset="quick", **QUICK),
     "cpu": Config(),
-    "gpu": Config(
-        preset="gpu", train=("prototype", "both"), steps=20_000, tasks=8, grid=(2, 100, 1), every=2000
-    ),
+    "gpu": Config(preset="gpu", least=2, most=100, stride=1, **FULL),
 }
-
-
-class Alphabets(NamedTuple):
-    """Clustering tasks, padded to the largest by points of weight zero.
-
-    Attributes:
-        batch: [A, N, ...] all drawings of each, and how many characters it has.
-        truth: [A, N] which character a drawing is of, -1 for none.
-    """
-
-    batch: Batch
-    truth: Int[np.ndarray, "A N"]
 
 
 class Setting(NamedTuple):
@@ -165,59 +138,53 @@ class Setting(NamedTuple):
         start: what all rows are trained from.
         steps: of training.
         train: tasks to learn from.
-        validation: background alphabets that are not learned from.
+        validation: [A, N, ...] alphabets to choose by, padded by points of weight zero; targets are the
+            characters, clusters how many there are.
         test: those of the table.
-        embed: (weights of the network, batches) -> [A, N, D].
-        curves: of each clusterer, (batches, truth, numbers of clusters, keys) -> what a `Curve` holds.
+        embed: (the network's weights, alphabets) -> [A, N, D].
+        judges: (alphabets, [A] numbers of clusters, keys) -> agreement and indices, for every clusterer.
     """
 
     config: Config
     start: Embedding
     steps: dict[Row, MetaStep]
     train: Sampler
-    validation: Alphabets
-    test: Alphabets
+    validation: Batch
+    test: Batch
     embed: Callable[..., Array]
-    curves: dict[Kind, Callable[..., Metrics]]
+    judges: dict[Kind, Callable[..., Metrics]]
 
 
 def experiment(config: Config) -> harness.Metrics:
     """Train the rows that were asked for, and cluster all evaluation alphabets by every row."""
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
     setting = prepare(config, start_key)
-    logs: dict[str, list[dict[str, float]]] = {}
-    bodies: dict[str, PyTree] = {}
-    for row in config.train:
-        bodies[row], logs[row] = _train(setting, row, train_key, validation_key)
-    jm.report.learning_curves(logs, "validation_accuracy").savefig(config.folder / "learning_curves.png")
-
+    curves: dict[str, list[dict[str, float]]] = {}
     found: dict[str, Evaluation] = {}
-    validated: dict[str, Interval] = {}
-    grid = np.arange(config.grid[0], config.grid[1] + 1, config.grid[2])
-    for kind in KINDS:
-        found[f"pixels/{kind}/known"] = _known(_curve(setting, kind, setting.test, test_key))
-        untrained = embedded(setting, setting.start.body, setting.test)
-        found[f"untrained/{kind}/known"] = _known(_curve(setting, kind, untrained, test_key))
-        for row, body in bodies.items():
-            watched, asked = (
-                _curve(setting, kind, embedded(setting, body, alphabets), key, grid)
-                for alphabets, key in ((setting.validation, validation_key), (setting.test, test_key))
-            )
-            counts = setting.validation.batch.clusters
-            by = {index: _inferred(watched, grid, index, counts) for index in INDICES}
-            scores = {index: one.intervals()["accuracy"] for index, one in by.items()}
-            validated |= {f"validation/{row}/{kind}/{index}": score for index, score in scores.items()}
-            index = max(scores, key=lambda index: scores[index].mean)
-            found[f"{row}/{kind}/known"] = _known(asked)
-            found[f"{row}/{kind}/inferred"] = _inferred(asked, grid, index, setting.test.batch.clusters)
-    return harness.paired(found, _pairs(list(found))) | validated
+    metrics: dict[str, Interval] = {}
+    test = {"pixels": _flat(setting.test), "untrained": embedded(setting, setting.start.body, setting.test)}
+    for row in config.train:
+        body, curves[row] = _train(setting, row, train_key, validation_key)
+        test[row] = embedded(setting, body, setting.test)
+        watched = embedded(setting, body, setting.validation)
+        for kind in config.kinds:
+            by_index = inferred(setting, kind, watched, validation_key)
+            scores = {index: one.intervals()["accuracy"] for index, one in by_index.items()}
+            metrics |= {f"validation/{row}/{kind}/{index}": score for index, score in scores.items()}
+            chosen = max(scores, key=lambda index: scores[index].mean)
+            found[f"{row}/{kind}/inferred"] = inferred(setting, kind, test[row], test_key)[chosen]
+    for name, alphabets in test.items():
+        for kind in config.kinds:
+            found[f"{name}/{kind}/known"] = known(setting, kind, alphabets, test_key)
+    figure = jm.report.learning_curves(curves, "validation_accuracy")
+    figure.savefig(config.folder / "learning_curves.png")
+    return dict(harness.paired(found, _pairs(found))) | metrics
 
 
-def _pairs(rows: Sequence[str]) -> list[tuple[str, str]]:
-    """Each trained row against the untrained, both against prototype, and Sinkhorn against soft k-means."""
-    better = {"prototype/": "untrained/", "both/": "prototype/", "sinkhorn/": "soft/"}
-    pairs = [(row, row.replace(new, old)) for row in rows for new, old in better.items() if new in row]
-    pairs += [(row, row.replace("both/", "untrained/")) for row in rows if row.startswith("both/")]
+def _pairs(rows: Collection[str]) -> list[tuple[str, str]]:
+    """Trained rows against the untrained, and both against prototype, where there are these."""
+    against = (("prototype", "untrained"), ("both", "untrained"), ("both", "prototype"))
+    pairs = [(row, row.replace(new, old)) for new, old in against for row in rows if row.startswith(new)]
     return [(row, other) for row, other in pairs if other in rows]
 
 
@@ -225,31 +192,35 @@ def prepare(config: Config, key: Key[Array, ""]) -> Setting:
     """The alphabets, a network, what trains it, and what clusters its embeddings."""
     train, validation, test = _split(config)
     largest = max(len(alphabet.names) for alphabet in (*validation, *test))
-    slots = max(largest, config.grid[1])
+    slots = max(largest, config.most)
     height, width, channels = train.examples.shape[2:]
     net = jm.networks.conv4(config.width, shape=(height, width, channels))
     soft = partial(jm.soft_kmeans, config.ways)
-    through = jm.centroids(net, soft(steps=config.iterations, restarts=config.train_restarts))
+    learner = jm.centroids(net, soft(steps=config.iterations, restarts=config.train_restarts))
     surrogate = jm.prototype_loss(jm.centroids(net, soft(steps=1)))
+    through = jm.clustering_loss(learner, jm.soft_ari)
+    losses: dict[Row, TaskLoss] = {"prototype": surrogate, "both": jm.total(surrogate, through)}
     adam = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), adam)
-    losses: dict[Row, Any] = {
-        "prototype": surrogate,
-        "both": jm.total(surrogate, jm.clustering_loss(through, jm.soft_ari)),
-    }
-    counts = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
     clusterers = {
-        kind: make(slots, steps=config.iterations, restarts=config.restarts) for kind, make in KINDS.items()
+        kind: KINDS[kind](slots, steps=config.iterations, restarts=config.restarts) for kind in config.kinds
     }
     return Setting(
         config,
-        through.init(key),
+        learner.init(key),
         {row: jm.meta_step(losses[row], optimizer, chunk=1) for row in config.train},
-        jm.episodes(train, labelled=False, rotations=config.dataset == "omniglot", **counts),
-        _padded(config, validation, largest),
-        _padded(config, test, largest),
+        jm.episodes(
+            train,
+            ways=config.ways,
+            shots=config.shots,
+            queries=config.queries,
+            labelled=False,
+            rotations=config.dataset == "omniglot",
+        ),
+        _padded(validation, largest, config.drawings),
+        _padded(test, largest, config.drawings),
         jm.over_tasks(partial(_embed, net), shared=1, chunk=1),
-        {kind: jm.over_tasks(partial(_agreement, one, slots)) for kind, one in clusterers.items()},
+        {kind: jm.over_tasks(partial(_judge, clusterer, slots)) for kind, clusterer in clusterers.items()},
     )
 
 
@@ -257,116 +228,105 @@ def _split(config: Config) -> tuple[ClassImages, list[ClassImages], list[ClassIm
     """Characters to learn from, alphabets to choose by, and alphabets of the table."""
     if config.dataset == "digits":
         train, test = jm.load("digits", "train"), jm.load("digits", "test")
-        return train, *([images, images.classes(range(4))] for images in (train, test))
+        return train, [train, train.classes([0, 1, 2, 3])], [test, test.classes([0, 1, 2, 3])]
     images = jm.load("omniglot", data_dir=config.data_dir)
-    alphabets = np.array([name.rpartition("/")[0] for name in images.names])
-    if not all(alphabets):
+    owners = np.array([name.rpartition("/")[0] for name in images.names])
+    old, new = np.unique(owners[:BACKGROUND]), np.unique(owners[BACKGROUND:])
+    if config.held_out >= len(old):
         raise jm.InputError(
-            f"{images.source} does not tell alphabets apart; put omniglot.npz into --data-dir."
+            f"{images.source} tells {len(old)} background alphabets apart, of which {config.held_out} are to "
+            "be held out; hold out fewer, or put omniglot.npz into --data-dir."
         )
-    background, unseen = np.unique(alphabets[:BACKGROUND]), np.unique(alphabets[BACKGROUND:])
-    if not config.held_out < len(background):
-        raise jm.InputError(f"there are {len(background)} background alphabets; hold fewer of them out.")
-    kept = np.random.default_rng(config.seed).permutation(background)
-    whole = partial(_alphabet, images, alphabets)
-    held_out, others = kept[: config.held_out], kept[config.held_out :]
-    learned = images.classes(np.flatnonzero(np.isin(alphabets, others)))
-    return learned, [whole(name) for name in held_out], [whole(name) for name in unseen]
+    old = np.random.default_rng(config.seed).permutation(old)
+
+    def alphabet(*names: str) -> ClassImages:
+        return images.classes(np.flatnonzero(np.isin(owners, names)))
+
+    held_out, learned = old[: config.held_out], old[config.held_out :]
+    return alphabet(*learned), [alphabet(name) for name in held_out], [alphabet(name) for name in new]
 
 
-def _alphabet(images: ClassImages, alphabets: np.ndarray, name: str) -> ClassImages:
-    return images.classes(np.flatnonzero(alphabets == name))
-
-
-def _padded(config: Config, alphabets: Sequence[ClassImages], largest: int) -> Alphabets:
-    """Alphabets of some characters as tasks of one size."""
-    each = config.drawings
-    shape = alphabets[0].examples.shape[2:]
-    inputs = np.zeros((len(alphabets), largest, each, *shape), np.uint8)
-    truth = np.full(inputs.shape[:3], -1)
+def _padded(alphabets: Sequence[ClassImages], largest: int, drawings: int) -> Batch:
+    """[A, N, ...] alphabets, as if each had as many characters as the largest."""
+    shape = alphabets[0].examples[0, :drawings].shape
+    inputs = np.zeros((len(alphabets), largest, *shape), np.uint8)
+    targets = np.full((len(alphabets), largest, drawings), -1)
     for place, alphabet in enumerate(alphabets):
         count = len(alphabet.names)
-        inputs[place, :count] = alphabet.examples[:, :each]
-        truth[place, :count] = np.arange(count)[:, None]
-    flat = truth.reshape(len(truth), -1)
-    clusters = np.array([len(alphabet.names) for alphabet in alphabets])
-    points = inputs.reshape(*flat.shape, *shape)
-    return Alphabets(Batch(points, None, (flat >= 0).astype(np.float32), clusters), flat)
+        inputs[place, :count] = alphabet.examples[:, :drawings]
+        targets[place, :count] = np.arange(count)[:, None]
+    points = inputs.reshape(len(alphabets), -1, *shape[1:])
+    truth = jnp.asarray(targets.reshape(points.shape[:2]))
+    counts = jnp.array([len(alphabet.names) for alphabet in alphabets])
+    return Batch(jnp.asarray(points), truth, (truth >= 0).astype(float), counts)
 
 
-def _embed(net: jm.Model, body: PyTree, batch: Batch) -> Float[Array, "N D"]:
-    return net.apply(body, scaled(jnp.asarray(batch.inputs)), batch.weights)
+def _flat(alphabets: Batch) -> Batch:
+    """Drawings as they are."""
+    points = alphabets.inputs
+    return alphabets._replace(inputs=scaled(points).reshape(*points.shape[:2], -1))
 
 
-def embedded(setting: Setting, body: PyTree, alphabets: Alphabets) -> Alphabets:
+def _embed(net: Model, body: PyTree, alphabet: Batch) -> Float[Array, "N D"]:
+    return net.apply(body, scaled(alphabet.inputs), alphabet.weights)
+
+
+def embedded(setting: Setting, body: PyTree, alphabets: Batch) -> Batch:
     """What a network makes of all drawings."""
-    points = np.asarray(setting.embed(jax.device_get(body), alphabets.batch))
-    return alphabets._replace(batch=alphabets.batch._replace(inputs=points))
+    points = setting.embed(jax.device_get(body), alphabets._replace(targets=None, clusters=None))
+    return alphabets._replace(inputs=points)
 
 
-def _agreement(
-    clusterer: Clusterer,
-    slots: int,
-    batch: Batch,
-    truth: Int[Array, " N"],
-    counts: Int[Array, " G"],
-    key: Key[Array, ""],
+def _judge(
+    clusterer: Clusterer, slots: int, alphabet: Batch, count: Int[Array, ""], key: Key[Array, ""]
 ) -> Metrics:
-    """[G] how one alphabet's clusters agree with its characters, and what every index says of them."""
-    points = scaled(batch.inputs).reshape(len(truth), -1)
-
-    def at(count: Int[Array, ""]) -> Metrics:
-        state = clusterer.fit({}, Batch(points, None, batch.weights, count), key)
-        found = jnp.argmax(clusterer.assign({}, state, points).log_probs, -1)
-        agreement = {name: of(found, truth, batch.weights, slots=slots) for name, of in AGREEMENT.items()}
-        if len(counts) == 1:  # there is nothing to choose
-            return agreement
-        return agreement | {
-            name: of(points, found, batch.weights, slots=slots) for name, of in INDICES.items()
-        }
-
-    return lax.map(at, counts)
+    """How so many clusters agree with the characters, and what every index says of them."""
+    points, truth, weights, _ = alphabet
+    state = clusterer.fit({}, Batch(points, None, weights, count), key)
+    found = jnp.argmax(clusterer.assign({}, state, points).log_probs, -1)
+    agreement = {name: metric(found, truth, weights, slots=slots) for name, metric in AGREEMENT.items()}
+    return agreement | {name: index(points, found, weights, slots=slots) for name, index in INDICES.items()}
 
 
-def _curve(
-    setting: Setting,
-    kind: Kind,
-    alphabets: Alphabets,
-    key: Key[Array, ""],
-    grid: Sequence[int] | np.ndarray = (),
-) -> Curve:
-    """For each alphabet's own number of clusters, then for those of the grid."""
-    own = np.asarray(alphabets.batch.clusters)[:, None]
-    counts = np.concatenate([own, np.tile(np.asarray(grid, int), (len(own), 1))], 1)
-    keys = jax.random.split(key, len(own))
-    found = setting.curves[kind](alphabets.batch, alphabets.truth, counts, keys)
+def _judged(
+    setting: Setting, kind: Kind, alphabets: Batch, counts: Int[Array, " A"], key: Key[Array, ""]
+) -> dict[str, Float[np.ndarray, " A"]]:
+    found = setting.judges[kind](alphabets, counts, jax.random.split(key, len(counts)))
     return {name: np.asarray(values) for name, values in found.items()}
 
 
-def _known(curve: Curve) -> Evaluation:
-    """Where K is told."""
-    return Evaluation({name: curve[name][:, 0] for name in AGREEMENT})
+def known(setting: Setting, kind: Kind, alphabets: Batch, key: Key[Array, ""]) -> Evaluation:
+    """The agreement where K is told."""
+    found = _judged(setting, kind, alphabets, jnp.asarray(alphabets.clusters), key)
+    return Evaluation({name: found[name] for name in AGREEMENT})
 
 
-def _inferred(curve: Curve, grid: np.ndarray, index: str, truth: Any) -> Evaluation:
-    """Where an index chooses K from the grid."""
-    chosen = curve[index][:, 1:].argmax(1)
-    values = {name: curve[name][np.arange(len(chosen)), 1 + chosen] for name in AGREEMENT}
-    return Evaluation(values | {"off": np.abs(grid[chosen] - truth).astype(float)})
+def inferred(setting: Setting, kind: Kind, alphabets: Batch, key: Key[Array, ""]) -> dict[str, Evaluation]:
+    """For every index the agreement where it chooses K, and how far from the truth that is."""
+    config, truth = setting.config, np.asarray(alphabets.clusters)
+    grid = np.arange(config.least, config.most + 1, config.stride)
+    each = [_judged(setting, kind, alphabets, jnp.full(len(truth), count), key) for count in grid]
+    found = {name: np.stack([one[name] for one in each]) for name in each[0]}
+
+    def by(index: str) -> Evaluation:
+        best = found[index].argmax(0)
+        values = {name: found[name][best, np.arange(len(best))] for name in AGREEMENT}
+        return Evaluation(values | {"off": np.abs(grid[best] - truth).astype(float)})
+
+    return {index: by(index) for index in INDICES}
 
 
 def _train(
     setting: Setting, row: Row, train_key: Key[Array, ""], validation_key: Key[Array, ""]
 ) -> tuple[PyTree, list[dict[str, float]]]:
     """The network that one way of training ends with, and its log."""
-    config = setting.config
+    config, step = setting.config, setting.steps[row]
 
     def evaluate(meta: Embedding) -> dict[str, float]:
         alphabets = embedded(setting, meta.body, setting.validation)
-        found = _known(_curve(setting, "soft", alphabets, validation_key))
+        found = known(setting, config.kinds[0], alphabets, validation_key)
         return {"validation_accuracy": found.intervals()["accuracy"].mean}
 
-    step = setting.steps[row]
     state, log = harness.train(
         config,
         row,

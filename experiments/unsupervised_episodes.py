@@ -19,7 +19,7 @@ Published for scale, quoted from memory, Omniglot, 5 ways, 1 and 5 shots, embedd
 and 87.78 %, CACTUs-ProtoNets 68.12 and 83.58 %.
 
     python -m experiments.unsupervised_episodes --data-dir DIR
-        {TIME} on two cores; accuracy/1-shot/protonet_2 {NUMBER}
+        {TIME} on two cores; accuracy/1_shot/protonet_2 {NUMBER}
 
 The gpu preset takes 20,000 steps, five rounds and pooled blocks; `--dataset digits` needs no file, and is
 watched, for want of further classes, on those that it learns from.
@@ -28,6 +28,7 @@ watched, for want of further classes, on those that it learns from.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -40,7 +41,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 import jmeta as jm
 from experiments import harness
-from jmeta import ClassImages, Evaluation
+from jmeta import ClassImages
 from jmeta.metrics import Interval
 from jmeta.records import Learner, MetaStep, Model, Sampler
 from jmeta.tasks.episodes import scaled
@@ -107,6 +108,7 @@ QUICK: dict[str, Any] = {
     "dataset": "digits",
     "train": ("protonet", "maml", "random"),
     "clusters": 20,
+    "most": 14,
     "train_ways": 10,
     "shots": (1,),
     "queries": 2,
@@ -126,6 +128,14 @@ PRESETS = {
 }
 
 
+def _flat(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
+    """Pixels as they are."""
+    return inputs.reshape(len(inputs), -1)
+
+
+PIXELS = Model(lambda key: {}, _flat)
+
+
 class Setting(NamedTuple):
     """What all rows share.
 
@@ -136,7 +146,6 @@ class Setting(NamedTuple):
         tested: as they are tested.
         steps: of training.
         validation: true tasks to watch by.
-        keys: of the start, of training, of validation and of the test.
     """
 
     config: Config
@@ -145,7 +154,10 @@ class Setting(NamedTuple):
     tested: dict[Method, Learner]
     steps: dict[Method, MetaStep]
     validation: Sampler
-    keys: tuple[Array, ...]
+    start_key: Array
+    train_key: Array
+    validation_key: Array
+    test_key: Array
 
 
 def experiment(config: Config) -> harness.Metrics:
@@ -155,29 +167,29 @@ def experiment(config: Config) -> harness.Metrics:
     splits = ("train", "train" if config.dataset == "digits" else "val", "test")
     known, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
     setting = prepare(config, validation)
-    start_key, _, _, test_key = setting.keys
-    pixels, protonet = (
-        jm.prototypes(Model(lambda key: {}, _flat), ways=config.ways),
-        setting.tested["protonet"],
-    )
-    rows: dict[str, Trained] = {"pixels": (pixels, {}), "untrained": (protonet, protonet.init(start_key))}
-    metrics = train_rows(setting, *pooled(known, config.seed), rows)
-    found: dict[str, Evaluation] = {}
-    for shots in config.shots:
-        sampler = _tasks(config, test, config.ways, shots)
-        for row, (learner, meta) in rows.items():
-            evaluation = jm.evaluate(learner, sampler, meta, test_key, tasks=config.test_tasks)
-            found[f"{shots}-shot/{row}"] = evaluation
-    pairs = [(row, other) for row in found for other in found if _compared(row, other)]
-    return {**harness.paired(found, pairs), **metrics}
+    tests = {shots: _tasks(config, test, config.ways, shots) for shots in config.shots}
+    rows, metrics = train_rows(setting, known)
+    pairs = _pairs(config, rows)
+    for shots, sampler in tests.items():
+        found = {
+            f"{shots}_shot/{row}": jm.evaluate(
+                learner, sampler, meta, setting.test_key, tasks=config.test_tasks
+            )
+            for row, (learner, meta) in rows.items()
+        }
+        metrics |= harness.paired(found, [(f"{shots}_shot/{a}", f"{shots}_shot/{b}") for a, b in pairs])
+    return metrics
 
 
-def _compared(row: str, other: str) -> bool:
-    """Whether the gain of a row over another is told: what it learned from clusters, beside what it had."""
-    (shots, name), (as_many, base) = row.split("/"), other.split("/")
-    method, _, place = name.partition("_")
-    before = f"{method}_{int(place) - 1}" if place else ""
-    return shots == as_many and bool(place) and base in ("untrained", "random", before)
+def _pairs(config: Config, rows: Collection[str]) -> list[tuple[str, str]]:
+    """What clusters are worth: every round beside the control, and beside the round before it."""
+    told = [
+        (f"{method}_{place}", other)
+        for place in range(1, config.rounds + 1)
+        for method in METHODS
+        for other in ("random", f"{method}_{place - 1}")
+    ]
+    return [(row, other) for row, other in told if row in rows and other in rows]
 
 
 def prepare(config: Config, validation: ClassImages) -> Setting:
@@ -205,7 +217,7 @@ def prepare(config: Config, validation: ClassImages) -> Setting:
         for method, learner in learners.items()
     }
     sampler = _tasks(config, validation, config.ways, 1)
-    return Setting(config, net, learners, tested, steps, sampler, tuple(jax.random.split(config.key, 4)))
+    return Setting(config, net, learners, tested, steps, sampler, *jax.random.split(config.key, 4))
 
 
 def _tasks(config: Config, images: ClassImages, ways: int, shots: int) -> Sampler:
@@ -214,50 +226,55 @@ def _tasks(config: Config, images: ClassImages, ways: int, shots: int) -> Sample
     )
 
 
-def _flat(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
-    """Pixels as they are."""
-    return inputs.reshape(len(inputs), -1)
-
-
-def pooled(images: ClassImages, seed: int) -> tuple[UInt8[np.ndarray, "N H W C"], Int[np.ndarray, " N"]]:
-    """The images of all classes, in an order that tells nothing of these, and their labels."""
-    real = np.arange(images.examples.shape[1]) < images.counts[:, None]
-    order = np.random.default_rng(seed).permutation(int(real.sum()))
-    return images.examples[real][order], np.repeat(np.arange(len(real)), images.counts)[order]
-
-
-def train_rows(
-    setting: Setting,
-    images: UInt8[np.ndarray, "N H W C"],
-    labels: Int[np.ndarray, " N"],
-    rows: dict[str, Trained],
-) -> harness.Metrics:
-    """Cluster, train and embed in turns; what is trained joins the rows.
+def train_rows(setting: Setting, known: ClassImages) -> tuple[dict[str, Trained], dict[str, Interval]]:
+    """Cluster, train and embed in turns.
 
     Returns:
-        How much the clusters of every round tell of the labels.
+        All rows, and how much the clusters of every round tell of the labels.
     """
-    config = setting.config
+    config, random = setting.config, np.random.default_rng(setting.config.seed)
+    pixels, protonet = jm.prototypes(PIXELS, ways=config.ways), setting.tested["protonet"]
+    rows: dict[str, Trained] = {
+        "pixels": (pixels, {}),
+        "untrained": (protonet, protonet.init(setting.start_key)),
+    }
     metrics: dict[str, Interval] = {}
     curves: dict[str, list[dict[str, float]]] = {}
     train = partial(_train, setting, curves)
+    images, labels = pooled(known, random)
     points = reduced(images, axes=config.axes, seed=config.seed)
     for place in range(1, config.rounds + 1):
-        clusters = KMeans(config.clusters, n_init=1, random_state=config.seed).fit_predict(points)
+        clusters = clustered(config, points)
         metrics[f"nmi/{place}"] = Interval(normalized_mutual_info_score(labels, clusters), 0.0, 1)
-        found = pseudo_classes(config, images, clusters)
         for method in (method for method in METHODS if method in config.train):
-            rows[f"{method}_{place}"] = train(f"{method}_{place}", method, found)
+            name = f"{method}_{place}"
+            rows[name] = train(name, method, pseudo_classes(config, images, clusters))
         if place == 1 and "random" in config.train:
-            mixed = np.random.default_rng(config.seed).permutation(clusters)
-            rows["random"] = train("random", "protonet", pseudo_classes(config, images, mixed))
+            mixed = pseudo_classes(config, images, random.permutation(clusters))
+            rows["random"] = train("random", "protonet", mixed)
         if place < config.rounds:
             points = embedded(setting.net, rows[f"protonet_{place}"][1], images)
     if "labels" in config.train:
-        rows["labels"] = train("labels", "protonet", pseudo_classes(config, images, labels))
+        rows["labels"] = train("labels", "protonet", known)
     figure = jm.report.learning_curves(curves, "validation_accuracy")
     figure.savefig(config.folder / "learning_curves.png")
-    return metrics
+    return rows, metrics
+
+
+def pooled(
+    images: ClassImages, random: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "N H W C"], Int[np.ndarray, " N"]]:
+    """The images of all classes, in an order that tells nothing of these, and their labels."""
+    real = np.arange(images.examples.shape[1]) < images.counts[:, None]
+    order = random.permutation(int(real.sum()))
+    return images.examples[real][order], np.repeat(np.arange(len(real)), images.counts)[order]
+
+
+def clustered(config: Config, points: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
+    """The cluster of every point."""
+    if len(points) < config.clusters:
+        raise jm.InputError(f"{len(points)} images cannot make {config.clusters} clusters; ask for fewer.")
+    return KMeans(config.clusters, n_init=1, random_state=config.seed).fit_predict(points)
 
 
 def pseudo_classes(
@@ -277,7 +294,8 @@ def embedded(net: Model, body: PyTree, images: UInt8[np.ndarray, "N H W C"]) -> 
     """What a network makes of the images, block by block, the last one filled up with the first images."""
     blocks = np.resize(images, (-(-len(images) // BLOCK), BLOCK, *images.shape[1:]))
     embed = jm.over_tasks(lambda body, block: net.apply(body, scaled(block)), shared=1)
-    return np.concatenate(embed(jax.device_get(body), jax.numpy.asarray(blocks)))[: len(images)]
+    found = np.asarray(embed(jax.device_get(body), blocks))
+    return found.reshape(-1, found.shape[-1])[: len(images)]
 
 
 def _train(
@@ -289,12 +307,13 @@ def _train(
 ) -> Trained:
     """What a row ends with; its log joins the curves."""
     config, step, tested = setting.config, setting.steps[method], setting.tested[method]
-    start_key, train_key, validation_key, _ = setting.keys
     turns = 4 if config.dataset == "omniglot" else 1
     ways = min(config.train_ways, len(classes.names) * turns) if method == "protonet" else config.ways
 
     def evaluate(meta: PyTree) -> dict[str, float]:
-        found = jm.evaluate(tested, setting.validation, meta, validation_key, tasks=config.validation_tasks)
+        found = jm.evaluate(
+            tested, setting.validation, meta, setting.validation_key, tasks=config.validation_tasks
+        )
         return {"validation_accuracy": found.intervals()["accuracy"].mean}
 
     state, curves[name] = harness.train(
@@ -302,8 +321,8 @@ def _train(
         name,
         step,
         _tasks(config, classes, ways, 1),
-        step.init(setting.learners[method].init(start_key)),
-        train_key,
+        step.init(setting.learners[method].init(setting.start_key)),
+        setting.train_key,
         steps=config.steps,
         tasks=max(1, config.tasks * config.train_ways // ways),
         every=min(config.every, config.steps),

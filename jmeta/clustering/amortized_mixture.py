@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import weighted_mean
+from ..distances import unit_length, weighted_mean
 from ..records import Clusterer, Diff, InputError, Model
 from ..trees import EMPTY
 from .gaussian_mixture import Components, Rule, Shape, check_mixture, mixture_clusterer
@@ -41,6 +41,7 @@ def amortized_mixture(
     clusters: int,
     *,
     proposals: int = 1,
+    views: int = 1,
     covariance: Shape = "full",
     steps: int = 5,
     pseudo_points: float = 0.0,
@@ -55,6 +56,8 @@ def amortized_mixture(
             `networks.set_transformer(D + 1, 1 + 2 * D, seeds=R * K)`.
         clusters: K, the number of slots; a batch may use fewer.
         proposals: R, how many starts it foretells; the one that ends with the greatest likelihood is kept.
+        views: how many times it is asked: about the points as they are, then as random mirrors show them. The
+            more, the more starts; a network is best trained with one.
         covariance: see `gaussian_mixture`, as are the arguments that follow; all start as diagonals.
         steps: of EM at most; zero takes the network's word.
         pseudo_points: weight of the prior in each component.
@@ -78,29 +81,42 @@ def amortized_mixture(
     ((4, 2), True)
     """
     check_mixture("amortized_mixture", clusters, covariance, pseudo_points, ridge)
-    check_counts("amortized_mixture", proposals=proposals)
+    check_counts("amortized_mixture", proposals=proposals, views=views)
     if not isinstance(steps, int) or steps < 0:
         raise InputError(f"steps of amortized_mixture is {steps!r}; give a whole number >= 0.")
 
-    def start(params: PyTree, points: Points, choice: Int[Array, ""]) -> Components:
+    def start(params: PyTree, points: Points, mirror: Float[Array, " D"]) -> Components:
         features = points.x.shape[1]
         middle, width = _standard(points)
         used = jnp.full((len(points.x), 1), jnp.mean(points.log_slots > EMPTY / 2, dtype=points.x.dtype))
-        seen = jnp.concatenate([(points.x - middle) / width, used], 1)
+        seen = jnp.concatenate([_mirrored((points.x - middle) / width, mirror), used], 1)
         answer = model.apply(params, seen, points.weights)
         if answer.shape != (proposals * clusters, outputs_per_component(features)):
             raise InputError(
                 f"the network of amortized_mixture answers with {answer.shape}; for {proposals} proposals of "
                 f"{clusters} components it takes {(proposals * clusters, outputs_per_component(features))}."
             )
-        each = answer.reshape(proposals, clusters, -1)[choice]
-        share, means, logs = each[:, 0], each[:, 1 : 1 + features], each[:, 1 + features :]
+        each = answer.reshape(proposals, clusters, -1)
+        share, means, logs = each[..., 0], each[..., 1 : 1 + features], each[..., 1 + features :]
         log_share = jnp.maximum(jax.nn.log_softmax(points.log_slots + share), EMPTY)
-        means = with_class_means(middle + width * means, points)
-        return Components(log_share, means, width**2 * jnp.exp(jnp.clip(logs, *LOG_VARIANCES)))
+        means = middle + width * _mirrored(means, mirror)
+        means = jax.vmap(lambda means: with_class_means(means, points))(means)
+        variances = jnp.exp(jnp.clip(logs, *LOG_VARIANCES))
+        even = jnp.broadcast_to(variances.mean(-1, keepdims=True), variances.shape)
+        return Components(log_share, means, width**2 * jnp.where(jnp.any(mirror), even, variances))
+
+    def starts(params: PyTree, points: Points, key: Key[Array, ""]) -> Components:
+        drawn = jax.random.normal(key, (views, points.x.shape[1]), points.x.dtype).at[0].set(0)
+        found = jax.vmap(lambda mirror: start(params, points, mirror))(unit_length(drawn))
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
 
     rule = Rule(covariance, pseudo_points, ridge, steps, diff, tol)
-    return mixture_clusterer(rule, clusters, model.init, lambda key: jnp.arange(proposals), start)
+    return mixture_clusterer(rule, clusters, model.init, starts)
+
+
+def _mirrored(x: Float[Array, "... D"], mirror: Float[Array, " D"]) -> Float[Array, "... D"]:
+    """Points reflected in the hyperplane that a unit vector is normal to; as they are where it is zero."""
+    return x - 2 * (x @ mirror)[..., None] * mirror
 
 
 def _standard(points: Points) -> tuple[Float[Array, " D"], Float[Array, ""]]:

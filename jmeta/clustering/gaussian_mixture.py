@@ -140,13 +140,16 @@ def gaussian_mixture(
     check_mixture("gaussian_mixture", clusters, covariance, pseudo_points, ridge)
     check_counts("gaussian_mixture", steps=steps, restarts=restarts)
 
-    def start(params: PyTree, points: Points, key: Key[Array, ""]) -> Components:
+    def start(points: Points, key: Key[Array, ""]) -> Components:
         seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
         variances = jnp.full_like(seeds, spread(seeds, points) / seeds.shape[1])
         return Components(jax.nn.log_softmax(points.log_slots), seeds, variances)
 
+    def starts(params: PyTree, points: Points, key: Key[Array, ""]) -> Components:
+        return jax.vmap(partial(start, points))(attempts(restarts, key))
+
     rule = Rule(covariance, pseudo_points, ridge, steps, diff, tol)
-    return mixture_clusterer(rule, clusters, lambda key: {}, partial(attempts, restarts), start)
+    return mixture_clusterer(rule, clusters, lambda key: {}, starts)
 
 
 def check_mixture(
@@ -165,8 +168,7 @@ def mixture_clusterer(
     rule: Rule,
     clusters: int,
     init: Callable[[Key[Array, ""]], PyTree],
-    choices: Callable[[Key[Array, ""]], Array],
-    start: Callable[[PyTree, Points, Array], Components],
+    starts: Callable[[PyTree, Points, Key[Array, ""]], Components],
 ) -> Clusterer:
     """EM from the best of several starts.
 
@@ -174,31 +176,27 @@ def mixture_clusterer(
         rule: what is iterated, and how.
         clusters: K.
         init: of parameters.
-        choices: of a key, what tells starts apart, with a leading axis.
-        start: of parameters, points and a choice, components whose covariances are diagonals [K, D].
+        starts: of parameters, points and a key, several components, stacked on a leading axis, whose
+            covariances are diagonals [K, D].
     """
     covariance, steps = rule.covariance, rule.steps
     step = partial(em_step, covariance, rule.pseudo_points)
 
-    def prepare(params: PyTree, points: Points, choice: Array) -> tuple[Components, Theta]:
-        begin = start(params, points, choice)
+    def run(points: Points, begin: Components) -> tuple[Components, Theta]:
         variance = spread(begin.means, points) / begin.means.shape[1]
         total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
         part = max(rule.ridge, 8 * float(jnp.finfo(points.x.dtype).eps))
         theta = Theta(points, variance, part * jnp.where(total > 0, total, 1))
         if covariance in ("full", "tied"):
             begin = begin._replace(covariances=jax.vmap(jnp.diag)(begin.covariances))
-        return begin, theta
-
-    def run(params: PyTree, points: Points, choice: Array) -> tuple[Components, Theta]:
-        begin, theta = prepare(params, points, choice)
         return iterate(step, begin, theta, steps=steps, diff=rule.diff or unroll(), tol=rule.tol), theta
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Mixture:
         points, units = prepare_points(batch, clusters)
-        fixed = lax.stop_gradient((params, points))
-        choice = least(lambda choice: -_log_likelihood(run(*fixed, choice)[0], points), choices(key))
-        found, theta = run(params, points, choice)
+        begins = starts(params, points, key)
+        fixed = lax.stop_gradient((points, begins))
+        place = least(lambda begin: -_log_likelihood(run(fixed[0], begin)[0], fixed[0]), fixed[1])
+        found, theta = run(points, jax.tree.map(lambda leaf: leaf[place], begins))
         total = jnp.sum(points.weights)
         features = points.x.shape[1]
         likelihood = _log_likelihood(found, points) - total * features * jnp.log(units.scale)

@@ -165,7 +165,8 @@ def means_clusterer(
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
         points, units = prepare_points(batch, clusters, spherical=rule.spherical)
         fixed = lax.stop_gradient((params, points, units))
-        key = least(lambda key: _energy(rule, *run(*fixed, key)), attempts(restarts, key))
+        keys = attempts(restarts, key)
+        key = keys[least(lambda key: _energy(rule, *run(*fixed, key)), keys)]
         means, theta = run(params, points, units, key)
         nearest = jnp.min(squared_distances(points.x, means.centers) - points.log_slots, 1)
         return Centers(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Key, Shaped
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..distances import squared_distances, weighted_mean
 
@@ -87,12 +87,12 @@ def attempts(restarts: int, key: Key[Array, ""]) -> Key[Array, " R"]:
     return key[None] if restarts == 1 else jax.random.split(key, restarts)
 
 
-def least(loss: Callable[[Array], Float[Array, ""]], choices: Shaped[Array, " R"]) -> Shaped[Array, ""]:
-    """The choice of the least loss; it is not computed where there is but one."""
-    if len(choices) == 1:
-        return choices[0]
+def least(loss: Callable[[PyTree], Float[Array, ""]], choices: PyTree) -> Int[Array, ""]:
+    """Which of the choices, on a leading axis, has the least loss; not computed where there is but one."""
+    if len(jax.tree.leaves(choices)[0]) == 1:
+        return jnp.asarray(0)
     losses = jax.vmap(loss)(choices)
-    return choices[jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))]
+    return jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))
 
 
 def _one_by_one(points: Array, first: Array, draw: Callable[[Array, Array], Array], keys: list) -> Array:

@@ -46,6 +46,15 @@ def test_the_likeliest_of_the_proposals_is_kept():
         np.testing.assert_allclose(state.means.ravel(), np.sqrt(5) * np.array([-0.9, 0.9]), rtol=1e-5)
 
 
+def test_what_mirrors_show_is_tried_too():
+    points = jnp.asarray(blobs(1, spread=0.3))
+    answer = [[0.0, 1.0, 1.0, -2.0, -2.0], [0.0, 1.1, 1.0, -2.0, -2.0], [0.0, 1.0, 1.1, -2.0, -2.0]]
+    once, often = (
+        fit(jm.amortized_mixture(says(answer), 3, views=views, steps=2), points) for views in (1, 20)
+    )
+    assert often.log_likelihood > once.log_likelihood + 1
+
+
 def test_labels_pin_the_start():
     answer = [[0.0, 0.0, 0.0]] * 2
     state = fit(jm.amortized_mixture(says(answer), 2, steps=0), TWO, targets=jnp.array([1, -1, -1, 0]))
