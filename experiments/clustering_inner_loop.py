@@ -108,6 +108,8 @@ class Config(harness.Options):
     """W, classes per task."""
     shots: int = 5
     """S, images to cluster per class."""
+    queries: int = 5
+    """Q, further images per class, which are put into the clusters that were found."""
     width: int = 32
     """Filters of each block of conv4; for digits of two blocks, and half as many of a third."""
     steps: int = 300
@@ -133,6 +135,7 @@ QUICK: dict[str, Any] = {
     "width": 4,
     "inner_steps": 1,
     "shots": 2,
+    "queries": 1,
     "steps": 2,
     "tasks": 2,
     "iterations": 2,
@@ -221,9 +224,8 @@ def _network(config: Config, shape: tuple[int, ...]) -> Model:
 
 
 def _tasks(config: Config, images: ClassImages, rotations: bool) -> Sampler:
-    return jm.episodes(
-        images, ways=config.ways, shots=config.shots, queries=0, labelled=False, rotations=rotations
-    )
+    counts = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
+    return jm.episodes(images, labelled=False, rotations=rotations, **counts)
 
 
 def _train(

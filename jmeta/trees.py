@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -90,6 +92,18 @@ def still_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:
     pairs = zip(inexact_leaves(before), inexact_leaves(after), strict=True)
     checks = [jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old)) for old, new in pairs]
     return jnp.all(jnp.stack(checks)) if checks else jnp.bool_(True)
+
+
+@cache
+def partial_of(function: Callable, /, *args: Any, **options: Any) -> partial:
+    """`functools.partial`, the same object for the same arguments.
+
+    So samplers that differ in their arrays alone are pytrees of one structure, and are compiled once.
+
+    >>> partial_of(max, 1) is partial_of(max, 1)
+    True
+    """
+    return partial(function, *args, **options)
 
 
 def weights_or_ones(inputs: Array, weights: Array | None) -> Float[Array, " N"]:

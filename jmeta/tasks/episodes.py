@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key, Num
 
 from ..records import Batch, InputError, Sampler, Task
+from ..trees import partial_of
 
 
 class ClassImages(NamedTuple):
@@ -74,7 +75,7 @@ def episodes(
     data, counts = examples.examples, examples.counts
     turns = 4 if rotations else 1
     _check(data.shape, counts, turns, ways=ways, shots=shots, queries=queries)
-    draw = partial(_draw, ways=ways, shots=shots, queries=queries, labelled=labelled, turns=turns)
+    draw = partial_of(_draw, ways=ways, shots=shots, queries=queries, labelled=labelled, turns=turns)
     return jax.tree_util.Partial(draw, jnp.asarray(data), jnp.asarray(counts))
 
 

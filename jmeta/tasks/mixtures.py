@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from ..records import Batch, InputError, Sampler, Task
+from ..trees import partial_of
 
 
 def mixtures(
@@ -44,7 +43,7 @@ def mixtures(
     for name, (least, most) in (("points", points), ("clusters", clusters)):
         if not 1 <= least <= most:
             raise InputError(f"{name} range from {least} to {most}; give 1 <= least <= most.")
-    draw = partial(_draw, points=points, clusters=clusters, dimension=dimension)
+    draw = partial_of(_draw, points=tuple(points), clusters=tuple(clusters), dimension=dimension)
     return jax.tree_util.Partial(draw, jnp.asarray(spread), jnp.asarray(deviation))
 
 

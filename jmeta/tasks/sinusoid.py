@@ -5,13 +5,12 @@ Reference: Finn et al. 2017, Model-agnostic meta-learning for fast adaptation of
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ..records import Batch, InputError, Sampler, Task
+from ..trees import partial_of
 
 
 def sinusoid(
@@ -42,7 +41,7 @@ def sinusoid(
     if shots < 1 or queries < 0:
         raise InputError(f"{shots} shots and {queries} queries make no task; give at least one shot.")
     return jax.tree_util.Partial(
-        partial(_draw, shots=shots, queries=queries), jnp.asarray(amplitude), jnp.asarray(phase)
+        partial_of(_draw, shots=shots, queries=queries), jnp.asarray(amplitude), jnp.asarray(phase)
     )
 
 
