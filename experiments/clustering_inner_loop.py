@@ -103,7 +103,7 @@ class Config(harness.Options):
     inner_steps: int = 3
     """How many inner steps, in training and test alike."""
     inner_rate: float = 0.01
-    """The rate of each array of weights at the start."""
+    """The rate of each array of weights at the start; it is learned, and may turn negative."""
     ways: int = 5
     """W, classes per task."""
     shots: int = 5
@@ -144,7 +144,7 @@ QUICK: dict[str, Any] = {
     "validation_tasks": 10,
     "every": 2,
 }
-OMNIGLOT: dict[str, Any] = {"dataset": "omniglot", "width": 16, "rate": 1e-3, "steps": 600, "every": 200}
+OMNIGLOT: dict[str, Any] = {"dataset": "omniglot", "width": 16, "inner_steps": 2}
 FULL: dict[str, Any] = {"preset": "gpu", "steps": 10_000, "tasks": 32, "every": 1000}
 PRESETS = {
     "quick": Config(preset="quick", **QUICK),
@@ -204,7 +204,7 @@ def experiment(config: Config) -> harness.Metrics:
 def _learners(config: Config, net: Model) -> dict[Row, Learner]:
     """A network that takes inner steps or none, and is clustered; meta-parameters are alike."""
     clusterer = jm.soft_kmeans(config.ways, steps=config.iterations, restarts=config.restarts)
-    rates = {"learning_rate": jm.per_leaf(config.inner_rate)}
+    rates = {"learning_rate": jm.per_leaf(jm.signed(config.inner_rate))}
     inner = INNER[config.inner](clusterer)
     learner = partial(jm.maml, net, inner, numbers=rates, learn=("learning_rate",))
     return {
