@@ -20,7 +20,7 @@ trained on these is run for every number, and the least BIC tells which; beside 
 `found/...` is how often the number is right.
 
     python -m experiments.amortized_mixtures
-        {TIME} on two cores
+        not yet run to the end
 
 No data is needed. The gpu preset trains as long as was published, 50,000 steps.
 """

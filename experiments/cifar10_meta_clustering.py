@@ -27,7 +27,7 @@ has an accuracy of 22.9 %, DEC 30.1, DAC 52.2, SCAN 88.3. That is another task: 
 once, and nothing to meta-learn from.
 
     python -m experiments.cifar10_meta_clustering --data-dir DIR
-        {TIME} on two cores; accuracy/disjoint/learned {NUMBER}, accuracy/disjoint/pixels {NUMBER}
+        not yet run to the end
 
 The gpu preset takes ten draws of 10,000 steps. The quick preset takes scikit-learn's digits.
 """

@@ -8,7 +8,7 @@ surrogate. `cost/...` is the time of a gradient over that of the surrogate, `sec
 tasks, the median of five. The surrogate stands in the table too: how far it points where the clustering does.
 
     python -m experiments.clustering_gradients
-        {TIME} on two cores
+        not yet run to the end
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ clusters have of the points. Rows, all from the same start and on the same tasks
 So `gain/...` tells in pairs what adaptation without a label is worth, and what its second derivatives are.
 
     python -m experiments.clustering_inner_loop
-        {TIME} on two cores; accuracy/adapted {NUMBER}, accuracy/unadapted {NUMBER}
+        not yet run to the end
     python -m experiments.clustering_inner_loop --dataset omniglot --data-dir DIR
-        {TIME} on two cores; accuracy/adapted {NUMBER}, accuracy/unadapted {NUMBER}
+        not yet run to the end
 
 The gpu presets take more steps, more tasks and, for omniglot, wider blocks.
 """

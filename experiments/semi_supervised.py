@@ -15,7 +15,7 @@ All are trained for `--steps` further steps from where a supervised network ends
 the gradient through the clustering is worth; `gain` is the difference in pairs.
 
     python -m experiments.semi_supervised --data-dir DIR
-        {TIME} on two cores
+        not yet run to the end
 
 The gpu preset takes 20,000 steps and then 20,000 more. The quick preset takes scikit-learn's digits.
 """
@@ -77,7 +77,7 @@ class Config(harness.Options):
     """Filters of each of the four blocks."""
     start_steps: int = 4000
     """Meta-steps of the supervised network."""
-    steps: int = 600
+    steps: int = 400
     """Further ones of every row from there."""
     tasks: int = 8
     """Tasks per meta-step."""

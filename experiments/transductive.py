@@ -21,9 +21,9 @@ features are those of this small network, and laplacian centres them by the mean
 authors take that of the base classes.
 
     python -m experiments.transductive --data-dir DIR
-        {TIME} on two cores; CIFAR-FS, accuracy/1-shot/means {NUMBER}, accuracy/1-shot/soft {NUMBER}
+        not yet run to the end
     python -m experiments.transductive --dataset omniglot --data-dir DIR
-        {TIME} on two cores; accuracy/1-shot/means {NUMBER}, accuracy/1-shot/soft {NUMBER}
+        not yet run to the end
 
 The gpu preset takes 20,000 steps. The quick preset takes scikit-learn's digits.
 """

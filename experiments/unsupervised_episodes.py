@@ -19,7 +19,7 @@ Published for scale, quoted from memory, Omniglot, 5 ways, 1 and 5 shots, embedd
 and 87.78 %, CACTUs-ProtoNets 68.12 and 83.58 %.
 
     python -m experiments.unsupervised_episodes --data-dir DIR
-        {TIME} on two cores; accuracy/1_shot/protonet_2 {NUMBER}
+        not yet run to the end
 
 The gpu preset takes 20,000 steps, five rounds and pooled blocks; `--dataset digits` needs no file, and is
 watched, for want of further classes, on those that it learns from.
