@@ -17,18 +17,15 @@ faults: .venv/test
 quick: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
   --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 quick: .venv/test
-	for file in $$(grep -l 'harness.run' experiments/*.py experiments/*/*.py 2>/dev/null | grep -v harness.py); do \
+	@mkdir -p runs/quick
+	@for file in $$(grep -l 'harness.run(' experiments/*.py) $$(grep -l '__main__' experiments/benchmarks/*.py); do \
 	  module=$$(echo $${file%.py} | tr / .); \
-	  echo "== $$module"; \
-	  $(BIN)/python -m $$module --preset quick --out runs/quick/$$module || exit 1; \
-	done
-
-	for file in experiments/benchmarks/*.py; do \
-	  grep -q '__main__' $$file || continue; \
-	  module=$$(echo $${file%.py} | tr / .); \
-	  echo "== $$module"; \
-	  $(BIN)/python -m $$module --quick --out runs/quick/$$module.json || exit 1; \
-	done
+	  case $$file in \
+	    */benchmarks/*) echo $$module --quick --out runs/quick/$$module.json ;; \
+	    *) echo $$module --preset quick --out runs/quick/$$module ;; \
+	  esac; \
+	done | xargs -P 2 -L 1 sh -c 'echo "== $$0"; \
+	  $(BIN)/python -m $$0 "$$@" > runs/quick/$$0.log 2>&1 || { cat runs/quick/$$0.log; exit 255; }'
 
 docs: .venv/docs
 	$(BIN)/python -m experiments.results --check

@@ -7,8 +7,8 @@ these lower. The inner objective is either the energy of soft k-means, or minus 
 clusters have of the points. Rows, all from the same start and on the same tasks of unseen classes:
 
 - untrained: a random network, as it is
-- unadapted: trained for the same outer loss with no inner step
-- adapted: trained and tested with inner steps, whose rates are learned too
+- unadapted: trained for the same outer loss with no inner step, which makes it a centroid network
+- adapted: trained and tested with inner steps, whose rates are learned too, one for each array of weights
 - adapted_without: the same network, its inner steps left out at test time
 - unadapted_with: the network that was trained with none, which takes inner steps at test time
 - first_order: as adapted, the inner gradient taken as constant: nothing passes twice through the clustering
@@ -20,7 +20,8 @@ So `gain/...` tells in pairs what adaptation without a label is worth, and what 
     python -m experiments.clustering_inner_loop --dataset omniglot --data-dir DIR
         not yet run to the end
 
-The gpu presets take more steps, more tasks and, for omniglot, wider blocks.
+The gpu presets take more steps, more tasks and, for omniglot, wider blocks. The quick preset trains unadapted
+and adapted.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class Config(harness.Options):
     """Options of this experiment."""
 
     dataset: Literal["digits", "omniglot"] = "digits"
-    """digits: trained on 0 to 4, tested on 5 to 9; omniglot: Vinyals' split. Both with quarter turns while
-    training."""
+    """digits: trained on 0 to 4 and their quarter turns, tested on 5 to 9; omniglot: Vinyals' split with
+    rotations."""
     train: tuple[Row, ...] = ("unadapted", "adapted", "first_order")
     """Which rows to train."""
     inner: Literal["energy", "information"] = "energy"

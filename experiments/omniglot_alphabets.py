@@ -250,7 +250,7 @@ def _padded(alphabets: Sequence[ClassImages], largest: int, drawings: int) -> Ba
     """[A, N, ...] alphabets, as if each had as many characters as the largest."""
     shape = alphabets[0].examples[0, :drawings].shape
     inputs = np.zeros((len(alphabets), largest, *shape), np.uint8)
-    targets = np.full((len(alphabets), largest, drawings), -1)
+    targets = np.full(inputs.shape[:3], -1)
     for place, alphabet in enumerate(alphabets):
         count = len(alphabet.names)
         inputs[place, :count] = alphabet.examples[:, :drawings]

@@ -102,7 +102,7 @@ class Config(harness.Options):
     """Settings of ptmap: what multiplies squared distances, published 10."""
     test_tasks: int = 1000
     """Tasks of the table, for every S."""
-    validation_tasks: int = 300
+    validation_tasks: int = 200
     """Tasks of a validation, of classes that are in neither training nor test where there are such."""
     every: int = 500
     """Meta-steps between two validations."""
@@ -174,39 +174,34 @@ def experiment(config: Config) -> harness.Metrics:
     tried = methods(config)
     found: dict[str, Evaluation] = {}
     metrics: dict[str, Interval] = {}
+    pairs: list[tuple[str, str]] = []
     for shots in config.shots:
         known, unseen = (_tasks(config, images, shots) for images in (validation, test))
         score, tasks = partial(_scores, net, config.ways, tried), config.validation_tasks
         scores = jm.evaluate(learner, known, body, validation_key, tasks=tasks, score=score).intervals()
-        best = {
-            row: max(names, key=lambda name: scores[name].mean) for row, names in _settings(tried).items()
-        }
+        best = {row: max(names, key=lambda name: scores[name].mean) for row, names in _by_row(tried).items()}
         metrics |= {f"validation/{shots}-shot/{name}": scores[name] for name in best.values()}
         chosen = {row: tried[name] for row, name in best.items()}
         score, tasks = partial(_scores, net, config.ways, chosen), config.test_tasks
         values = jm.evaluate(learner, unseen, body, test_key, tasks=tasks, score=score).values
         found |= {f"{shots}-shot/{row}": Evaluation({"accuracy": value}) for row, value in values.items()}
-    pairs = [
-        (row, f"{shots}/{other}")
-        for row in found
-        for shots, _, name in [row.partition("/")]
-        for other in AGAINST.get(name, ())
-    ]
+        pairs += [
+            (f"{shots}-shot/{row}", f"{shots}-shot/{other}") for row in AGAINST for other in AGAINST[row]
+        ]
     return dict(harness.paired(found, pairs)) | metrics
 
 
 def _scores(
-    net: Model, ways: int, methods: Mapping[str, Method], learner: Learner, meta: PyTree, task: Task
+    net: Model, ways: int, answers: Mapping[str, Method], learner: Learner, meta: PyTree, task: Task
 ) -> Metrics:
     """The accuracy of every method on one task."""
     support, query = task.support, task.query
     features = net.apply(meta, jnp.concatenate([support.inputs, query.inputs]))
     count = len(support.inputs)
     points = Points(features[:count], jnp.asarray(support.targets), features[count:], ways)
-    accuracy = {
-        name: jnp.mean(jnp.argmax(method(points), -1) == query.targets) for name, method in methods.items()
-    }
-    return {"alone": jm.query_score(jm.inductive(learner), meta, task)["accuracy"]} | accuracy
+    found = {name: jnp.argmax(answer(points), -1) for name, answer in answers.items()}
+    alone = jm.query_score(jm.inductive(learner), meta, task)["accuracy"]
+    return {"alone": alone} | {name: jnp.mean(labels == query.targets) for name, labels in found.items()}
 
 
 def methods(config: Config) -> dict[str, Method]:
@@ -228,8 +223,8 @@ def methods(config: Config) -> dict[str, Method]:
     return found
 
 
-def _settings(names: Collection[str]) -> dict[str, list[str]]:
-    """METHOD -> METHOD/SETTING, all of them."""
+def _by_row(names: Collection[str]) -> dict[str, list[str]]:
+    """METHOD -> its METHOD/SETTING."""
     rows = dict.fromkeys(name.partition("/")[0] for name in names)
     return {row: [name for name in names if name.startswith(f"{row}/")] for row in rows}
 
