@@ -97,8 +97,8 @@ def over_tasks(
     Take gradients inside: `over_tasks(jax.grad(loss))` keeps only what one chunk needs, while the gradient
     of `over_tasks(loss)` keeps what all need. Call it outermost, inside `jit` or not.
 
-    Under a `jit` of your own give it arguments on one device, as `jax.device_get` makes of trained parameters.
-    Where they lie on two, each does all the work, and CPU devices that factorise matrices wait for each other.
+    Under a `jit` of your own give it arguments on one device, such as `jax.device_get` of trained parameters.
+    Where they lie on two, each does all the work, and CPUs that factorise matrices wait for each other.
 
     Args:
         function: of one task; its arguments are pytrees of arrays.
