@@ -22,7 +22,7 @@ trained on these is run for every number, and the least BIC tells which; beside 
     python -m experiments.amortized_mixtures
         45 minutes on two cores beside other work; likelihood/learned_5 -1.423, ari/learned_5 0.934
 
-No data is needed. The gpu preset trains as long as was published, 50,000 steps.
+No data is needed. The gpu preset trains a wider network for 50,000 steps.
 """
 
 from __future__ import annotations
