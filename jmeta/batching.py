@@ -289,7 +289,7 @@ def _bytes(aval: Any) -> int:
 
 def _scan(function: Callable, shared: PyTree, parts: tuple, rounds: int) -> tuple[PyTree, PyTree]:
     """One chunk after another; totals are added up as they come."""
-    split = jax.tree.map(lambda leaf: leaf.reshape(rounds, -1, *leaf.shape[1:]), parts)
+    split = jax.tree.map(lambda leaf: leaf.reshape(rounds, len(leaf) // rounds, *leaf.shape[1:]), parts)
     first = jax.tree.map(lambda leaf: leaf[0], split)
     zeros = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, shared, *first)[0]
@@ -300,7 +300,7 @@ def _scan(function: Callable, shared: PyTree, parts: tuple, rounds: int) -> tupl
         return jax.tree.map(jnp.add, totals, found), each
 
     totals, each = lax.scan(add, zeros, split)
-    return totals, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), each)
+    return totals, jax.tree.map(lambda leaf: leaf.reshape(rounds * leaf.shape[1], *leaf.shape[2:]), each)
 
 
 def _all_reduce(totals: PyTree) -> PyTree:

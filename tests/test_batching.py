@@ -133,3 +133,10 @@ fit = lambda x: mixture.fit({}, jm.Batch(x), jax.random.key(0)).means
 np.testing.assert_allclose(jm.over_tasks(fit)(points), jax.vmap(fit)(points), rtol=1e-3, atol=1e-3)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+
+def test_tasks_without_queries_go_in_chunks_too():
+    empty = jnp.zeros((6, 0, 2))
+    found = jm.over_tasks(lambda x, query: (2 * x, query), chunk=2)(jnp.arange(6.0), empty)
+    np.testing.assert_array_equal(found[0], 2 * np.arange(6))
+    assert found[1].shape == (6, 0, 2)
