@@ -28,9 +28,7 @@ No data is needed. The gpu preset trains a wider network for 50,000 steps.
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import warnings
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -46,7 +44,7 @@ from threadpoolctl import threadpool_limits
 
 import jmeta as jm
 from experiments import harness
-from experiments.benchmarks.timing import seconds
+from experiments.benchmarks.timing import median
 from jmeta import Evaluation
 from jmeta.clustering.amortized_mixture import outputs_per_component
 from jmeta.clustering.gaussian_mixture import Mixture
@@ -73,7 +71,7 @@ class Config(harness.Options):
     proposals: int = 8
     """Starts that a network foretells, where it is trained through EM."""
     views: int = 4
-    """How many mirror images it is asked about at test."""
+    """How it is asked at test: about a set as it is, and about so many mirror images less one."""
     steps: int = 10_000
     """Meta-steps of each of the two networks of the first table, and half as many of the other."""
     tasks: int = 10
@@ -265,11 +263,11 @@ def _rates(
     rates = {}
     for row in TIMED:
         clusterer, params = ways[row]
-        fit = jax.jit(jm.over_tasks(partial(_fit, clusterer), shared=1))
+        fit = jm.over_tasks(partial(_fit, clusterer), shared=1)
         on_host = jax.device_get(params)  # on two devices, small matrices would wait for each other forever
-        rates[row] = config.timed_sets / _median(partial(fit, on_host, tasks), 5)
+        rates[row] = config.timed_sets / median(partial(fit, on_host, tasks))
     for starts in STARTS:
-        rates[f"em_{starts}"] = len(few) / _median(partial(_loop, starts, few), 3)
+        rates[f"em_{starts}"] = len(few) / median(partial(_loop, starts, few), 3)
     ratios = {f"learned_5/em_{starts}": rates["learned_5"] / rates[f"em_{starts}"] for starts in STARTS}
     return {f"rate/{name}": Interval(value, 0.0, 1) for name, value in (rates | ratios).items()}
 
@@ -281,12 +279,6 @@ def _fit(clusterer: Clusterer, params: PyTree, task: Task) -> Mixture:
 def _loop(starts: int, sets: list) -> None:
     for points, *_ in sets:
         _scikit(TOLD[1], starts, points)
-
-
-def _median(call: Callable[[], object], repeats: int) -> float:
-    """Seconds of a call, after one that is not counted."""
-    seconds(call)
-    return statistics.median(seconds(call) for _ in range(repeats))
 
 
 if __name__ == "__main__":

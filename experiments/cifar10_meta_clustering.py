@@ -35,8 +35,7 @@ The gpu preset takes ten draws of 10,000 steps. The quick preset takes scikit-le
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -50,12 +49,14 @@ from sklearn.decomposition import PCA
 import jmeta as jm
 from experiments import harness
 from experiments.cifar10_strategies import MODES, TRAINED, ten_tasks
+from experiments.few_shot import PIXELS
 from jmeta import ClassImages, Evaluation
 from jmeta.learners.centroid import Embedding
 from jmeta.metrics import Interval
 from jmeta.records import Batch, Learner, MetaStep, Model, Sampler, Task
 from jmeta.tasks.episodes import scaled
 from jmeta.tasks.fields import AXES, some_images
+from jmeta.trees import partial_of
 
 OTHERS = ("pixels", "axes", "untrained")
 """What the learned embedding stands beside."""
@@ -206,17 +207,12 @@ def prepare(config: Config, ways: int, shape: tuple[int, ...]) -> Setting:
     return Setting(learner, step, tested, pixels, axes)
 
 
-def _flat(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
-    """Pixels as they are."""
-    return inputs.reshape(len(inputs), -1)
-
-
 def _projected(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
     """Pixels on axes through their mean."""
     return (inputs.reshape(len(inputs), -1) - params["mean"]) @ params["axes"].T
 
 
-PIXELS, ON_AXES = Model(lambda key: {}, _flat), Model(lambda key: {}, _projected)
+ON_AXES = Model(lambda key: {}, _projected)
 
 
 def one_draw(
@@ -286,13 +282,9 @@ def some_tasks(images: ClassImages, sets: Int[np.ndarray, "T W"], *, shots: int,
         raise jm.InputError(
             f"{shots + queries} images of a class are asked for; there are {images.counts.min()}."
         )
-    return jax.tree_util.Partial(_drawing(shots, queries), examples, counts, jnp.asarray(sets))
-
-
-@cache
-def _drawing(shots: int, queries: int) -> Callable[..., Task]:
-    """The same object for the same numbers, so that what draws is compiled once."""
-    return partial(_task, shots=shots, queries=queries)
+    return jax.tree_util.Partial(
+        partial_of(_task, shots=shots, queries=queries), examples, counts, jnp.asarray(sets)
+    )
 
 
 def _task(

@@ -13,7 +13,7 @@ import optax
 
 import jmeta as jm
 from experiments import harness
-from jmeta.records import Learner, MetaStep, Sampler
+from jmeta.records import Learner, MetaStep, Model, Sampler
 
 Method = Literal["maml", "fomaml", "reptile", "imaml", "anil", "metasgd", "protonet"]
 DataSet = Literal["omniglot", "cifar100", "digits"]
@@ -66,6 +66,9 @@ class Config(harness.Options):
     every: int = 1000
     """Meta-steps between two validations."""
 
+
+PIXELS = Model(lambda key: {}, lambda params, inputs, weights=None: inputs.reshape(len(inputs), -1))
+"""Images as they are, in the place of a network."""
 
 QUICK: dict[str, Any] = {
     "dataset": "digits",

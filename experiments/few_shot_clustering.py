@@ -36,10 +36,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 import optax
-from jaxtyping import PyTree
 
 import jmeta as jm
 from experiments import harness
+from experiments.few_shot import PIXELS
 from jmeta import Evaluation
 from jmeta.learners.centroid import Embedding
 from jmeta.records import Clusterer, Diff, Learner, MetaState, MetaStep, Model, Sampler, TaskLoss
@@ -160,7 +160,7 @@ def experiment(config: Config) -> harness.Metrics:
 
     found: dict[str, Evaluation] = {}
     for kind, learner in setting.tested.items():
-        pixels = jm.centroids(Model(lambda key: {}, _flat), _clusterer(config, kind, config.restarts))
+        pixels = jm.centroids(PIXELS, _clusterer(config, kind, config.restarts))
         rows = {"pixels": (pixels, pixels.init(start_key))} | {row: (learner, metas[row]) for row in metas}
         for name, (tested, meta) in rows.items():
             place = name if kind == "soft" else f"{name}/{kind}"
@@ -217,11 +217,6 @@ def _network(config: Config, shape: tuple[int, ...]) -> Model:
 
 def _clusterer(config: Config, kind: Kind, restarts: int, diff: Diff | None = None) -> Clusterer:
     return KINDS[kind](config.ways, steps=config.iterations, restarts=restarts, diff=diff)
-
-
-def _flat(params: PyTree, inputs: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """Pixels as they are."""
-    return inputs.reshape(len(inputs), -1)
 
 
 def train_row(

@@ -41,6 +41,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 import jmeta as jm
 from experiments import harness
+from experiments.few_shot import PIXELS
 from jmeta import ClassImages
 from jmeta.metrics import Interval
 from jmeta.records import Learner, MetaStep, Model, Sampler
@@ -126,14 +127,6 @@ PRESETS = {
     "cpu-digits": Config(dataset="digits", clusters=50, train_ways=10),
     "gpu": Config(preset="gpu", rounds=5, strided=False, steps=20_000, tasks=4, every=1000, test_tasks=1000),
 }
-
-
-def _flat(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
-    """Pixels as they are."""
-    return inputs.reshape(len(inputs), -1)
-
-
-PIXELS = Model(lambda key: {}, _flat)
 
 
 class Setting(NamedTuple):

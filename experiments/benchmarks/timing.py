@@ -49,6 +49,12 @@ def calls_of(call: Callable[[], Any]) -> int:
     return math.ceil(LEAST / max(seconds(call), 1e-6))
 
 
+def median(call: Callable[[], Any], repeats: int = 5) -> float:
+    """Median seconds of a call, after one that is not counted."""
+    seconds(call)
+    return statistics.median(seconds(call) for _ in range(repeats))
+
+
 class Race(NamedTuple):
     """Median seconds of both, and the median of the ratio theirs / ours."""
 

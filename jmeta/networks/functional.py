@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
-from ..records import Model
+from ..records import InputError, Model
 
 
 def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
@@ -45,3 +45,10 @@ def stateless(
         return nnx.merge(graph, filled)
 
     return init, module
+
+
+def check_sizes(network: str, **sizes: int) -> None:
+    """Refuse sizes that make no network."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise InputError(f"{name} of {network} is {size!r}; give a whole number >= 1.")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ..records import InputError, Recurrent
 from ..trees import log_weights
 from .attention import attend
-from .functional import stateless
+from .functional import check_sizes, stateless
 
 FIRST_OUTPUTS = 1e-2
 """Scale of the last layer's weights at the start: all actions are nearly alike."""
@@ -43,7 +43,7 @@ def gru(inputs: int, outputs: int, *, width: int = 64) -> Recurrent:
     >>> network.unroll(params, jnp.ones((5, 3)), jnp.zeros(5, bool)).shape
     (5, 2)
     """
-    _check_sizes("gru", inputs=inputs, outputs=outputs, width=width)
+    check_sizes("gru", inputs=inputs, outputs=outputs, width=width)
     init, module = stateless(lambda rngs: _Gru(inputs, outputs, width, rngs))
 
     def start(params: PyTree) -> Float[Array, " W"]:
@@ -95,7 +95,7 @@ def forgetful(inputs: int, outputs: int, *, width: int = 64) -> Recurrent:
     >>> network.step(network.init(jax.random.key(0)), (), jnp.ones(3))[1].shape
     (2,)
     """
-    _check_sizes("forgetful", inputs=inputs, outputs=outputs, width=width)
+    check_sizes("forgetful", inputs=inputs, outputs=outputs, width=width)
     init, module = stateless(lambda rngs: _Forgetful(inputs, outputs, width, rngs))
     return Recurrent(
         init,
@@ -149,7 +149,7 @@ def transformer(
     >>> network.unroll(params, jnp.ones((5, 3)), jnp.zeros(5, bool)).shape
     (5, 2)
     """
-    _check_sizes(
+    check_sizes(
         "transformer", inputs=inputs, outputs=outputs, length=length, width=width, layers=layers, heads=heads
     )
     if width % heads:
@@ -222,9 +222,3 @@ class _Transformer(nnx.Module):
 
 def _head(width: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(width, outputs, kernel_init=nnx.initializers.orthogonal(FIRST_OUTPUTS), rngs=rngs)
-
-
-def _check_sizes(network: str, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise InputError(f"{name} of {network} is {size!r}; give a whole number >= 1.")

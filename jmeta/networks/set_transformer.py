@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from ..records import InputError, Model
 from ..trees import log_weights, weights_or_ones
 from .attention import attend
-from .functional import functional
+from .functional import check_sizes, functional
 
 
 def set_transformer(
@@ -58,9 +58,7 @@ def set_transformer(
     ((4, 5), True)
     """
     sizes = {"features": features, "outputs": outputs, "seeds": seeds, "width": width, "heads": heads}
-    for name, size in (sizes | {"inducing": inducing, "layers": layers}).items():
-        if not isinstance(size, int) or size < 1:
-            raise InputError(f"{name} of set_transformer is {size!r}; give a whole number >= 1.")
+    check_sizes("set_transformer", **sizes, inducing=inducing, layers=layers)
     if width % heads:
         raise InputError(f"{heads} heads cannot share a width of {width}; choose a multiple.")
     return functional(
