@@ -43,9 +43,8 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 import jmeta as jm
-from experiments import harness
 from experiments.benchmarks.timing import median
-from jmeta import Evaluation
+from jmeta import Evaluation, harness
 from jmeta.clustering.amortized_mixture import outputs_per_component
 from jmeta.clustering.gaussian_mixture import Mixture
 from jmeta.metrics import Interval

@@ -33,7 +33,8 @@ from joblib import cpu_count
 from sklearn.metrics import silhouette_score
 
 import jmeta as jm
-from experiments import choosing, harness
+from experiments import choosing
+from jmeta import harness
 from jmeta.estimators.preparation import prepare
 from jmeta.records import InputError
 from jmeta.selection import performance_table, portfolio

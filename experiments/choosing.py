@@ -13,7 +13,7 @@ from sklearn.datasets import make_blobs, make_circles, make_moons
 from sklearn.ensemble import RandomForestRegressor
 
 import jmeta as jm
-from experiments import harness
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.selection.choice import Cases, Choice, Settings, choice_scores, learn_choice
 from jmeta.selection.consensus import consensus

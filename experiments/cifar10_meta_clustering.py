@@ -47,10 +47,9 @@ from jaxtyping import Array, Int, Key, Num, PyTree
 from sklearn.decomposition import PCA
 
 import jmeta as jm
-from experiments import harness
 from experiments.cifar10_strategies import MODES, TRAINED, ten_tasks
 from experiments.few_shot import PIXELS
-from jmeta import ClassImages, Evaluation
+from jmeta import ClassImages, Evaluation, harness
 from jmeta.learners.centroid import Embedding
 from jmeta.metrics import Interval
 from jmeta.records import Batch, Learner, MetaStep, Model, Sampler, Task

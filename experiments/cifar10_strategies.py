@@ -29,7 +29,8 @@ import jax
 import numpy as np
 
 import jmeta as jm
-from experiments import choosing, harness
+from experiments import choosing
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Cases, Settings, adapt_choice, choice_scores, learn_choice

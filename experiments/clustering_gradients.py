@@ -22,8 +22,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 import jmeta as jm
-from experiments import few_shot_clustering, harness
+from experiments import few_shot_clustering
 from experiments.benchmarks.timing import median
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.records import Diff, Task, TaskLoss
 

@@ -38,8 +38,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 import jmeta as jm
-from experiments import harness
-from jmeta import ClassImages, Evaluation
+from jmeta import ClassImages, Evaluation, harness
 from jmeta.distances import weighted_mean
 from jmeta.learners.gradient import Descent
 from jmeta.networks.layers import EPSILON

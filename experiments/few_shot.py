@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 import jmeta as jm
-from experiments import harness
+from jmeta import harness
 from jmeta.records import Learner, MetaStep, Model, Sampler
 
 Method = Literal["maml", "fomaml", "reptile", "imaml", "anil", "metasgd", "protonet"]

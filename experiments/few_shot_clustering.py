@@ -38,9 +38,8 @@ import numpy as np
 import optax
 
 import jmeta as jm
-from experiments import harness
 from experiments.few_shot import PIXELS
-from jmeta import Evaluation
+from jmeta import Evaluation, harness
 from jmeta.learners.centroid import Embedding
 from jmeta.records import Clusterer, Diff, Learner, MetaState, MetaStep, Model, Sampler, TaskLoss
 

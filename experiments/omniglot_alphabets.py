@@ -38,8 +38,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import jmeta as jm
-from experiments import harness
-from jmeta import ClassImages, Evaluation
+from jmeta import ClassImages, Evaluation, harness
 from jmeta.learners.centroid import Embedding
 from jmeta.metrics import Interval
 from jmeta.records import Batch, Clusterer, MetaStep, Metrics, Model, Sampler, TaskLoss

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments import few_shot, harness
+from experiments import few_shot
 from experiments.few_shot import Config, Method
+from jmeta import harness
 
 FULL = Config(preset="gpu")
 METHODS: dict[Method, dict[str, Any]] = {

@@ -23,7 +23,8 @@ import jax
 import numpy as np
 
 import jmeta as jm
-from experiments import choosing, harness
+from experiments import choosing
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.advisor import Advisor, learn_advisor

@@ -27,8 +27,8 @@ import numpy as np
 import optax
 
 import jmeta as jm
-from experiments import harness
 from experiments.bandit_rules import optimal_value, rules
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.rl.policy import SEES
 from jmeta.training.loop import draw_tasks

@@ -41,7 +41,8 @@ import numpy as np
 import optax
 
 import jmeta as jm
-from experiments import autocluster, choosing, harness, pretrain
+from experiments import autocluster, choosing, pretrain
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.rl.clustering import Search, Searched, candidate_places, tabulated
 from jmeta.rl.environment import Environment, Trial

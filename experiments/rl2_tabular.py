@@ -26,7 +26,7 @@ import numpy as np
 import optax
 
 import jmeta as jm
-from experiments import harness
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.training.loop import draw_tasks
 

@@ -32,8 +32,9 @@ from typing import Literal
 
 import numpy as np
 
-from experiments import choosing, harness
+from experiments import choosing
 from experiments.choosing import Known, Option
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Settings

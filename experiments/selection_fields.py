@@ -21,7 +21,8 @@ import numpy as np
 import optax
 
 import jmeta as jm
-from experiments import choosing, harness, selection
+from experiments import choosing, selection
+from jmeta import harness
 from jmeta.tasks.fields import FIELDS, Embed, field
 from jmeta.tasks.problems import Problem
 

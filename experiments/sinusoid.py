@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import optax
 
 import jmeta as jm
-from experiments import harness
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.records import Learner, MetaStep, Sampler
 

@@ -31,8 +31,9 @@ import jax
 import numpy as np
 
 import jmeta as jm
-from experiments import choosing, harness
+from experiments import choosing
 from experiments.choosing import Known, Option, look
+from jmeta import harness
 from jmeta.selection import performance_table, portfolio
 from jmeta.selection.choice import Cases, Choice, Settings, Way, adapt_choice, choice_scores
 from jmeta.selection.selector import selector_inputs

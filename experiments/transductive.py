@@ -42,8 +42,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import jmeta as jm
-from experiments import harness
-from jmeta import ClassImages, Evaluation
+from jmeta import ClassImages, Evaluation, harness
 from jmeta.distances import class_means, squared_differences, squared_distances, unit_length
 from jmeta.metrics import Interval
 from jmeta.records import Batch, Clusterer, Learner, Metrics, Model, Sampler, Task

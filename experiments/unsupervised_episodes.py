@@ -40,9 +40,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
 import jmeta as jm
-from experiments import harness
 from experiments.few_shot import PIXELS
-from jmeta import ClassImages
+from jmeta import ClassImages, harness
 from jmeta.metrics import Interval
 from jmeta.records import Learner, MetaStep, Model, Sampler
 from jmeta.tasks.episodes import scaled

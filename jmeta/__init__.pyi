@@ -26,6 +26,10 @@ from .clustering.sinkhorn_kmeans import sinkhorn_kmeans as sinkhorn_kmeans
 from .clustering.soft_kmeans import soft_kmeans as soft_kmeans
 from .clustering.spectral import spectral as spectral
 from .estimators.auto_cluster import AutoCluster as AutoCluster
+from .estimators.meta_clusterer import MetaClusterer as MetaClusterer
+from .estimators.on_device import MixtureClusterer as MixtureClusterer
+from .estimators.on_device import SinkhornKMeans as SinkhornKMeans
+from .estimators.on_device import SoftKMeans as SoftKMeans
 from .inner_gradients import first_order as first_order
 from .inner_gradients import mixed_mode as mixed_mode
 from .iteration import conjugate_gradient as conjugate_gradient
@@ -66,6 +70,13 @@ from .metrics import adjusted_rand_index as adjusted_rand_index
 from .metrics import interval as interval
 from .metrics import matched_accuracy as matched_accuracy
 from .metrics import normalized_mutual_information as normalized_mutual_information
+from .recipes import Recipe as Recipe
+from .recipes import Trained as Trained
+from .recipes import load_trained as load_trained
+from .recipes import make as make
+from .recipes import named as named
+from .recipes import recipe as recipe
+from .recipes import save_trained as save_trained
 from .records import Assignment as Assignment
 from .records import Batch as Batch
 from .records import Clusterer as Clusterer

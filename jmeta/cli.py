@@ -1,6 +1,9 @@
 """The command `jmeta`.
 
     jmeta cluster people.csv --report people.html     clusters, and a page that explains them
+    jmeta train experiment.py --preset quick          run an experiment file
+    jmeta evaluate runs/experiment --test-tasks 5000  measure again what a run has trained
+    jmeta report runs/experiment                      a page with its curves, pictures and tables
     jmeta doctor                                      what this machine has, and whether it works
 
 Exit codes: 0 done, 1 `doctor` found something broken, 2 bad input, 130 interrupted.
@@ -8,19 +11,20 @@ Exit codes: 0 done, 1 `doctor` found something broken, 2 bad input, 130 interrup
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
+import runpy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -64,22 +68,80 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Train:
+    """Run an experiment file: one that hands its options and a function to `jmeta.harness`.
+
+    Options of the experiment follow the file; jmeta train FILE --help lists them. --json prints the summary
+    as JSON, and nothing else, to standard output. For example:
+
+    jmeta train experiments/few_shot_clustering.py --preset quick --out runs/first
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The experiment: a Python file."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure again what a run has trained, without training, and write RUN/evaluation.json.
+
+    Options that follow the folder change the run's own, such as --test-tasks; another --seed draws other test
+    tasks. A run that was cut off is measured as far as it came. --json prints the result as JSON.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The folder of a run."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a page about a run: its curves, its pictures, its table and its options."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The folder of a run."""
+    out: Path | None = None
+    """Where the page is written; RUN/report.html unless given."""
+    json: bool = False
+    """Print where it is as JSON, and nothing else, to standard output."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Say what this machine has, and whether what jmeta needs works."""
 
+    json: bool = False
+    """Print what was found as JSON, and nothing else, to standard output."""
+
 
 Commands = (
-    Annotated[Cluster, tyro.conf.subcommand("cluster")] | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+    Annotated[Cluster, tyro.conf.subcommand("cluster")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
+WITH_OPTIONS = ("train", "evaluate")
+"""Commands whose file or folder is followed by options of the experiment."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input ends with one sentence and exit code 2, an interrupt with 130."""
-    chosen = tyro.cli(Commands, prog="jmeta", description=__doc__, args=arguments)  # type: ignore[call-overload]
+    words, further = list(sys.argv[1:] if arguments is None else arguments), []
+    if len(words) > 1 and words[0] in WITH_OPTIONS and not words[1].startswith("-"):
+        words, further = words[:2], words[2:]
+    chosen = tyro.cli(Commands, prog="jmeta", description=__doc__, args=words)  # type: ignore[call-overload]
     try:
-        if isinstance(chosen, Doctor):
-            raise SystemExit(doctor(Console()))
-        cluster(chosen)
+        match chosen:
+            case Cluster():
+                cluster(chosen)
+            case Train():
+                train(chosen.file, further)
+            case Evaluate():
+                evaluate(chosen.run, further)
+            case Report():
+                report(chosen)
+            case Doctor():
+                raise SystemExit(doctor(chosen))
     except (ValueError, OSError) as error:  # an InputError is a ValueError, and so is scikit-learn's own
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -211,113 +273,98 @@ def _write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def doctor(console: Console) -> int:
-    """Print versions, devices and checks; 1 where one fails."""
-    table = Table("what", "found", "", box=None)
-    broken = 0
-    for name, check in CHECKS.items():
+def train(file: Path, options: list[str]) -> None:
+    """Run an experiment file as if it were the command."""
+    from . import harness
+
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}; name an experiment file.")
+    as_json = "--json" in options
+    words = [word for word in options if word != "--json"]
+    folder = Path(harness.word_after("--out", words) or Path("runs") / file.stem)
+    began = time.time()
+    with redirect_stdout(sys.stderr) if as_json else nullcontext(), _as_command(file, words):
         try:
-            found, mark = check(), "[green]ok[/green]"
-        except Exception as error:  # whatever is broken here is what the command is for
-            found, mark, broken = f"{type(error).__name__}: {error}", "[red]broken[/red]", 1
-        table.add_row(name, found, mark)
-    console.print(table)
-    return broken
+            runpy.run_path(str(file), run_name="__main__")
+        except SyntaxError as error:
+            raise ValueError(f"{error.filename} is not Python: line {error.lineno}, {error.msg}.") from None
+    result = folder / (harness.AGAIN if "--frozen" in words else harness.SUMMARY)
+    if not result.is_file() or result.stat().st_mtime < began - 1:
+        raise ValueError(f"{file} wrote no {result}; end it with harness.run(experiment, PRESETS).")
+    if as_json:
+        print(result.read_text(encoding="utf-8"), end="")
 
 
-def _packages() -> str:
-    names = ("jmeta", "jax", "flax", "optax", "numpy", "scikit-learn")
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+def evaluate(run: Path, options: list[str]) -> None:
+    """Run the experiment of a run again, its states frozen."""
+    from . import harness
 
-
-def _devices() -> str:
-    import jax
-
-    return ", ".join(f"{device.device_kind} {device.id}" for device in jax.devices())
-
-
-def _gradient() -> str:
-    """A derivative through a clustering, compiled: what everything rests on."""
-    import jax
-    import jax.numpy as jnp
-
-    import jmeta as jm
-
-    points = jnp.array([[0.0], [1.0], [5.0], [6.0]])
-
-    @jax.jit
-    @jax.grad
-    def slope(scale: jax.Array) -> jax.Array:
-        clusterer = jm.soft_kmeans(2, steps=5)
-        state = clusterer.fit(
-            clusterer.init(jax.random.key(0)), jm.Batch(scale * points, None, None, None), jax.random.key(1)
+    told = _read(run / harness.RUN)
+    file = Path(told["file"])
+    if not file.is_file():
+        raise ValueError(
+            f"{run} is of {file}, which is not there; go to the folder that it was started from."
         )
-        return state.energy
-
-    value = float(slope(jnp.ones(())))
-    if not value == value:
-        raise ArithmeticError("the gradient through soft k-means is not a number")
-    return f"gradient through soft k-means {value:.4f}"
+    train(file, [*told["arguments"], *options, "--out", str(run), "--frozen"])
 
 
-def _collective() -> str:
-    """A sum over all devices of every host, by the one operation that training on many of them needs."""
-    import jax
-    import jax.numpy as jnp
+def report(chosen: Report) -> None:
+    """Write the page about a run."""
+    from . import harness
+    from .report import run_report
 
-    import jmeta as jm
-
-    count = jax.device_count()
-    total = float(jax.jit(jnp.sum)(jm.shard_tasks(jnp.arange(float(count)), jm.task_mesh())))
-    if total != count * (count - 1) / 2:
-        raise ArithmeticError(f"{count} devices together sum up to {total}")
-    return f"{count} device{'s' * (count > 1)} of {jax.process_count()} host{'s' * (jax.process_count() > 1)}"
-
-
-def _saving() -> str:
-    """A state that is written and read back, its files checked."""
-    import tempfile
-
-    import jax.numpy as jnp
-
-    from .records import MetaState
-    from .training.checkpoint import Checkpoints
-
-    state = MetaState(jnp.asarray(1), jnp.arange(3.0), ())
-    with tempfile.TemporaryDirectory() as folder:
-        with Checkpoints(Path(folder), {}) as states:
-            states.save(state, {})
-        with Checkpoints(Path(folder), {}) as states:
-            found = states.restore(state)
-    if found is None or not bool((found.state.meta == state.meta).all()):
-        raise ArithmeticError("a state came back other than it was saved")
-    return "a state was saved, verified and read back"
+    out = chosen.out or chosen.run / "report.html"
+    told = _read(chosen.run / harness.RUN)
+    _check_writable(out)
+    summary, again = (
+        _read(path) if (path := chosen.run / name).is_file() else {}
+        for name in (harness.SUMMARY, harness.AGAIN)
+    )
+    logs = {
+        path.stem.removeprefix("training_"): harness.rows(path)
+        for path in sorted(chosen.run.glob("training_*.jsonl"))
+    }
+    pictures = sorted(chosen.run.glob("*.png"))
+    _write(out, run_report(told | summary, summary.get("metrics", {}), logs, pictures, again.get("metrics")))
+    print(json.dumps({"report": str(out)}) if chosen.json else f"written to {out}")
 
 
-def _model() -> str:
-    from .selection.saved import load_model
+def doctor(chosen: Doctor) -> int:
+    """Print what was found; 1 where something is broken."""
+    from .doctor import examine
 
-    advisors, card = load_model()
-    return f"{', '.join(sorted(advisors))}; learned from {card['problems']:,} problems, checksum holds"
+    found = examine()
+    if chosen.json:
+        print(json.dumps([one._asdict() for one in found], indent=2))
+    else:
+        table = Table("what", "found", "", box=None)
+        for name, words, well in found:
+            table.add_row(name, escape(words), "[green]ok[/green]" if well else "[red]broken[/red]")
+        Console().print(table)
+    return int(not all(one.well for one in found))
 
 
-def _optional() -> str:
-    names = ("tensorflow-datasets", "pyarrow", "gymnasium", "tensorboardX", "wandb")
-    known = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
-    return ", ".join(f"{name} {'there' if name in known else 'not installed'}" for name in names)
+@contextmanager
+def _as_command(file: Path, words: list[str]) -> Iterator[None]:
+    """The command line and the import path of a file that is run; those of before afterwards."""
+    argv, path = sys.argv, list(sys.path)
+    here = file.resolve().parent
+    sys.argv = [str(file), *words]
+    sys.path[:0] = [str(here), str(here.parent)]
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = argv, path
 
 
-CHECKS: dict[str, Callable[[], str]] = {
-    "python": lambda: f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores",
-    "packages": _packages,
-    "optional": _optional,
-    "devices": _devices,
-    "compiler": _gradient,
-    "collectives": _collective,
-    "checkpoints": _saving,
-    "model": _model,
-    "data": lambda: os.environ.get("JMETA_DATA_DIR", "JMETA_DATA_DIR is not set; examples need none"),
-}
+def _read(path: Path) -> dict:
+    """What `harness` wrote."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there is no {path}; name the folder of a run.") from None
+    except ValueError:
+        raise ValueError(f"{path} is damaged; run the experiment again.") from None
 
 
 if __name__ == "__main__":

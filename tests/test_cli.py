@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import make_blobs
 
 from jmeta import cli
+from jmeta.doctor import CHECKS
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_the_doctor_finds_this_machine_well(capsys, monkeypatch):
     printed = " ".join(capsys.readouterr().out.split())
     for words in ("jax", "gradient through soft k-means", "checksum holds"):
         assert words in printed
-    monkeypatch.setitem(cli.CHECKS, "model", lambda: 1 / 0)
+    monkeypatch.setitem(CHECKS, "model", lambda: 1 / 0)
     assert ended(["doctor"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().out
 

@@ -19,8 +19,9 @@ FLOORS = {
     ),
     **dict.fromkeys(["clustering", "training"], 2),
     "learners": 3,
-    "selection": 4,
+    **dict.fromkeys(["selection", "recipes"], 4),
     "rl": 5,
+    **dict.fromkeys(["harness", "doctor"], 6),
     **dict.fromkeys(["estimators", "report"], 6),
     "cli": 7,
 }
@@ -30,7 +31,7 @@ ONLY_IN = {
     "matplotlib": "report",
     "orbax": "training/checkpoint.py",
     "grain": "tasks",
-    "tyro": "cli.py",
+    "tyro": ("cli.py", "harness.py"),
 }
 """Heavy packages, and the one place that may import each."""
 

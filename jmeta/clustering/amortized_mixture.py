@@ -44,6 +44,7 @@ def amortized_mixture(
     views: int = 1,
     covariance: Shape = "full",
     steps: int = 5,
+    trial_steps: int | None = None,
     pseudo_points: float = 0.0,
     ridge: float = 1e-5,
     diff: Diff | None = None,
@@ -60,6 +61,7 @@ def amortized_mixture(
             more, the more starts; a network is best trained with one.
         covariance: see `gaussian_mixture`, as are the arguments that follow; all start as diagonals.
         steps: of EM at most; zero takes the network's word.
+        trial_steps: after how many of them the likeliest start goes on alone; all unless given.
         pseudo_points: weight of the prior in each component.
         ridge: added to every variance.
         diff: differentiation rule; only `unroll` and `straight_through` have a derivative to the start.
@@ -80,7 +82,8 @@ def amortized_mixture(
     >>> state.means.shape, bool(jnp.isfinite(state.log_likelihood))
     ((4, 2), True)
     """
-    check_mixture("amortized_mixture", clusters, covariance, pseudo_points, ridge)
+    rule = Rule(covariance, pseudo_points, ridge, steps, trial_steps, diff, tol)
+    check_mixture("amortized_mixture", clusters, rule)
     check_counts("amortized_mixture", proposals=proposals, views=views)
     if not isinstance(steps, int) or steps < 0:
         raise InputError(f"steps of amortized_mixture is {steps!r}; give a whole number >= 0.")
@@ -110,7 +113,6 @@ def amortized_mixture(
         found = jax.vmap(lambda mirror: start(params, points, mirror))(unit_length(drawn))
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
 
-    rule = Rule(covariance, pseudo_points, ridge, steps, diff, tol)
     return mixture_clusterer(rule, clusters, model.init, starts)
 
 

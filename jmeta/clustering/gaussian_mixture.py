@@ -23,13 +23,13 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..distances import as_float
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
 from ..trees import EMPTY, largest_change
+from .cholesky import factor, solve
 from .means import pin, shared_means, with_class_means
 from .points import Points, prepare_points, units_around
 from .seeding import Seeding, attempts, kmeans_plus_plus, least
@@ -46,6 +46,7 @@ class Rule(NamedTuple):
     pseudo_points: float
     ridge: float
     steps: int
+    trial_steps: int | None
     diff: Diff | None
     tol: float | None
 
@@ -105,6 +106,7 @@ def gaussian_mixture(
     tol: float | None = None,
     seeding: Seeding = kmeans_plus_plus,
     restarts: int = 1,
+    trial_steps: int | None = None,
 ) -> Clusterer:
     """A mixture of Gaussians by EM, differentiable to the points and their weights.
 
@@ -123,6 +125,8 @@ def gaussian_mixture(
             coordinate; not under `unroll`.
         seeding: where means start.
         restarts: seedings tried; the one that ends with the greatest likelihood is kept.
+        trial_steps: of several starts, how many steps each is tried for before the likeliest goes on alone
+            (short runs of EM); as many as `steps` unless given.
 
     Returns:
         A `Clusterer` whose state is `Mixture`.
@@ -137,8 +141,9 @@ def gaussian_mixture(
     >>> float(jm.adjusted_rand_index(found.log_probs.argmax(-1), jnp.repeat(jnp.arange(2), 20)))
     1.0
     """
-    check_mixture("gaussian_mixture", clusters, covariance, pseudo_points, ridge)
+    rule = Rule(covariance, pseudo_points, ridge, steps, trial_steps, diff, tol)
     check_counts("gaussian_mixture", steps=steps, restarts=restarts)
+    check_mixture("gaussian_mixture", clusters, rule)
 
     def start(points: Points, key: Key[Array, ""]) -> Components:
         seeds = with_class_means(seeding(points.x, points.weights, clusters, key), points)
@@ -148,20 +153,20 @@ def gaussian_mixture(
     def starts(params: PyTree, points: Points, key: Key[Array, ""]) -> Components:
         return jax.vmap(partial(start, points))(attempts(restarts, key))
 
-    rule = Rule(covariance, pseudo_points, ridge, steps, diff, tol)
     return mixture_clusterer(rule, clusters, lambda key: {}, starts)
 
 
-def check_mixture(
-    algorithm: str, clusters: int, covariance: Shape, pseudo_points: float, ridge: float
-) -> None:
+def check_mixture(algorithm: str, clusters: int, rule: Rule) -> None:
     """Refuse numbers that make no mixture."""
     check_counts(algorithm, clusters=clusters)
-    check_positive(algorithm, ridge=ridge)
-    if not isinstance(pseudo_points, Real) or not 0 <= float(pseudo_points) < math.inf:
-        raise InputError(f"pseudo_points of {algorithm} is {pseudo_points!r}; give zero or more.")
-    if covariance not in get_args(Shape):
-        raise InputError(f"covariance is {covariance!r}; choose one of {get_args(Shape)}.")
+    check_positive(algorithm, ridge=rule.ridge)
+    pseudo, trial = rule.pseudo_points, rule.trial_steps
+    if not isinstance(pseudo, Real) or not 0 <= float(pseudo) < math.inf:
+        raise InputError(f"pseudo_points of {algorithm} is {pseudo!r}; give zero or more.")
+    if trial is not None and not (isinstance(trial, int) and 0 <= trial <= rule.steps):
+        raise InputError(f"trial_steps of {algorithm} is {trial!r}; give 0 to {rule.steps}, its steps.")
+    if rule.covariance not in get_args(Shape):
+        raise InputError(f"covariance is {rule.covariance!r}; choose one of {get_args(Shape)}.")
 
 
 def mixture_clusterer(
@@ -180,9 +185,10 @@ def mixture_clusterer(
             covariances are diagonals [K, D].
     """
     covariance, steps = rule.covariance, rule.steps
+    trial_steps = steps if rule.trial_steps is None else rule.trial_steps
     step = partial(em_step, covariance, rule.pseudo_points)
 
-    def run(points: Points, begin: Components) -> tuple[Components, Theta]:
+    def run(points: Points, begin: Components, steps: int) -> tuple[Components, Theta]:
         variance = spread(begin.means, points) / begin.means.shape[1]
         total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
         part = max(rule.ridge, 8 * float(jnp.finfo(points.x.dtype).eps))
@@ -195,8 +201,10 @@ def mixture_clusterer(
         points, units = prepare_points(batch, clusters)
         begins = starts(params, points, key)
         fixed = lax.stop_gradient((points, begins))
-        place = least(lambda begin: -_log_likelihood(run(fixed[0], begin)[0], fixed[0]), fixed[1])
-        found, theta = run(points, jax.tree.map(lambda leaf: leaf[place], begins))
+        place = least(
+            lambda begin: -_log_likelihood(run(fixed[0], begin, trial_steps)[0], fixed[0]), fixed[1]
+        )
+        found, theta = run(points, jax.tree.map(lambda leaf: leaf[place], begins), steps)
         total = jnp.sum(points.weights)
         features = points.x.shape[1]
         likelihood = _log_likelihood(found, points) - total * features * jnp.log(units.scale)
@@ -256,12 +264,11 @@ def log_densities(components: Components, x: Float[Array, "N D"]) -> Float[Array
 
     def log_normal(mean: Float[Array, " D"], covariance: Array) -> Float[Array, " N"]:
         if covariance.ndim == 1:
-            white, deviations = (x - mean) * lax.rsqrt(covariance), jnp.sqrt(covariance)
+            white, deviations = (x - mean).T * lax.rsqrt(covariance)[:, None], jnp.sqrt(covariance)
         else:
-            factor = jnp.linalg.cholesky(covariance)
-            white = solve_triangular(factor, (x - mean).T, lower=True).T
-            deviations = jnp.diagonal(factor)
-        return -(jnp.sum(white * white, 1) + x.shape[1] * math.log(2 * math.pi)) / 2 - jnp.sum(
+            root = factor(covariance)
+            white, deviations = solve(root, (x - mean).T), jnp.diagonal(root)
+        return -(jnp.sum(white * white, 0) + x.shape[1] * math.log(2 * math.pi)) / 2 - jnp.sum(
             jnp.log(deviations)
         )
 

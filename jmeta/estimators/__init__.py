@@ -1,5 +1,7 @@
 """Estimators: clustering in the dress of scikit-learn."""
 
 from .auto_cluster import AutoCluster
+from .meta_clusterer import MetaClusterer
+from .on_device import MixtureClusterer, SinkhornKMeans, SoftKMeans
 
-__all__ = ["AutoCluster"]
+__all__ = ["AutoCluster", "MetaClusterer", "MixtureClusterer", "SinkhornKMeans", "SoftKMeans"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -14,24 +12,11 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from ..selection.explanation import SHOWN, Explanation, Placed, Reason
+from .page import figure, page, table
 
 LISTED, WORDS = 12, 3
 """Columns of the table, and words of a column, that are shown of a cluster."""
 _COLORS = matplotlib.color_sequences["tab20"]
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff }
-h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
-figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
-figcaption, .note { color: #555; font-size: .9rem }
-table { border-collapse: collapse; font-size: .9rem } .scroll { overflow-x: auto }
-td, th { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd }
-td:first-child, th:first-child { text-align: left }
-"""
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>{style}</style></head><body>{body}</body></html>
-"""
 
 
 class Summary(NamedTuple):
@@ -71,34 +56,34 @@ def clustering_report(
     parts = [
         f"<h1>{escape(summary.title)}</h1><p><strong>{escape(summary.headline)}</strong></p>",
         f"<p>{escape(summary.why)}.</p>",
-        _table(["", ""], [[name, value] for name, value in summary.facts.items()]),
+        table(["", ""], [[name, value] for name, value in summary.facts.items()]),
     ]
     if explanation is not None:
         parts += [
             "<h2>The clusters</h2>",
-            _figure(
+            figure(
                 _views(explanation, ranking[0].name),
                 "Rows on the two axes along which they differ most, "
                 f"{explanation.kept:.0%} of their variance; noise is grey.",
             ),
             "<h2>The ranking</h2>",
-            _figure(
+            figure(
                 _bars(ranking),
                 "Agreement with the true clusters (adjusted Rand index, 1 is perfect, 0 is "
                 "chance) that is foretold of each candidate; the bar holds it for four tables in five.",
             ),
             "<h2>What the criterion looked at</h2>",
-            _figure(
+            figure(
                 _effects(explanation.reasons),
                 "How much of the foretold agreement each property of the "
                 "chosen partition accounts for, against the mean of all candidates.",
             ),
-            _table(
+            table(
                 ["property", "chosen", "mean of all"],
                 [[r.name, f"{r.value:.3g}", f"{r.others:.3g}"] for r in explanation.reasons],
             ),
             "<h2>The table beside those that were learned from</h2>",
-            _figure(
+            figure(
                 _percentiles(explanation.features),
                 "Where the table stands among the problems the model "
                 "learned from; far to either side its advice is less sure.",
@@ -108,7 +93,7 @@ def clustering_report(
     if summary.notes:
         items = "".join(f"<li>{escape(note)}</li>" for note in summary.notes)
         parts.append(f"<h2>What was done to the table</h2><ul>{items}</ul>")
-    return _PAGE.format(title=escape(summary.title), style=_STYLE, body="".join(parts))
+    return page(summary.title, parts)
 
 
 def profile(columns: Mapping[str, np.ndarray], labels: Int[np.ndarray, " N"]) -> str:
@@ -130,7 +115,7 @@ def profile(columns: Mapping[str, np.ndarray], labels: Int[np.ndarray, " N"]) ->
     left = len(columns) - len(telling)
     note = f"<p class='note'>{left} further columns differ less.</p>" if left else ""
     heads = ["", *("noise" if c < 0 else f"cluster {c}" for c in clusters)]
-    return _table(heads, rows) + note
+    return table(heads, rows) + note
 
 
 def _told(values: np.ndarray, labels: Int[np.ndarray, " N"]) -> float:
@@ -149,20 +134,6 @@ def _middle(values: np.ndarray) -> str:
     words, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:WORDS]
     return ", ".join(f"{words[at] or 'missing'} {counts[at] / len(values):.0%}" for at in order)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<div class='scroll'><table>{f'<tr>{top}</tr>' if any(heads) else ''}{body}</table></div>"
-
-
-def _figure(figure: Figure, caption: str) -> str:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    data, said = base64.b64encode(file.getvalue()).decode(), escape(caption, quote=True)
-    picture = f"<img alt='{said}' src='data:image/png;base64,{data}'>"
-    return f"<figure>{picture}<figcaption>{said}</figcaption></figure>"
 
 
 def _views(explanation: Explanation, name: str) -> Figure:

@@ -1,4 +1,4 @@
-"""Trained models in a file: one npz of arrays, a header in JSON, and a checksum; no pickle.
+"""Trained advisors in a file: see `training.archive`.
 
 The header is the nest of records with the names of arrays in the place of arrays, so that what is read is
 built from the records named here and from nothing else.
@@ -6,8 +6,6 @@ built from the records named here and from nothing else.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from importlib import resources
@@ -17,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from ..records import InputError
-from ..tasks.datasets import read_npz, write_npz
+from ..training.archive import read_archive, write_archive
 from .advisor import Advisor
 from .choice import Choice, Settings
 from .criterion import Criterion
 from .portfolio import Candidate
 from .selector import Selector
 
-FORMAT = 2
-"""Of the file; it goes up when the header or what models are given changes."""
+KIND, FORMAT = "model", 3
+"""Of the file; the number goes up when the header or what models are given changes."""
 RECORDS = {kind.__name__: kind for kind in (Advisor, Candidate, Choice, Criterion, Selector, Settings)}
 
 
@@ -39,9 +37,8 @@ def save_model(path: str | os.PathLike, parts: Mapping[str, Any], card: Mapping[
         card: where it comes from and what was measured: anything that JSON holds.
     """
     arrays: dict[str, np.ndarray] = {}
-    header = {"format": FORMAT, "card": dict(card), "parts": _packed(dict(parts), "parts", arrays)}
-    arrays["header"] = np.array(json.dumps(header))
-    write_npz(Path(path), **arrays, checksum=np.array(checksum(arrays)))
+    header = {"card": dict(card), "parts": _packed(dict(parts), "parts", arrays)}
+    write_archive(Path(path), KIND, FORMAT, header, arrays)
 
 
 def load_model(
@@ -57,38 +54,12 @@ def load_model(
         InputError: there is no such file, or it is damaged, of another kind or of another version.
     """
     file = resources.files("jmeta") / "models" / f"{shipped}.npz" if path is None else Path(path)
-    if not file.is_file():
-        raise InputError(f"there is no model {file}; name a file that save_model wrote.")
     with resources.as_file(file) as local:
-        arrays = read_npz(local)
-    if "checksum" not in arrays or "header" not in arrays:
-        raise InputError(f"{file} holds no model; name a file that save_model wrote.")
-    if str(arrays.pop("checksum")) != checksum(arrays):
-        raise InputError(f"{file} is damaged: its checksum does not hold; fetch it again.")
+        header, arrays = read_archive(local, KIND, FORMAT)
     try:
-        header = json.loads(str(arrays["header"]))
-        if header["format"] != FORMAT:
-            raise InputError(
-                f"{file} is of format {header['format']}, this jmeta reads {FORMAT}; take one of its version."
-            )
         return _unpacked(header["parts"], arrays), header["card"]
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{file} holds no model ({error}); name a file that save_model wrote.") from None
-
-
-def checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of all arrays with their names, types and shapes.
-
-    >>> checksum({"a": np.zeros(1)}) == checksum({"b": np.zeros(1)})
-    False
-    """
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
-    return digest.hexdigest()
 
 
 def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -7,7 +7,8 @@ from typing import Literal
 
 import pytest
 
-from experiments import cifar_fs, few_shot_clustering, harness, omniglot_maml, selection, sinusoid
+from experiments import cifar_fs, few_shot_clustering, omniglot_maml, selection, sinusoid
+from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.records import InputError
 

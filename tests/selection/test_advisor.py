@@ -23,9 +23,10 @@ from jmeta.selection.choice import Settings
 from jmeta.selection.criterion import all_looks
 from jmeta.selection.explanation import SEEN, explain
 from jmeta.selection.portfolio import candidate
-from jmeta.selection.saved import checksum, load_model, save_model
+from jmeta.selection.saved import load_model, save_model
 from jmeta.selection.search import POOL, run, search
 from jmeta.tasks.datasets import read_npz
+from jmeta.training.archive import checksum
 
 CANDIDATES = (candidate("kmeans", n_init=2), candidate("genie"), candidate("hdbscan", min_samples=4))
 
@@ -188,14 +189,15 @@ def test_models_that_are_damaged_or_foreign_are_refused(learned, tmp_path):
     with pytest.raises(jm.InputError, match="holds no model"):
         load_model(other)
     for header in (
-        '{"format": 0}',
-        '{"format": 2}',
+        '{"kind": "model", "format": 0}',
+        '{"kind": "model", "format": 3}',
+        '{"kind": "poem", "format": 3}',
         "[",
-        '{"format": 2, "card": {}, "parts": {"record": "os"}}',
+        '{"kind": "model", "format": 3, "card": {}, "parts": {"record": "os"}}',
     ):
         made_up = {"header": np.array(header)}
         np.savez(other, **made_up, checksum=np.array(checksum(made_up)))
-        with pytest.raises(jm.InputError, match=r"is of format 0|holds no model"):
+        with pytest.raises(jm.InputError, match=r"is of format 0|holds no model|holds a poem"):
             load_model(other)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(jm.InputError, match="damaged"):

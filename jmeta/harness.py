@@ -1,7 +1,12 @@
 """What every experiment shares: its command line, its presets, and its summary.
 
 An experiment is a frozen dataclass of options, a preset of it for each scale, and a function from
-options to metrics. `run` does the rest.
+options to metrics. `run` does the rest: a file that ends with
+
+    if __name__ == "__main__":
+        harness.run(experiment, PRESETS)
+
+is run by `jmeta train FILE`, measured again by `jmeta evaluate RUN`, and shown by `jmeta report RUN`.
 """
 
 from __future__ import annotations
@@ -15,9 +20,10 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -25,12 +31,17 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-import jmeta as jm
-from jmeta import Evaluation
-from jmeta.metrics import Interval
-from jmeta.records import InputError, MetaState, MetaStep, Sampler
-from jmeta.training.hosts import connect
-from jmeta.training.sinks import profiler, tensorboard, weights_and_biases
+from .batching import use_all_cores
+from .metrics.interval import Interval, interval
+from .records import InputError, MetaState, MetaStep, Sampler
+from .training.checkpoint import read_state
+from .training.evaluate import Evaluation
+from .training.hosts import connect
+from .training.loop import loop
+from .training.sinks import profiler, tensorboard, weights_and_biases
+
+RUN, SUMMARY, AGAIN = "run.json", "summary.json", "evaluation.json"
+"""What was asked for, what came out, and what came out when it was measured again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +58,8 @@ class Options:
     """Where data files are; $JMETA_DATA_DIR unless given."""
     resume: bool = False
     """Go on with the run that is in --out."""
+    frozen: bool = False
+    """Take the newest states of the run in --out as they are, and train no further."""
     profile: bool = False
     """Write a trace of what is done between the first two rows of the log."""
     tensorboard: bool = False
@@ -78,7 +91,7 @@ Metrics = Mapping[str, Interval]
 
 
 def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) -> None:
-    """Run an experiment from the command line, and write OUT/summary.json.
+    """Run an experiment from the command line, and write OUT/summary.json, or OUT/evaluation.json if frozen.
 
     `--preset NAME` starts from `presets[NAME]`, or from `presets["NAME-VARIANT"]` where there is one for the
     `--dataset`, the `--method` or the `--ways` given, or for "METHOD-WAYS"; further options change it.
@@ -93,13 +106,16 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
     try:
         _check_counts(config)
         connect(config.coordinator, config.hosts, config.host)
-        jm.use_all_cores()
+        use_all_cores()
         config.folder.mkdir(parents=True, exist_ok=True)
+        if not jax.process_index() and not config.frozen:
+            _write(config.folder / RUN, told(module, name, config))
         began = time.perf_counter()
         metrics = experiment(config)
         if jax.process_index():
             return
-        write_summary(name, config, metrics, time.perf_counter() - began)
+        summary = told(module, name, config) | measured(metrics, time.perf_counter() - began)
+        _write(config.folder / (AGAIN if config.frozen else SUMMARY), summary)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         if jax.process_count() > 1:  # others would wait for this one to say goodbye
@@ -112,7 +128,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
 
 
 ELSEWHERE = (
-    *("out", "data_dir", "table", "resume", "profile", "tensorboard", "wandb"),
+    *("out", "data_dir", "table", "resume", "frozen", "profile", "tensorboard", "wandb"),
     *("coordinator", "hosts", "host"),
 )
 """Options that say where and how a run is done, and not which it is."""
@@ -131,25 +147,27 @@ def train(
     every: int,
     evaluate: Callable[[Any], dict[str, float]] | None = None,
 ) -> tuple[MetaState, list[dict[str, float]]]:
-    """`jm.loop`, its log and its states in the output folder under the name of what is trained.
+    """`loop`, its log and its states in the output folder under the name of what is trained.
 
     Returns:
         The last state, and all rows of the log, those from before a run was resumed too.
 
     Raises:
-        InputError: states of an earlier run are there, which --resume would go on with.
+        InputError: states of an earlier run are there, which --resume would go on with; or there are none,
+            where they are to be taken as they are.
     """
-    states = config.folder / f"states_{name}"
+    states, log = config.folder / f"states_{name}", config.folder / f"training_{name}.jsonl"
+    if config.frozen:
+        return read_state(states, state).state, rows(log)
     if states.exists() and not config.resume and not jax.process_index():
         raise InputError(f"{states} holds a run; add --resume to go on with it, or name another --out.")
     options = {
         key: _plain(value) for key, value in dataclasses.asdict(config).items() if key not in ELSEWHERE
     }
-    log = config.folder / f"training_{name}.jsonl"
     if not config.resume and not jax.process_index():
         log.unlink(missing_ok=True)
     with ExitStack() as stack:
-        state, _ = jm.loop(
+        state, _ = loop(
             step,
             sampler,
             state,
@@ -164,7 +182,13 @@ def train(
             run=json.loads(json.dumps(options)),
             title=name,
         )
-    return state, [_row(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return state, rows(log)
+
+
+def rows(log: Path) -> list[dict[str, float]]:
+    """The rows of a log that `train` wrote; what was not finite is null there."""
+    lines = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    return [{key: math.nan if value is None else value for key, value in line.items()} for line in lines]
 
 
 def paired(found: Mapping[str, Evaluation], pairs: Iterable[tuple[str, str]]) -> Metrics:
@@ -180,7 +204,7 @@ def paired(found: Mapping[str, Evaluation], pairs: Iterable[tuple[str, str]]) ->
     }
     for row, other in pairs:
         for name, values in found[row].values.items():
-            metrics[f"gain/{name}/{row}-{other}"] = jm.interval(values - found[other].values[name])
+            metrics[f"gain/{name}/{row}-{other}"] = interval(values - found[other].values[name])
     return metrics
 
 
@@ -198,31 +222,37 @@ def _sinks(config: Options, name: str, stack: ExitStack) -> list[Callable[[dict[
     return found
 
 
-def _row(line: str) -> dict[str, float]:
-    """A row of the log; what was not finite is null there."""
-    return {key: math.nan if value is None else value for key, value in json.loads(line).items()}
-
-
-def write_summary(name: str, config: Options, metrics: Metrics, wall_s: float) -> None:
-    """Write what was measured, and everything needed to measure it again."""
+def told(module: ModuleType, name: str, config: Options) -> dict[str, Any]:
+    """What was asked for, and everything needed to ask for it again."""
     packages = ("jmeta", "jax", "flax", "optax", "numpy", "scikit-learn")
     device = jax.devices()[0]
-    summary = {
+    spec = module.__spec__
+    start = ["jmeta", "train", str(module.__file__)] if spec is None else ["python", "-m", spec.name]
+    return {
         "experiment": name,
         "preset": config.preset,
         "seed": config.seed,
-        "command": " ".join(["python", "-m", f"experiments.{name}", *map(shlex.quote, sys.argv[1:])]),
+        "command": shlex.join([*start, *sys.argv[1:]]),
+        "file": os.path.relpath(str(module.__file__)),
+        "arguments": sys.argv[1:],
         "config": {key: _plain(value) for key, value in dataclasses.asdict(config).items()},
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in packages},
         "device": {"kind": device.device_kind, "count": jax.device_count(), "cores": os.cpu_count()},
-        "wall_s": round(wall_s, 1),
-        "metrics": {
-            key: {k: _plain(v) for k, v in found._asdict().items()} for key, found in metrics.items()
-        },
     }
-    text = json.dumps(summary, indent=2, allow_nan=False)
-    (config.folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+
+def measured(metrics: Metrics, wall_s: float) -> dict[str, Any]:
+    """What came out."""
+    found = {key: {k: _plain(v) for k, v in value._asdict().items()} for key, value in metrics.items()}
+    return {"wall_s": round(wall_s, 1), "metrics": found}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _check_counts(config: Options) -> None:
@@ -243,19 +273,24 @@ def _chosen(presets: Mapping[str, Config], arguments: list[str]) -> Config:
 
     Words that name no preset are left to the parser, which refuses them.
     """
-
-    def value(flag: str) -> str:
-        pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-        found = [
-            after if word == flag else word.removeprefix(f"{flag}=") for word, after in pairs if flag in word
-        ]
-        return found[-1] if found else ""
-
-    preset = value("--preset") or "cpu"
-    dataset, method, ways = (value(flag) for flag in ("--dataset", "--method", "--ways"))
+    preset = word_after("--preset", arguments) or "cpu"
+    dataset, method, ways = (word_after(flag, arguments) for flag in ("--dataset", "--method", "--ways"))
     variants = (f"{dataset}-{ways}", dataset, f"{method}-{ways}", method, ways)
     names = (*(f"{preset}-{variant}" for variant in variants), preset, "cpu")
     return next(presets[name] for name in names if name in presets)
+
+
+def word_after(flag: str, arguments: Sequence[str]) -> str:
+    """The last word that a flag of a command line is given, as two words or one; empty where there is none.
+
+    >>> word_after("--out", ["--out", "a", "--out=b"]), word_after("--out", [])
+    ('b', '')
+    """
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    found = [
+        after if word == flag else word.removeprefix(f"{flag}=") for word, after in pairs if flag in word
+    ]
+    return found[-1] if found else ""
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,131 @@
+"""Whether this machine has what jmeta needs, and whether it works."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """What one check found.
+
+    Attributes:
+        name: of the check.
+        found: in words.
+        well: whether it passed.
+    """
+
+    name: str
+    found: str
+    well: bool
+
+
+def examine() -> list[Finding]:
+    """Versions, devices and checks; one that fails says how."""
+    return [_finding(name, check) for name, check in CHECKS.items()]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, check(), True)
+    except Exception as error:  # whatever is broken here is what the command is for
+        return Finding(name, f"{type(error).__name__}: {error}", False)
+
+
+def _packages() -> str:
+    names = ("jmeta", "jax", "flax", "optax", "numpy", "scikit-learn")
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+
+
+def _devices() -> str:
+    import jax
+
+    return ", ".join(f"{device.device_kind} {device.id}" for device in jax.devices())
+
+
+def _gradient() -> str:
+    """A derivative through a clustering, compiled: what everything rests on."""
+    import jax
+    import jax.numpy as jnp
+
+    import jmeta as jm
+
+    points = jnp.array([[0.0], [1.0], [5.0], [6.0]])
+
+    @jax.jit
+    @jax.grad
+    def slope(scale: jax.Array) -> jax.Array:
+        clusterer = jm.soft_kmeans(2, steps=5)
+        state = clusterer.fit(
+            clusterer.init(jax.random.key(0)), jm.Batch(scale * points, None, None, None), jax.random.key(1)
+        )
+        return state.energy
+
+    value = float(slope(jnp.ones(())))
+    if not value == value:
+        raise ArithmeticError("the gradient through soft k-means is not a number")
+    return f"gradient through soft k-means {value:.4f}"
+
+
+def _collective() -> str:
+    """A sum over all devices of every host, by the one operation that training on many of them needs."""
+    import jax
+    import jax.numpy as jnp
+
+    import jmeta as jm
+
+    count = jax.device_count()
+    total = float(jax.jit(jnp.sum)(jm.shard_tasks(jnp.arange(float(count)), jm.task_mesh())))
+    if total != count * (count - 1) / 2:
+        raise ArithmeticError(f"{count} devices together sum up to {total}")
+    return f"{count} device{'s' * (count > 1)} of {jax.process_count()} host{'s' * (jax.process_count() > 1)}"
+
+
+def _saving() -> str:
+    """A state that is written and read back, its files checked."""
+    import tempfile
+
+    import jax.numpy as jnp
+
+    from .records import MetaState
+    from .training.checkpoint import Checkpoints
+
+    state = MetaState(jnp.asarray(1), jnp.arange(3.0), ())
+    with tempfile.TemporaryDirectory() as folder:
+        with Checkpoints(Path(folder), {}) as states:
+            states.save(state, {})
+        with Checkpoints(Path(folder), {}) as states:
+            found = states.restore(state)
+    if found is None or not bool((found.state.meta == state.meta).all()):
+        raise ArithmeticError("a state came back other than it was saved")
+    return "a state was saved, verified and read back"
+
+
+def _model() -> str:
+    from .selection.saved import load_model
+
+    advisors, card = load_model()
+    return f"{', '.join(sorted(advisors))}; learned from {card['problems']:,} problems, checksum holds"
+
+
+def _optional() -> str:
+    names = ("tensorflow-datasets", "pyarrow", "gymnasium", "tensorboardX", "wandb")
+    known = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
+    return ", ".join(f"{name} {'there' if name in known else 'not installed'}" for name in names)
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "python": lambda: f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores",
+    "packages": _packages,
+    "optional": _optional,
+    "devices": _devices,
+    "compiler": _gradient,
+    "collectives": _collective,
+    "checkpoints": _saving,
+    "model": _model,
+    "data": lambda: os.environ.get("JMETA_DATA_DIR", "JMETA_DATA_DIR is not set; examples need none"),
+}

@@ -1,0 +1,162 @@
+"""Cluster with what was learned on other data: by a trained embedding, in which unseen classes lie apart."""
+
+from __future__ import annotations
+
+import os
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, Self, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, Num, PyTree
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+
+from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
+from ..clustering.soft_kmeans import soft_kmeans
+from ..metrics.internal import silhouette
+from ..recipes import Trained
+from ..records import Batch, Clusterer, InputError
+from ..selection.portfolio import padded, room_for
+from .space import space
+
+Sizes = Literal["any", "equal"]
+ALGORITHMS = {"any": soft_kmeans, "equal": sinkhorn_kmeans}
+STEPS = 20
+
+
+class MetaClusterer(ClusterMixin, BaseEstimator):
+    """Cluster rows or images of new classes by an embedding that was learned on others.
+
+    Args:
+        embedding: what was learned: a file that `save_trained` wrote, holding a `Model` or a learner of
+            `centroids`; the name of one that comes with jmeta, "omniglot", for drawn characters of 28 x 28
+            pixels, strokes bright; a `Trained`; or None for rows as they are.
+        n_clusters: how many; unless given, the number from 2 to `most_clusters` with the best silhouette in
+            the embedding.
+        most_clusters: the largest number that is tried.
+        sizes: "any", by soft k-means, or "equal", by Sinkhorn k-means, where clusters are equally large.
+        restarts: seedings that are tried.
+        random_state: everything random follows from it.
+
+    Attributes:
+        labels_: [N] cluster of each row, from 0.
+        n_clusters_: how many there are.
+        silhouettes_: number of clusters -> silhouette, of those that were tried; empty where it was given.
+        embedding_: [N, E] the rows as they were clustered.
+
+    A network with batch statistics takes those of the table at hand: embed what belongs together at once.
+
+    >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3, 9)])
+    >>> MetaClusterer().fit(points).n_clusters_
+    3
+    """
+
+    def __init__(
+        self,
+        embedding: str | os.PathLike | Trained | None = None,
+        n_clusters: int | None = None,
+        *,
+        most_clusters: int = 20,
+        sizes: Sizes = "any",
+        restarts: int = 10,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.embedding = embedding
+        self.n_clusters = n_clusters
+        self.most_clusters = most_clusters
+        self.sizes = sizes
+        self.restarts = restarts
+        self.random_state = random_state
+
+    def fit(self, X: Num[np.ndarray, "N ..."], y: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Embed and cluster.
+
+        Args:
+            X: [N, D], or images [N, H, W, C] as the embedding takes them, also flat; bytes, or from 0 to 1.
+            y: not looked at.
+
+        Raises:
+            InputError: a setting is out of its range, the file cannot be read, or the rows do not fit it.
+            ValueError: the table is empty, not finite or not of numbers.
+        """
+        self._check()
+        points = self._embedded(X, first=True)
+        least = self.n_clusters or 2
+        if least > len(points):
+            raise InputError(f"n_samples={len(points)} cannot form {least} clusters; ask for fewer.")
+        most = self.n_clusters or max(2, min(self.most_clusters, len(points) - 1))
+        self._clusterer = (self.sizes, self.n_clusters or self.most_clusters, self.restarts)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        wide = padded(points, room_for(len(points)))
+        fits = {
+            count: _fitted(_made(*self._clusterer), *wide, count, jax.random.key(seed))
+            for count in range(least, most + 1)
+        }
+        worth = {count: float(fit.silhouette) for count, fit in fits.items()}
+        self.n_clusters_ = max(worth, key=worth.__getitem__)
+        self.silhouettes_ = {} if self.n_clusters else worth
+        self._state = jax.device_get(fits[self.n_clusters_].state)
+        self.labels_ = np.asarray(fits[self.n_clusters_].labels)[: len(points)]
+        self.embedding_ = points + self._middle
+        return self
+
+    def predict(self, X: Num[np.ndarray, "N ..."]) -> Int[np.ndarray, " N"]:  # noqa: N803
+        """The nearest cluster of every new row.
+
+        Raises:
+            ValueError: the rows are of another shape, or not finite.
+        """
+        check_is_fitted(self)
+        points = self._embedded(X, first=False)
+        wide, _ = padded(points, room_for(len(points)))
+        return np.asarray(_assigned(_made(*self._clusterer), self._state, wide))[: len(points)]
+
+    def _check(self) -> None:
+        for name, least in (("n_clusters", 1), ("most_clusters", 2), ("restarts", 1)):
+            value = getattr(self, name)
+            missing = name == "n_clusters" and value is None
+            if not missing and (not isinstance(value, int | np.integer) or value < least):
+                raise InputError(f"{name} is {value!r}; give a whole number >= {least}.")
+        if self.sizes not in get_args(Sizes):
+            raise InputError(f"sizes is {self.sizes!r}; choose one of {', '.join(get_args(Sizes))}.")
+
+    def _embedded(self, X: Any, *, first: bool) -> Float[np.ndarray, "N E"]:  # noqa: N803
+        """Rows as they are clustered, less the mean of those that were fitted."""
+        where = None if self.embedding is None else space(self.embedding)
+        kinds = [np.float64, np.float32] if where is None else [np.float32, np.uint8]
+        least = 2 if first else 1
+        x = validate_data(
+            self, X, dtype=kinds, reset=first, ensure_min_samples=least, allow_nd=where is not None
+        )
+        points = np.asarray(x if where is None else where(x), np.float64)
+        if first:
+            self._middle = points.mean(0)
+        return points - self._middle
+
+
+class _Fit(NamedTuple):
+    state: PyTree
+    labels: Int[Array, " N"]
+    silhouette: Float[Array, ""]
+
+
+@cache
+def _made(sizes: Sizes, slots: int, restarts: int) -> Clusterer:
+    return ALGORITHMS[sizes](slots, steps=STEPS, restarts=restarts)
+
+
+@partial(jax.jit, static_argnums=0)
+def _fitted(
+    clusterer: Clusterer, points: Array, weights: Array, count: Int[Array, ""], key: Key[Array, ""]
+) -> _Fit:
+    state = clusterer.fit({}, Batch(points, None, weights, count), key)
+    log_probs = clusterer.assign({}, state, points).log_probs
+    labels = jnp.argmax(log_probs, 1)
+    return _Fit(state, labels, silhouette(points, labels, weights, slots=log_probs.shape[1]))
+
+
+@partial(jax.jit, static_argnums=0)
+def _assigned(clusterer: Clusterer, state: PyTree, points: Array) -> Int[Array, " N"]:
+    return jnp.argmax(clusterer.assign({}, state, points).log_probs, 1)

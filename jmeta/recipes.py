@@ -1,0 +1,211 @@
+"""Trained models as files: what was learned, and the recipe of what learned it.
+
+A learner is made of functions, which no file should hold. Its recipe says how jmeta makes it: the name of one
+of jmeta's own functions with its arguments, themselves recipes, names or plain values. So a file can be read
+without running anything of it, and what is learned goes back into the same nest of arrays.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .records import Clusterer, InputError, Learner, Model
+from .training.archive import read_archive, write_archive
+
+KIND, FORMAT = "trained model", 1
+"""Of the file; the number goes up when the meaning of recipes or of their parameters changes."""
+HOMES = {
+    "jmeta.networks": "conv4 convnet diagonal forgetful gru in_precision low_rank mlp scorer set_transformer "
+    "transformer",
+    "jmeta": "agglomerative amortized_mixture dbscan embedded gaussian_mixture kmeans mean_shift "
+    "refined_prototypes sinkhorn_kmeans soft_kmeans spectral centroids cavia inductive maml matching "
+    "on_features prototypes ridge farthest_first kmeans_plus_plus random_points cross_entropy "
+    "matched_cross_entropy pairwise_cross_entropy soft_ari squared_error implicit one_step straight_through "
+    "truncate unroll conjugate_gradient gmres neumann first_order mixed_mode curvature descent factors "
+    "per_leaf per_step per_weight positive signed",
+    "jmeta.losses": "clustering_energy information_maximization soft_nmi supervised_contrastive",
+}
+"""Where names of recipes are found; there are no others."""
+
+
+class Recipe(NamedTuple):
+    """How something of jmeta's is made.
+
+    Attributes:
+        name: of a function of jmeta's; see `HOMES`.
+        arguments: in order.
+        options: by name.
+        called: whether the function is called; if not, it is meant itself, such as a loss.
+    """
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = {}
+    called: bool = True
+
+
+class Trained(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        recipe: how it is made.
+        made: by the recipe: a `Learner`, `Clusterer` or `Model`.
+        params: its (meta-)parameters.
+        card: where they come from and what was measured.
+    """
+
+    recipe: Recipe
+    made: Learner | Clusterer | Model
+    params: PyTree
+    card: Mapping[str, Any]
+
+
+def recipe(name: str, *arguments: Any, **options: Any) -> Recipe:
+    """The recipe of a call.
+
+    >>> net = recipe("mlp", (2, 8, 4))
+    >>> learner = recipe("centroids", net, recipe("soft_kmeans", 3, diff=recipe("one_step")))
+    >>> type(make(learner)).__name__
+    'Learner'
+    """
+    return Recipe(name, arguments, options)
+
+
+def named(name: str) -> Recipe:
+    """The recipe of a function itself, such as the loss that an inner loop descends.
+
+    >>> make(named("cross_entropy")).__name__
+    'cross_entropy'
+    """
+    return Recipe(name, called=False)
+
+
+def make(value: Any) -> Any:
+    """What a recipe makes; other values are left as they are.
+
+    Raises:
+        InputError: jmeta has no function of that name for recipes, or it refuses its arguments.
+    """
+    if isinstance(value, list | tuple) and not isinstance(value, Recipe):
+        return type(value)(make(part) for part in value)
+    if not isinstance(value, Recipe):
+        return value
+    function = _functions().get(value.name)
+    if function is None:
+        raise InputError(f"jmeta makes nothing named {value.name!r} from a recipe; see recipes.HOMES.")
+    if not value.called:
+        return function
+    options = {key: make(part) for key, part in value.options.items()}
+    try:
+        return function(*map(make, value.arguments), **options)
+    except TypeError as error:
+        raise InputError(f"the recipe of {value.name} does not fit this jmeta: {error}.") from None
+
+
+def save_trained(
+    path: str | os.PathLike, recipe: Recipe, params: PyTree, card: Mapping[str, Any] | None = None
+) -> None:
+    """Write what was learned, and how what learned it is made; whole or not at all.
+
+    Args:
+        path: of the file, ".npz".
+        recipe: of a `Learner`, `Clusterer` or `Model`.
+        params: its parameters, as its `init` makes them.
+        card: where they come from and what was measured: anything that JSON holds.
+
+    Raises:
+        InputError: the parameters are not those of what the recipe makes.
+
+    >>> import tempfile
+    >>> net = recipe("mlp", (2, 4, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_trained(f"{folder}/net.npz", net, make(net).init(jax.random.key(0)), {"steps": 0})
+    ...     load_trained(f"{folder}/net.npz").card
+    {'steps': 0}
+    """
+    arrays = _arrays(params)
+    _filled(make(recipe), arrays, "params")
+    write_archive(Path(path), KIND, FORMAT, {"recipe": _plain(recipe), "card": dict(card or {})}, arrays)
+
+
+def load_trained(path: str | os.PathLike) -> Trained:
+    """Read what `save_trained` wrote.
+
+    Args:
+        path: of the file, or the name of one that comes with jmeta: "omniglot".
+
+    Raises:
+        InputError: there is no such file, or it is damaged, of another kind or of another version.
+    """
+    shipped = resources.files("jmeta") / "models" / f"{os.fspath(path)}.npz"
+    file = shipped if os.fspath(path) in SHIPPED else Path(path)
+    with resources.as_file(file) as local:
+        header, arrays = read_archive(local, KIND, FORMAT)
+    try:
+        recipe, card = _read(header["recipe"]), header["card"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{file} holds no {KIND} ({error!r}).") from None
+    made = make(recipe)
+    return Trained(recipe, made, _filled(made, arrays, str(file)), card)
+
+
+SHIPPED = ("omniglot",)
+"""Names of those that come with jmeta."""
+
+
+@cache
+def _functions() -> dict[str, Any]:
+    return {
+        name: getattr(import_module(home), name) for home, names in HOMES.items() for name in names.split()
+    }
+
+
+def _arrays(params: PyTree) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(params))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _filled(made: Any, arrays: Mapping[str, np.ndarray], source: str) -> PyTree:
+    """The arrays in the nest of what `init` makes."""
+    if not isinstance(made, Learner | Clusterer | Model):
+        raise InputError(f"the recipe makes a {type(made).__name__}; save a learner, a clusterer or a model.")
+    shapes = jax.eval_shape(made.init, jax.random.key(0))
+    leaves, nest = jax.tree_util.tree_flatten_with_path(shapes)
+    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    found = {name: np.shape(array) for name, array in arrays.items()}
+    expected = {name: leaf.shape for name, (_, leaf) in zip(names, leaves, strict=True)}
+    if found != expected:
+        odd = sorted(name for name in found | expected if found.get(name) != expected.get(name))
+        raise InputError(f"{source} do not fit the recipe: {odd[0]} and {len(odd) - 1} more differ.")
+    return jax.tree.unflatten(nest, [arrays[name] for name in names])
+
+
+def _plain(value: Any) -> Any:
+    """A recipe as JSON has it."""
+    if isinstance(value, Recipe):
+        options = {key: _plain(part) for key, part in value.options.items()}
+        arguments = [_plain(part) for part in value.arguments]
+        return {"make": value.name, "arguments": arguments, "options": options, "called": value.called}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise InputError(f"a recipe holds {value!r}; it takes recipes, numbers, words, and lists of these.")
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, dict):
+        options = {key: _read(part) for key, part in value["options"].items()}
+        return Recipe(value["make"], tuple(map(_read, value["arguments"])), options, value["called"])
+    return tuple(map(_read, value)) if isinstance(value, list) else value

@@ -1,0 +1,56 @@
+"""One HTML file that needs nothing beside it: its style, its tables, its figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+from matplotlib.figure import Figure
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff }
+h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
+figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
+figcaption, .note { color: #555; font-size: .9rem }
+table { border-collapse: collapse; font-size: .9rem } .scroll { overflow-x: auto }
+td, th { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd }
+td:first-child, th:first-child { text-align: left }
+"""
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>{style}</style></head><body>{body}</body></html>
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """The whole file.
+
+    Args:
+        title: of the page.
+        parts: of its body, in HTML.
+    """
+    return _PAGE.format(title=escape(title), style=_STYLE, body="".join(parts))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of words; it scrolls where the page is narrow."""
+    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<div class='scroll'><table>{f'<tr>{top}</tr>' if any(heads) else ''}{body}</table></div>"
+
+
+def figure(drawn: Figure, caption: str) -> str:
+    """A picture with what is to be seen in it."""
+    file = io.BytesIO()
+    drawn.savefig(file, format="png", dpi=110)
+    return image(file.getvalue(), caption)
+
+
+def image(png: bytes, caption: str) -> str:
+    """The same of a picture that is drawn already."""
+    data, said = base64.b64encode(png).decode(), escape(caption, quote=True)
+    picture = f"<img alt='{said}' src='data:image/png;base64,{data}'>"
+    return f"<figure>{picture}<figcaption>{said}</figcaption></figure>"
