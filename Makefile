@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults quick docs check clean
+.PHONY: demo test faults quick docs check wheel clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.few_shot_clustering --resume
@@ -27,15 +27,25 @@ quick: .venv/test
 	done | xargs -P 2 -L 1 sh -c 'echo "== $$0"; \
 	  $(BIN)/python -m $$0 "$$@" > runs/quick/$$0.log 2>&1 || { cat runs/quick/$$0.log; exit 255; }'
 
-docs: .venv/docs
+docs: .venv/docs .venv/test  # then its main pages are looked at in a browser, where there is one
 	$(BIN)/python -m experiments.results --check
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build/html
+	$(BIN)/pytest tests/test_site.py
+
+# What a user gets: the wheel, small, alone in an environment of its own, clusters a table.
+wheel:
+	rm -rf dist .venv-wheel && $(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+	test $$(stat -c %s dist/jmeta-*.whl) -lt 5000000
+	.venv-wheel/bin/pip install --quiet dist/jmeta-*.whl
+	printf 'a,b\n1,1\n1,2\n2,1\n8,8\n8,9\n9,8\n' > dist/table.csv
+	cd dist && ../.venv-wheel/bin/jmeta doctor && ../.venv-wheel/bin/jmeta cluster table.csv --report page.html
 
 check: .venv/test
 	$(BIN)/pre-commit run --all-files
 
 clean:
-	rm -rf .venv runs build dist docs/_build
+	rm -rf .venv .venv-wheel runs build dist docs/_build
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -74,7 +74,7 @@ def experiment(config: Config) -> harness.Metrics:
         name: jm.clustering_loss(jm.centroids(setting.net, clusterer), jm.soft_ari)
         for name, clusterer in through.items()
     }
-    losses["surrogate"] = jm.prototype_loss(jm.centroids(setting.net, through["converged"]))
+    losses["surrogate"] = jm.prototype_loss(jm.centroids(setting.net, learner(steps=1)))
     keys = jax.vmap(partial(jax.random.fold_in, test_key))(jnp.arange(config.measured))
     runs = {name: jm.over_tasks(partial(_gradient, loss), shared=1) for name, loss in losses.items()}
     tasks = jax.jit(jax.vmap(setting.test))(keys)

@@ -286,7 +286,7 @@ def word_after(flag: str, arguments: Sequence[str]) -> str:
     >>> word_after("--out", ["--out", "a", "--out=b"]), word_after("--out", [])
     ('b', '')
     """
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = zip(arguments, [*arguments[1:], ""], strict=False)
     found = [
         after if word == flag else word.removeprefix(f"{flag}=") for word, after in pairs if flag in word
     ]

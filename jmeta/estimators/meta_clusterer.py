@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple, Self, get_args
 
@@ -22,7 +23,7 @@ from ..selection.portfolio import padded, room_for
 from .space import space
 
 Sizes = Literal["any", "equal"]
-ALGORITHMS = {"any": soft_kmeans, "equal": sinkhorn_kmeans}
+ALGORITHMS: dict[Sizes, Callable[..., Clusterer]] = {"any": soft_kmeans, "equal": sinkhorn_kmeans}
 STEPS = 20
 
 

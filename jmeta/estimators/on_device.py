@@ -141,11 +141,11 @@ class SoftKMeans(OnDevice):
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3)])
     >>> found = SoftKMeans(2).fit(points)
-    >>> sorted(found.cluster_centers_.mean(1).round().tolist())
+    >>> sorted(abs(found.cluster_centers_.mean(1)).round().tolist())
     [0.0, 3.0]
     """
 
-    _algorithm = staticmethod(soft_kmeans)
+    _algorithm: Callable[..., Clusterer] = staticmethod(soft_kmeans)
 
     def __init__(
         self,
