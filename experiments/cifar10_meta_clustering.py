@@ -18,7 +18,7 @@ Rows, soft k-means on the same episodes, with the true number of clusters:
 
 Accuracy is after matching clusters to classes. Intervals are over episodes, so that they tell of drawing
 images, not of drawing the ten tasks; `--draws` averages over several of these. What training needs is as in
-`few_shot_clustering` for CIFAR-100, none of it chosen here. Training is watched on further images of tasks
+`few_shot_clustering` for CIFAR-100. Training is watched on further images of tasks
 that are trained on, as no class is left to watch by. The last thousand images of a class, CIFAR-10's own test
 images, are the test's.
 
@@ -27,7 +27,8 @@ has an accuracy of 22.9 %, DEC 30.1, DAC 52.2, SCAN 88.3. That is another task: 
 once, and nothing to meta-learn from.
 
     python -m experiments.cifar10_meta_clustering --data-dir DIR
-        not yet run to the end
+        with --steps 600 42 minutes on two cores beside other work; accuracy/literal/learned 0.606,
+        accuracy/disjoint/learned 0.564
 
 The gpu preset takes ten draws of 10,000 steps. The quick preset takes scikit-learn's digits.
 """

@@ -21,7 +21,7 @@ from ..metrics import (
     matched_accuracy,
     normalized_mutual_information,
 )
-from ..records import Clusterer, HostSampler, InputError, Learner, Metrics, Sampler, Task
+from ..records import Batch, Clusterer, HostSampler, InputError, Learner, Metrics, Sampler, Task
 from ..tasks.stored import ahead, beside_the_host
 from ..trees import weights_or_ones
 from .feed import Given
@@ -97,12 +97,12 @@ def evaluate(
     return Evaluation({name: np.asarray(value) for name, value in values.items()})
 
 
-def clustering_score(learner: Learner, meta: PyTree, task: Task, *, classes: int | None = None) -> Metrics:
+def clustering_score(learner: Judged, meta: PyTree, task: Task, *, classes: int | None = None) -> Metrics:
     """How well the support, its labels hidden, was clustered.
 
     Args:
-        learner: predicts log-probabilities of K clusters.
-        meta: its meta-parameters.
+        learner: predicts log-probabilities of K clusters; or a clusterer itself.
+        meta: its (meta-)parameters.
         task: one with labels, hidden or shown.
         classes: an upper bound of the number of classes, which may be more or fewer than K; the
             size of the support unless given.
@@ -111,6 +111,7 @@ def clustering_score(learner: Learner, meta: PyTree, task: Task, *, classes: int
         "accuracy" after matching, "ari", "nmi"; and where there are queries "query_accuracy", the
         accuracy of their assignment when each cluster is named by the support's matching.
     """
+    learner = _as_learner(learner)
     hidden, truth = task.support._replace(targets=None), support_labels(task)
     fast = learner.adapt(meta, hidden, task.key)
     log_probs = learner.predict(fast, hidden.inputs, hidden.weights)
@@ -131,6 +132,22 @@ def clustering_score(learner: Learner, meta: PyTree, task: Task, *, classes: int
     named = jnp.where(cluster >= 0, asked[:, cluster], -jnp.inf)
     accuracy = cross_entropy(named, query_targets(task), task.query.weights)[1]["accuracy"]
     return agreement | {"query_accuracy": accuracy}
+
+
+def _as_learner(judged: Judged) -> Learner:
+    """A clusterer as the learner that clusters inputs as they are."""
+    if isinstance(judged, Learner):
+        return judged
+
+    def adapt(params: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+        return params, judged.fit(params, support, key)
+
+    def predict(
+        fast: tuple[PyTree, PyTree], inputs: Array, weights: Array | None = None
+    ) -> Float[Array, "N K"]:
+        return judged.assign(*fast, inputs).log_probs
+
+    return Learner(judged.init, adapt, predict)
 
 
 def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
