@@ -171,3 +171,14 @@ def test_a_ridge_that_is_too_small_is_raised():
     points = np.repeat(np.random.default_rng(0).normal(size=(4, 5)), 10, 0)
     found = jm.cluster(jm.gaussian_mixture(3, ridge=1e-12), points, key=KEY)
     assert jnp.all(jnp.isfinite(found.log_probs))
+
+
+def test_short_trials_choose_the_start_that_goes_on():
+    points = jm.Batch(jnp.asarray(draw(spread=0.3)))
+    full, short = (
+        jm.gaussian_mixture(3, steps=30, restarts=6, trial_steps=trial).fit({}, points, KEY)
+        for trial in (None, 2)
+    )
+    np.testing.assert_allclose(short.log_likelihood, full.log_likelihood, rtol=1e-4)
+    with pytest.raises(jm.InputError, match="trial_steps of gaussian_mixture is 31; give 0 to 30"):
+        jm.gaussian_mixture(3, steps=30, trial_steps=31)

@@ -93,3 +93,13 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     jm.save_trained(tmp_path / "means.npz", clusterer, {}, {})
     with pytest.raises(jm.InputError, match="the embedding is a Clusterer"):
         jm.MetaClusterer(tmp_path / "means.npz").fit(np.zeros((10, 5)))
+
+
+def test_the_embedding_that_ships_is_of_characters_and_says_where_it_is_from():
+    trained = jm.load_trained("omniglot")
+    assert trained.card["dataset"] == "omniglot"
+    assert trained.card["validation accuracy"] > 0.9
+    images = np.zeros((4, 28, 28, 1), np.uint8)
+    images[:2, 10:12], images[2:, :, 10:12] = 255, 255  # strokes across, and strokes down
+    labels = jm.MetaClusterer("omniglot", n_clusters=2, sizes="equal").fit(images).labels_
+    assert labels[0] == labels[1] != labels[2] == labels[3]

@@ -108,3 +108,13 @@ def test_no_task_is_refused():
         jm.evaluate(learner, jm.sinusoid(), {}, jax.random.key(0), tasks=1, chunk=0)
     with pytest.raises(jm.InputError, match="evaluate at least one"):
         jm.evaluate(learner, jm.sinusoid(), {}, jax.random.key(0), tasks=0)
+
+
+def test_a_clusterer_is_scored_as_the_learner_that_clusters_inputs_as_they_are():
+    sampler, key = jm.mixtures(points=(20, 30), clusters=(3, 3)), jax.random.key(5)
+    clusterer = jm.soft_kmeans(3, steps=5)
+    learner = jm.centroids(jm.Model(lambda key: {}, lambda params, x, weights=None: x), clusterer)
+    alone = jm.evaluate(clusterer, sampler, {}, key, tasks=4)
+    within = jm.evaluate(learner, sampler, learner.init(key), key, tasks=4)
+    for name, values in within.values.items():
+        np.testing.assert_array_equal(alone.values[name], values)

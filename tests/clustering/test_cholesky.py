@@ -1,0 +1,47 @@
+"""Factors written out are those of the library, and so are their derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jmeta.clustering.cholesky import WRITTEN_OUT, factor, solve
+
+SIZES = (1, 2, 3, WRITTEN_OUT, WRITTEN_OUT + 1)
+
+
+def positive(size):
+    root = jax.random.normal(jax.random.key(size), (size, size))
+    return root @ root.T + jnp.eye(size)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("size", SIZES)
+def test_they_are_those_of_the_library(size):
+    matrix, x = positive(size), jax.random.normal(jax.random.key(0), (size, 7))
+    lower = factor(matrix)
+    np.testing.assert_allclose(lower, np.linalg.cholesky(matrix), atol=1e-12)
+    np.testing.assert_allclose(solve(lower, x), np.linalg.solve(lower, x), atol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("size", SIZES)
+def test_so_are_their_derivatives(size):
+    matrix, x = positive(size), jax.random.normal(jax.random.key(0), (size, 7))
+
+    def white(matrix, factorise):
+        symmetric = (matrix + matrix.T) / 2
+        return jnp.sum(jnp.sin(solve(factorise(symmetric), x)))
+
+    ours, theirs = (jax.grad(white)(matrix, one) for one in (factor, jnp.linalg.cholesky))
+    np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+def test_a_matrix_without_a_factor_gives_nan():
+    assert jnp.isnan(factor(jnp.array([[1.0, 2.0], [2.0, 1.0]]))).any()
+
+
+@pytest.mark.parametrize("size", [2, WRITTEN_OUT + 1])
+def test_in_few_dimensions_no_library_is_called(size):
+    program = str(jax.make_jaxpr(lambda matrix: solve(factor(matrix), jnp.ones((size, 2))))(jnp.eye(size)))
+    assert ("cholesky" in program) == (size > WRITTEN_OUT)
