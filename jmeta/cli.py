@@ -85,8 +85,9 @@ class Train:
 class Evaluate:
     """Measure again what a run has trained, without training, and write RUN/evaluation.json.
 
-    Options that follow the folder change the run's own, such as --test-tasks; another --seed draws other test
-    tasks. A run that was cut off is measured as far as it came. --json prints the result as JSON.
+    Options that follow the folder change the run's own, such as --test-tasks; but for --seed, as what was
+    held out of training may follow from it. A run that was cut off is measured as far as it came. --json
+    prints the result as JSON.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -300,6 +301,10 @@ def evaluate(run: Path, options: list[str]) -> None:
     from . import harness
 
     told = _read(run / harness.RUN)
+    if harness.word_after("--seed", options):
+        raise ValueError(
+            "a run is measured with its own seed, which says what was held out; leave --seed out."
+        )
     file = Path(told["file"])
     if not file.is_file():
         raise ValueError(

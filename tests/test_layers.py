@@ -2,9 +2,11 @@
 
 import ast
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -106,3 +108,22 @@ def test_every_public_name_exists_and_is_documented():
 
     for name in jmeta.__all__:
         assert getattr(jmeta, name).__doc__, f"jmeta.{name} has no docstring"
+
+
+def test_every_public_name_stands_in_the_reference():
+    import jmeta
+
+    reference = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    whole, listed = set(), set()
+    for kind, path, members in re.findall(r"\.\. auto(\w+):: (\S+)(?:\n +:members:(.*))?", reference):
+        if kind == "class":
+            listed.add(path)
+        elif members.strip():
+            listed |= {f"{path}.{name.strip()}" for name in members.split(",")}
+        else:
+            whole.add(path)
+    for name in jmeta.__all__:
+        one = getattr(jmeta, name)
+        if not isinstance(one, types.ModuleType) and name != "__version__":
+            module = one.__module__
+            assert module in whole or f"{module}.{name}" in listed, f"{module}.{name} is not in docs/api.md"

@@ -131,6 +131,7 @@ def test_an_experiment_tells_its_own_options(waves, capsys):
         (["report", "damaged"], "damaged/run.json is damaged"),
         (["evaluate", "moved"], "moved is of gone.py, which is not there"),
         (["evaluate", "stateless"], "there is no folder"),
+        (["evaluate", "stateless", "--seed", "1"], "leave --seed out"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(waves, capsys, arguments, message):
