@@ -20,7 +20,7 @@ from ..metrics.internal import silhouette
 from ..recipes import Trained
 from ..records import Batch, Clusterer, InputError
 from ..selection.portfolio import padded, room_for
-from .space import space
+from .space import in_range, space
 
 Sizes = Literal["any", "equal"]
 ALGORITHMS: dict[Sizes, Callable[..., Clusterer]] = {"any": soft_kmeans, "equal": sinkhorn_kmeans}
@@ -134,7 +134,7 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
         points = np.asarray(x if where is None else where(x), np.float64)
         if first:
             self._middle = points.mean(0)
-        return points - self._middle
+        return in_range(points - self._middle)
 
 
 class _Fit(NamedTuple):

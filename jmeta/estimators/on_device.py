@@ -19,10 +19,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, chec
 from ..clustering.gaussian_mixture import Shape, gaussian_mixture
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
-from ..clustering.validation import LARGEST, Metric
+from ..clustering.validation import Metric
 from ..iteration import one_step
 from ..records import Batch, Clusterer, InputError
 from ..selection.portfolio import padded, room_for
+from .space import in_range
 
 TOLERANCE = 1e-6
 """A fit stops once no number moves by more than this, in units of the largest coordinate."""
@@ -109,12 +110,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
             ) from None
 
     def _centered(self, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-        moved = np.asarray(x, np.float64) - self._middle
-        if np.abs(moved).max() > LARGEST:
-            raise InputError(
-                f"rows are up to {np.abs(moved).max():.1e} from their mean; rescale the columns."
-            )
-        return moved
+        return in_range(np.asarray(x, np.float64) - self._middle)
 
     def _log_probs(self, clusterer: Clusterer, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         points, _ = padded(self._centered(x), room_for(len(x)))

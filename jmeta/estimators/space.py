@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from ..clustering.validation import LARGEST
 from ..recipes import Trained, load_trained, make
 from ..records import InputError, Model
 from ..selection.portfolio import room_for
@@ -80,6 +81,18 @@ def _of(trained: Trained) -> Space:
         raise InputError(f"the embedding is a {kind}; give a Model, or a learner made by centroids.")
     shape = trained.card.get("shape")
     return Space(model, params, None if shape is None else tuple(shape))
+
+
+def in_range(moved: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+    """Rows less their mean, as they are.
+
+    Raises:
+        InputError: their squares overflow in single precision.
+    """
+    farthest = np.abs(moved).max()
+    if farthest > LARGEST:
+        raise InputError(f"rows are up to {farthest:.1e} from their mean; rescale the columns.")
+    return moved
 
 
 @partial(jax.jit, static_argnums=0)

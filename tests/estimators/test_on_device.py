@@ -115,5 +115,6 @@ def test_hostile_scales_give_clusters(scale):
 
 
 def test_numbers_whose_squares_overflow_are_refused():
-    with pytest.raises(jm.InputError, match="rescale the columns"):
-        jm.SoftKMeans(3).fit(POINTS * 1e20)
+    for model in (jm.SoftKMeans(3), jm.MetaClusterer(n_clusters=3)):
+        with pytest.raises(jm.InputError, match="rescale the columns"):
+            model.fit(POINTS * 1e20)
