@@ -108,7 +108,10 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
         connect(config.coordinator, config.hosts, config.host)
         use_all_cores()
         config.folder.mkdir(parents=True, exist_ok=True)
-        if not jax.process_index() and not config.frozen:
+        begun = any(config.folder.glob("states_*")) and (config.folder / RUN).exists()
+        if not (
+            begun or jax.process_index() or config.frozen
+        ):  # of a run that is there, it says how it began
             _write(config.folder / RUN, told(module, name, config))
         began = time.perf_counter()
         metrics = experiment(config)

@@ -113,6 +113,15 @@ def test_a_run_that_was_cut_off_is_shown_and_measured_as_far_as_it_came(waves, c
     assert json.loads(capsys.readouterr().out)["metrics"]["mse/trained"]["n"] == 10
 
 
+def test_a_run_that_is_refused_leaves_the_one_that_is_there(waves, capsys):
+    cli.main(["train", "waves.py", "--out", "kept"])
+    before = (waves / "kept" / "run.json").read_text()
+    assert ended(["train", "waves.py", "--out", "kept", "--seed", "7"]) == 2
+    assert "holds a run; add --resume" in capsys.readouterr().err
+    assert (waves / "kept" / "run.json").read_text() == before
+    cli.main(["evaluate", "kept", "--json"])
+
+
 def test_an_experiment_tells_its_own_options(waves, capsys):
     assert ended(["train", "waves.py", "--help"]) == 0
     assert "--test-tasks" in capsys.readouterr().out
