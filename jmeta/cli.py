@@ -27,6 +27,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .files import write_text
+
 if TYPE_CHECKING:
     from .estimators import AutoCluster
     from .estimators.reading import Sheet
@@ -182,10 +184,10 @@ def cluster(chosen: Cluster) -> None:
         )
         if chosen.out is not None:
             lines = "cluster\n" + "".join(f"{label}\n" for label in model.labels_.tolist())
-            _write(chosen.out, lines)
+            write_text(chosen.out, lines)
         if chosen.report is not None:
             status.update("writing the report")
-            _write(chosen.report, _report(chosen, sheet, model))
+            write_text(chosen.report, _report(chosen, sheet, model))
     found = _found(chosen, sheet, model, time.perf_counter() - began)
     if chosen.json:
         print(json.dumps(found, indent=2))
@@ -267,13 +269,6 @@ def _check_writable(path: Path | None) -> None:
         raise ValueError(f"{path} cannot be written; name a file in a folder that exists and is yours.")
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def train(file: Path, options: list[str]) -> None:
     """Run an experiment file as if it were the command."""
     from . import harness
@@ -330,7 +325,9 @@ def report(chosen: Report) -> None:
         for path in sorted(chosen.run.glob("training_*.jsonl"))
     }
     pictures = sorted(chosen.run.glob("*.png"))
-    _write(out, run_report(told | summary, summary.get("metrics", {}), logs, pictures, again.get("metrics")))
+    write_text(
+        out, run_report(told | summary, summary.get("metrics", {}), logs, pictures, again.get("metrics"))
+    )
     print(json.dumps({"report": str(out)}) if chosen.json else f"written to {out}")
 
 

@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .batching import use_all_cores
+from .files import write_text
 from .metrics.interval import Interval, interval
 from .records import InputError, MetaState, MetaStep, Sampler
 from .training.checkpoint import read_state
@@ -252,10 +253,7 @@ def measured(metrics: Metrics, wall_s: float) -> dict[str, Any]:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _check_counts(config: Options) -> None:

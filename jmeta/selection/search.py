@@ -146,7 +146,7 @@ def judged_search(
 
 
 def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, seed: int) -> Outcome:
-    """What one candidate finds; a failure, and fewer than two clusters, are put into words."""
+    """What one candidate finds; a failure, and too few or too many clusters, are put into words."""
     began = time.perf_counter()
     labels, failure = None, ""
     try:
@@ -154,7 +154,7 @@ def run(one: Candidate, points: Float[np.ndarray, "N D"], clusters: int | None, 
             labels = apply_candidate(one, points, clusters, seed)
     except Exception as error:  # a library's own; whatever it is, the search goes on
         failure = f"{error or type(error).__name__}"
-    return parted_or_failed(Outcome(labels, time.perf_counter() - began, failure))
+    return parted_or_failed(Outcome(labels, time.perf_counter() - began, failure), clusters)
 
 
 class Pool:

@@ -134,11 +134,20 @@ def is_parted(labels: Int[np.ndarray, " N"] | None) -> bool:
     return labels is not None and len(np.unique(labels[labels >= 0])) > 1
 
 
-def parted_or_failed(outcome: Outcome) -> Outcome:
-    """What was found, as a search takes it: fewer than two clusters are a failure."""
-    if outcome.labels is None or is_parted(outcome.labels):
+def parted_or_failed(outcome: Outcome, clusters: int | None = None) -> Outcome:
+    """What was found, as a search takes it.
+
+    Fewer than two clusters are a failure; unless their number was asked for, more than half the rows, of
+    which too many would be alone, are another.
+    """
+    labels = outcome.labels
+    if labels is None:
         return outcome
-    return outcome._replace(labels=None, failure="found fewer than two clusters")
+    if not is_parted(labels):
+        return outcome._replace(labels=None, failure="found fewer than two clusters")
+    if clusters is None and len(np.unique(labels[labels >= 0])) > max(2, len(labels) // 2):
+        return outcome._replace(labels=None, failure="found more clusters than half the rows")
+    return outcome
 
 
 def check_portfolio(candidates: tuple[Candidate, ...], table: Table) -> None:

@@ -13,7 +13,6 @@ import hashlib
 import io
 import itertools
 import os
-import threading
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from ..files import written_whole
 from ..records import InputError
 from . import splits
 from .episodes import ClassImages
@@ -114,7 +114,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays, whole or not at all, whoever else writes the same file.
+    """Write arrays, whole or not at all.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -122,10 +122,8 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
     ...     read_npz(Path(folder) / "a.npz")
     {'x': array([0, 1])}
     """
-    partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-    with partial.open("wb") as file:
+    with written_whole(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
 
 
 def _digits() -> ClassImages:

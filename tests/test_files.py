@@ -1,0 +1,28 @@
+"""Files are whole or not there."""
+
+import os
+import threading
+from contextlib import suppress
+
+from jmeta.files import write_text, written_whole
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "before")
+    with suppress(RuntimeError), written_whole(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    path, got = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: got.append(path.read_text()))
+    reader.start()
+    write_text(path, "through")
+    reader.join()
+    assert got == ["through"]
+    assert path.is_fifo()
