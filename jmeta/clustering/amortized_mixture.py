@@ -42,6 +42,7 @@ def amortized_mixture(
     *,
     proposals: int = 1,
     views: int = 1,
+    stride: int = 1,
     covariance: Shape = "full",
     steps: int = 5,
     trial_steps: int | None = None,
@@ -59,6 +60,7 @@ def amortized_mixture(
         proposals: R, how many starts it foretells; the one that ends with the greatest likelihood is kept.
         views: how many times it is asked: about the points as they are, then as random mirrors show them. The
             more, the more starts; a network is best trained with one.
+        stride: it is shown one point in so many, while EM takes all.
         covariance: see `gaussian_mixture`, as are the arguments that follow; all start as diagonals.
         steps: of EM at most; zero takes the network's word.
         trial_steps: after how many of them the likeliest start goes on alone; all unless given.
@@ -84,7 +86,7 @@ def amortized_mixture(
     """
     rule = Rule(covariance, pseudo_points, ridge, steps, trial_steps, diff, tol)
     check_mixture("amortized_mixture", clusters, rule)
-    check_counts("amortized_mixture", proposals=proposals, views=views)
+    check_counts("amortized_mixture", proposals=proposals, views=views, stride=stride)
     if not isinstance(steps, int) or steps < 0:
         raise InputError(f"steps of amortized_mixture is {steps!r}; give a whole number >= 0.")
 
@@ -93,7 +95,7 @@ def amortized_mixture(
         middle, width = _standard(points)
         used = jnp.full((len(points.x), 1), jnp.mean(points.log_slots > EMPTY / 2, dtype=points.x.dtype))
         seen = jnp.concatenate([_mirrored((points.x - middle) / width, mirror), used], 1)
-        answer = model.apply(params, seen, points.weights)
+        answer = model.apply(params, seen[::stride], points.weights[::stride])
         if answer.shape != (proposals * clusters, outputs_per_component(features)):
             raise InputError(
                 f"the network of amortized_mixture answers with {answer.shape}; for {proposals} proposals of "

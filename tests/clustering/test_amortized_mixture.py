@@ -55,6 +55,18 @@ def test_what_mirrors_show_is_tried_too():
     assert often.log_likelihood > once.log_likelihood + 1
 
 
+def test_the_network_is_shown_one_point_in_so_many_and_em_takes_all():
+    def ends(params, inputs, weights=None):
+        assert len(weights) == len(inputs) == 2
+        return jnp.stack([jnp.array([0.0, x, -2.0]) for x in inputs[:, 0]])
+
+    clusterer = jm.amortized_mixture(jm.Model(lambda key: {}, ends), 2, stride=2, steps=0)
+    state = fit(clusterer, TWO)
+    np.testing.assert_allclose(state.means.ravel(), [-3.0, 1.0], rtol=1e-5)
+    same = fit(jm.amortized_mixture(says([[0.0, *x, -2.0] for x in TWO[::2] / np.sqrt(5)]), 2, steps=0), TWO)
+    np.testing.assert_allclose(state.log_likelihood, same.log_likelihood, rtol=1e-5)
+
+
 def test_labels_pin_the_start():
     answer = [[0.0, 0.0, 0.0]] * 2
     state = fit(jm.amortized_mixture(says(answer), 2, steps=0), TWO, targets=jnp.array([1, -1, -1, 0]))
@@ -105,7 +117,14 @@ def score(clusterer, params, task):
 
 @pytest.mark.parametrize(
     "options",
-    [{"steps": -1}, {"proposals": 0}, {"covariance": "round"}, {"ridge": 0.0}, {"pseudo_points": -1.0}],
+    [
+        {"steps": -1},
+        {"proposals": 0},
+        {"stride": 0},
+        {"covariance": "round"},
+        {"ridge": 0.0},
+        {"pseudo_points": -1.0},
+    ],
 )
 def test_numbers_out_of_range_are_refused(options):
     with pytest.raises(jm.InputError):
