@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     words, further = list(sys.argv[1:] if arguments is None else arguments), []
     if len(words) > 1 and words[0] in WITH_OPTIONS and not words[1].startswith("-"):
         words, further = words[:2], words[2:]
-    chosen = tyro.cli(Commands, prog="jmeta", description=__doc__, args=words)  # type: ignore[call-overload]
+    chosen = tyro.cli(Commands, prog="jmeta", description=__doc__, args=words)
     try:
         match chosen:
             case Cluster():

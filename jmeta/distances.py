@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -63,7 +64,7 @@ def square_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
 
 
-def as_float(x: Array) -> Float[Array, "..."]:
+def as_float(x: Array | np.ndarray) -> Float[Array, "..."]:
     """At least float32: distances in half precision would overflow at 256."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 

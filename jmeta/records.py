@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
+AnyArray = Array | np.ndarray
+"""Of the device or of numpy: what the doors take."""
 Metrics = dict[str, Array]
 """Named scalars that travel beside a loss."""
 

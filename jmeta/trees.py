@@ -106,14 +106,14 @@ def partial_of(function: Callable, /, *args: Any, **options: Any) -> partial:
     return partial(function, *args, **options)
 
 
-def weights_or_ones(inputs: Array, weights: Array | None) -> Float[Array, " N"]:
+def weights_or_ones(inputs: Array | np.ndarray, weights: Array | np.ndarray | None) -> Float[Array, " N"]:
     """The weights of N points, which are all ones where none were given.
 
     >>> weights_or_ones(jnp.zeros((2, 5)), None)
     Array([1., 1.], dtype=float32)
     """
     if weights is not None:
-        return weights
+        return jnp.asarray(weights)
     dtype = inputs.dtype if is_inexact(inputs) else jnp.float32
     return jnp.ones(inputs.shape[0], dtype)
 

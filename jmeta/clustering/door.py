@@ -8,15 +8,15 @@ import jax
 from jaxtyping import Array, Float, Key, Num
 
 from ..distances import as_float
-from ..records import Assignment, Batch, Clusterer
+from ..records import AnyArray, Assignment, Batch, Clusterer
 from .validation import as_array, check_enough, check_key, check_points
 
 
 def cluster(
     clusterer: Clusterer,
-    points: Num[Array, "N D"],
+    points: Num[AnyArray, "N D"],
     *,
-    weights: Float[Array, " N"] | None = None,
+    weights: Float[AnyArray, " N"] | None = None,
     key: Key[Array, ""],
 ) -> Assignment:
     """Cluster one table of points.

@@ -34,6 +34,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
 
     n_clusters: int
     random_state: int | np.random.RandomState | None
+    labels_: Int[np.ndarray, " N"]
     _algorithm: Callable[..., Clusterer]
 
     def fit(

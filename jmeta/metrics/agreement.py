@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..agreement import adjusted_rand, best_matching, pairs_together
+from ..records import AnyArray
 from .partitions import one_hots, table
 
 
 def matched_accuracy(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -40,9 +41,9 @@ def matched_accuracy(
 
 
 def adjusted_rand_index(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -66,9 +67,9 @@ def adjusted_rand_index(
 
 
 def purity(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -91,9 +92,9 @@ def purity(
 
 
 def fowlkes_mallows(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:

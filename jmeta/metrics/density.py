@@ -8,16 +8,17 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import logsumexp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
+from ..records import AnyArray
 from ..trees import weights_or_ones
 from .internal import counted_clusters, distances
 
 
 def density_validity(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:

@@ -10,13 +10,14 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
 
 from ..agreement import mutual_information, part_of
+from ..records import AnyArray
 from .partitions import table
 
 
 def normalized_mutual_information(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -43,9 +44,9 @@ def normalized_mutual_information(
 
 
 def homogeneity(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -70,9 +71,9 @@ def homogeneity(
 
 
 def completeness(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -96,9 +97,9 @@ def completeness(
 
 
 def adjusted_mutual_information(
-    found: Int[Array, " N"],
-    truth: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    found: Int[AnyArray, " N"],
+    truth: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..distances import as_float, square_root, weighted_mean
+from ..records import AnyArray
 from .partitions import members
 
 
 def silhouette(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -55,9 +56,9 @@ def silhouette(
 
 
 def simplified_silhouette(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -86,9 +87,9 @@ def simplified_silhouette(
 
 
 def calinski_harabasz(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -118,9 +119,9 @@ def calinski_harabasz(
 
 
 def davies_bouldin(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -154,9 +155,9 @@ def davies_bouldin(
 
 
 def dunn(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
@@ -188,7 +189,7 @@ def dunn(
 
 
 def counted_clusters(
-    points: Array, labels: Array, weights: Array | None, slots: int | None
+    points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None
 ) -> tuple[Float[Array, "N D"], Float[Array, "N K"], Float[Array, " K"]]:
     """Points moved to their mean, the weight of each in its cluster, and each cluster's weight."""
     x = as_float(jnp.asarray(points))

@@ -11,18 +11,18 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
-from ..records import InputError
+from ..records import AnyArray, InputError
 from .internal import counted_clusters, distances
 
 Average = Literal["min", "max", "mean", "smooth min", "smooth max", "one"]
 
 
 def near_neighbours(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
     neighbours: int = 25,
@@ -52,9 +52,9 @@ def near_neighbours(
 
 
 def near_dunn(
-    points: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    labels: Int[AnyArray, " N"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
     neighbours: int = 25,
@@ -104,7 +104,7 @@ def near_dunn(
 
 
 def _neighbours(
-    points: Array, labels: Array, weights: Array | None, slots: int | None, neighbours: int
+    points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None, neighbours: int
 ) -> tuple[Float[Array, "N M"], Bool[Array, "N M"], Bool[Array, "N M"], Bool[Array, ""]]:
     """Distances to near neighbours, which are of the same cluster, which exist, and whether enough do."""
     if neighbours < 1:

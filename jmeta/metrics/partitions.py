@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..agreement import contingency
-from ..records import InputError
+from ..records import AnyArray, InputError
 from ..trees import weights_or_ones
 
 
 def table(
-    found: Array, truth: Array, weights: Array | None, slots: int | None
+    found: AnyArray, truth: AnyArray, weights: AnyArray | None, slots: int | None
 ) -> tuple[Float[Array, "K K"], Float[Array, ""]]:
     """The contingency table of found clusters (rows) and true ones, and its total."""
     parts = one_hots(found, truth, weights, slots)
@@ -21,7 +21,7 @@ def table(
 
 
 def one_hots(
-    found: Array, truth: Array, weights: Array | None, slots: int | None
+    found: AnyArray, truth: AnyArray, weights: AnyArray | None, slots: int | None
 ) -> tuple[Array, Array, Array]:
     """Both partitions one-hot, one slot wider than `slots` for noise, and the weights that count."""
     if np.shape(found) != np.shape(truth) or np.ndim(found) != 1:
@@ -43,19 +43,21 @@ def one_hots(
         slots = 1 + max(int(np.max(found, initial=0)), int(np.max(truth, initial=0)))
     dtype = jnp.result_type(float)
     truth = jnp.asarray(truth)
-    known = jnp.asarray(weights_or_ones(jnp.zeros(truth.shape, dtype), weights), dtype) * (truth >= 0)
+    known = jnp.asarray(weights_or_ones(truth.astype(dtype), weights), dtype) * (truth >= 0)
     found = jnp.where(jnp.asarray(found) < 0, slots, jnp.asarray(found))
     width = slots + 1
     return jax.nn.one_hot(found, width, dtype=dtype), jax.nn.one_hot(truth, width, dtype=dtype), known
 
 
-def _numbered(labels: Array) -> Int[np.ndarray, " N"]:
+def _numbered(labels: AnyArray) -> Int[np.ndarray, " N"]:
     """Labels from 0 without a gap; negative ones become -1."""
     values, places = np.unique(np.asarray(labels), return_inverse=True)
     return np.maximum(places - int(np.sum(values < 0)), -1)
 
 
-def members(points: Array, labels: Array, weights: Array | None, slots: int | None) -> Float[Array, "N K"]:
+def members(
+    points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None
+) -> Float[Array, "N K"]:
     """The weight of each point in its cluster, zero in all others; noise has none anywhere."""
     if np.ndim(points) != 2 or np.shape(labels) != np.shape(points)[:1]:
         raise InputError(

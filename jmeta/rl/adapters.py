@@ -36,7 +36,7 @@ def to_gymnasium(environment: Environment) -> Any:
     one = len(environment.actions) == 1
     step, reset = jax.jit(environment.step), jax.jit(environment.reset)
 
-    class Outside(gymnasium.Env):  # type: ignore[name-defined]
+    class Outside(gymnasium.Env):
         metadata: ClassVar[dict] = {"render_modes": []}
         observation_space = gymnasium.spaces.Box(seen.low, seen.high, seen.shape, np.float32)
         action_space = (
