@@ -13,12 +13,10 @@ test: .venv/test  # a file stays with one worker, so that its compiled functions
 faults: .venv/test
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m 'faults and not slow'
 
-# These compile far more than they run.
-quick: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
-  --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
-quick: .venv/test
+quick: .venv/test  # these compile far more than they run
 	@mkdir -p runs/quick
-	@for file in $$(grep -l 'harness.run(' experiments/*.py) $$(grep -l '__main__' experiments/benchmarks/*.py); do \
+	@XLA_FLAGS=$$($(BIN)/python -c 'from jmeta.compiler import flags; print(flags())'); export XLA_FLAGS; \
+	for file in $$(grep -l 'harness.run(' experiments/*.py) $$(grep -l '__main__' experiments/benchmarks/*.py); do \
 	  module=$$(echo $${file%.py} | tr / .); \
 	  case $$file in \
 	    */benchmarks/*) echo $$module --quick --out runs/quick/$$module.json ;; \

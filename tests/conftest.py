@@ -5,19 +5,13 @@ import itertools
 import os
 import pathlib
 
-# Tests compile far more than they run: half of their time would go into making tiny programs faster.
-os.environ["XLA_FLAGS"] = " ".join(
-    (
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-        "--xla_cpu_use_fusion_emitters=false",
-        "--xla_cpu_parallel_codegen_split_count=1",
-    )
-)
-
 import jax
 import pytest
+
+from jmeta.compiler import flags
+
+# Tests compile far more than they run: half of their time would go into making tiny programs faster.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags()}"
 
 TESTS, MAPS = itertools.count(), pathlib.Path("/proc/self/maps")
 

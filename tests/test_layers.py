@@ -15,7 +15,7 @@ PACKAGE = ROOT / "jmeta"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    **dict.fromkeys(["records", "trees", "distances", "agreement", "files"], 0),
+    **dict.fromkeys(["records", "trees", "distances", "agreement", "files", "compiler"], 0),
     **dict.fromkeys(
         ["iteration", "inner_gradients", "batching", "losses", "metrics", "networks", "tasks"], 1
     ),
