@@ -23,7 +23,7 @@ authors take that of the base classes.
     python -m experiments.transductive --data-dir DIR
         45 minutes on two cores beside other work; accuracy/1-shot/soft 0.459, accuracy/1-shot/bdcspn 0.453
 
-`--dataset omniglot` trains on 20 ways. The gpu preset takes 20,000 steps, the quick one scikit-learn's digits.
+`--dataset omniglot` trains on 20 ways. The gpu preset takes 20,000 steps, the quick one the digits.
 """
 
 from __future__ import annotations
