@@ -161,9 +161,11 @@ def cluster(chosen: Cluster) -> None:
     for path in (chosen.out, chosen.report):
         _check_writable(path)
     from .estimators import AutoCluster
-    from .estimators.reading import read_sheet
+    from .estimators.reading import beside_words, read_sheet
 
-    sheet = read_sheet(chosen.data)
+    sheet, scaling = read_sheet(chosen.data), chosen.scaling
+    if scaling in ("auto", "standard") and sheet.numbers.any() and not sheet.numbers.all():
+        sheet, scaling = beside_words(sheet), "none"
     for note in sheet.notes:
         console.print(f"  {note}", markup=False, highlight=False)
     if not len(sheet.points) > 1:
@@ -172,11 +174,11 @@ def cluster(chosen: Cluster) -> None:
         chosen.clusters,
         time_limit=chosen.time_limit,
         search=chosen.search,  # type: ignore[arg-type]
-        scaling=chosen.scaling,  # type: ignore[arg-type]
+        scaling=scaling,  # type: ignore[arg-type]
         model=chosen.model,
         random_state=chosen.seed,
     )
-    console.print("looking at the table (the first time takes some seconds)")
+    console.print(f"looking at the table, then trying candidates for {chosen.time_limit:g} s at most")
     with console.status("") as status:
         model.fit(
             sheet.points,
@@ -225,11 +227,12 @@ def _print(found: dict, model: AutoCluster, console: Console) -> None:
     sizes = ", ".join(f"{size:,}" for size in found["sizes"])
     noise = f", and {found['noise']:,} rows in none" if found["noise"] else ""
     console.print(f"\n[bold]{found['clusters']} clusters[/bold] of {sizes} rows{noise}")
-    console.print(f"by {found['strategy']['why']}", markup=False, highlight=False)
+    console.print(found["strategy"]["why"], markup=False, highlight=False)
     console.print(
         f"{found['strategy']['scaling']}; {found['strategy']['rows']}", markup=False, highlight=False
     )
-    table = Table("candidate", "clusters", "quality", "+-", "seconds", box=None)
+    table = Table("candidate", "clusters", "foretold", "+-", "seconds", box=None)
+    table.caption, table.caption_justify = "*: columns scaled first; / 3: asked for three clusters", "left"
     for row in model.candidates_[:SHOWN]:
         numbers = (f"{row.quality:.2f}", f"{row.width:.2f}", f"{row.seconds:.2f}")
         table.add_row(row.name, str(row.clusters), *numbers)

@@ -109,7 +109,8 @@ def _model() -> str:
     from .selection.saved import load_model
 
     advisors, card = load_model()
-    return f"{', '.join(sorted(advisors))}; learned from {card['problems']:,} problems, checksum holds"
+    told = " or ".join(sorted(advisors))
+    return f"number of clusters {told}; learned from {card['problems']:,} problems, checksum holds"
 
 
 def _optional() -> str:

@@ -68,16 +68,30 @@ class Trained(NamedTuple):
     params: PyTree
     card: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        count = sum(map(np.size, jax.tree.leaves(self.params)))
+        return f"Trained({self.recipe.name}, {count:,} numbers, card={dict(self.card)})"
+
 
 def recipe(name: str, *arguments: Any, **options: Any) -> Recipe:
     """The recipe of a call.
+
+    Args:
+        name: of a function of jmeta's; `HOMES` lists them.
+        arguments: recipes, numbers, words, and lists and dictionaries of these.
+        options: the same, by name.
+
+    Raises:
+        InputError: an argument is something else, which no file could hold.
 
     >>> net = recipe("mlp", (2, 8, 4))
     >>> learner = recipe("centroids", net, recipe("soft_kmeans", 3, diff=recipe("one_step")))
     >>> type(make(learner)).__name__
     'Learner'
     """
-    return Recipe(name, arguments, options)
+    found = Recipe(name, arguments, options)
+    _plain(found)
+    return found
 
 
 def named(name: str) -> Recipe:
@@ -97,11 +111,15 @@ def make(value: Any) -> Any:
     """
     if isinstance(value, list | tuple) and not isinstance(value, Recipe):
         return type(value)(make(part) for part in value)
+    if isinstance(value, Mapping):
+        return {key: make(part) for key, part in value.items()}
     if not isinstance(value, Recipe):
         return value
     function = _functions().get(value.name)
     if function is None:
-        raise InputError(f"jmeta makes nothing named {value.name!r} from a recipe; see recipes.HOMES.")
+        raise InputError(
+            f"jmeta makes nothing named {value.name!r} from a recipe; jmeta.recipes.HOMES lists what it does."
+        )
     if not value.called:
         return function
     options = {key: make(part) for key, part in value.options.items()}
@@ -197,14 +215,20 @@ def _plain(value: Any) -> Any:
         return {"make": value.name, "arguments": arguments, "options": options, "called": value.called}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {"entries": {key: _plain(part) for key, part in value.items()}}
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise InputError(f"a recipe holds {value!r}; it takes recipes, numbers, words, and lists of these.")
+    raise InputError(
+        f"a recipe holds {value!r}; it takes recipes, numbers, words, and lists and dictionaries of these."
+    )
 
 
 def _read(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"entries"}:
+        return {key: _read(part) for key, part in value["entries"].items()}
     if isinstance(value, dict):
         options = {key: _read(part) for key, part in value["options"].items()}
         return Recipe(value["make"], tuple(map(_read, value["arguments"])), options, value["called"])

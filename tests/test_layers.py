@@ -65,6 +65,7 @@ def names(path):
 def test_imports_come_from_a_lower_floor_or_the_same_room(path):
     here = room(path)
     for module in imports(path):
+        assert module != "jmeta" or FLOORS[here] > 5, f"{names(path)} imports the face; name the file"
         if module.startswith("jmeta."):
             there = module.split(".")[1]
             assert there in FLOORS, f"{names(path)} imports {module}, which has no floor"

@@ -19,7 +19,7 @@ LEARNERS = {
         MLP,
         jm.named("cross_entropy"),
         steps=2,
-        numbers=None,
+        numbers={"learning_rate": 0.1},
         learn=("learning_rate",),
         diff=jm.recipe("straight_through"),
     ),
@@ -45,6 +45,7 @@ def test_a_learner_is_the_same_after_a_file(name, tmp_path):
     jm.save_trained(path, recipe, meta, {"steps": 3})
     trained = jm.load_trained(path)
     assert trained.card == {"steps": 3}
+    assert str(trained).startswith(f"Trained({recipe.name}, ")
     assert jax.tree.structure(trained.params) == jax.tree.structure(meta)
     x = jax.random.normal(jax.random.key(1), (6, 2))
     support = jm.Batch(x, jnp.arange(6) % 3)
@@ -92,7 +93,7 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     with pytest.raises(jm.InputError, match="the recipe makes a function"):
         jm.save_trained(path, jm.named("cross_entropy"), {})
     with pytest.raises(jm.InputError, match="a recipe holds"):
-        jm.save_trained(path, jm.recipe("mlp", (2, 4, 3), activation=jnp.tanh), params)
+        jm.recipe("mlp", (2, 4, 3), activation=jnp.tanh)
     assert not path.exists()
 
 

@@ -333,8 +333,8 @@ def _why(ranking: list[Row], found: Found) -> str:
     best = ranking[0]
     ran = sum(outcome.failure != "not run" for outcome in found.outcomes)
     said = (
-        f"of {ran} candidates that were run {best.name} has the highest quality that is foretold, "
-        f"{best.quality:.2f} +- {best.width:.2f} ({SURE:.0%} sure)"
+        f"{best.name}, of {ran} candidates that were run, is foretold to agree best with the true clusters: "
+        f"adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({SURE:.0%} sure)"
     )
     other = next((row for row in ranking[1:] if row.name.split(" /")[0] != best.name.split(" /")[0]), None)
     return said + (f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else "")

@@ -2,6 +2,7 @@
 
 - Words: a column of at most `KINDS` different words becomes one column of 0 and 1 for each of them, divided
   by the square root of two, so that rows of different words are one apart; a column of more is left out.
+  Beside words, numbers are best divided by their deviations: `beside_words`.
 - Gaps, such as "", "NA" and "?": in a column of numbers the median stands in, in one of words "missing" is a
   word of its own; a column of gaps alone, or of one value, is left out.
 - Of CSV the encoding is UTF-8, with or without its mark, UTF-16 by its mark, else Latin-1; the delimiter is
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..records import InputError
 from ..tasks.datasets import read_npz
@@ -36,12 +37,14 @@ class Sheet(NamedTuple):
         names: D, such as "age" or "color=red".
         columns: name -> [N] what was in the file, of every column that is used.
         notes: which rules were applied, in words.
+        numbers: [D] which columns are numbers in the file, and not words.
     """
 
     points: Float[np.ndarray, "N D"]
     names: tuple[str, ...]
     columns: dict[str, np.ndarray]
     notes: tuple[str, ...]
+    numbers: Bool[np.ndarray, " D"]
 
 
 def read_sheet(path: str | os.PathLike) -> Sheet:
@@ -70,7 +73,7 @@ def encoded(columns: dict[str, np.ndarray], notes: tuple[str, ...] = ()) -> Shee
     >>> sheet.names, sheet.points[:, 0].tolist()
     (('size', 'kind=a', 'kind=b'), [1.0, 2.0, 3.0])
     """
-    parts, names, used, said = [], [], {}, list(notes)
+    parts, names, used, said, are_numbers = [], [], {}, list(notes), []
     for name, values in columns.items():
         numbers = _numbers(values)
         if numbers is None:
@@ -82,13 +85,26 @@ def encoded(columns: dict[str, np.ndarray], notes: tuple[str, ...] = ()) -> Shee
         if found:
             used[name] = values if numbers is None else numbers
             names += list(found)
+            are_numbers += [numbers is not None] * len(found)
             parts += list(found.values())
     if not parts:
         reason = "; ".join(said) or "it has no columns"
         raise InputError(
             f"no column of the table can be used ({reason}); give one of numbers or of few words."
         )
-    return Sheet(np.stack(parts, 1), tuple(names), used, tuple(said))
+    return Sheet(np.stack(parts, 1), tuple(names), used, tuple(said), np.array(are_numbers))
+
+
+def beside_words(sheet: Sheet) -> Sheet:
+    """The same, its numbers divided by their deviations, so that a word weighs as much as one of these.
+
+    >>> sheet = beside_words(encoded({"size": np.array([1, 1, 5, 5]), "kind": np.array(list("abab"))}))
+    >>> np.ptp(sheet.points, 0).round(2).tolist()
+    [2.0, 0.71, 0.71]
+    """
+    spread = np.where(sheet.numbers, sheet.points.std(0), 1)
+    note = "columns of numbers are divided by their standard deviations, so that a word weighs as much as one"
+    return sheet._replace(points=sheet.points / spread, notes=(*sheet.notes, note))
 
 
 def _numbers(values: np.ndarray) -> Float[np.ndarray, " N"] | None:
@@ -119,17 +135,16 @@ def _filled(name: str, numbers: Float[np.ndarray, " N"]) -> tuple[dict[str, np.n
 
 def _words(name: str, values: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
     words = np.char.strip(values.astype(str))
-    words = np.where(np.isin(np.char.lower(words), list(GAPS)), "missing", words)
+    gaps = np.isin(np.char.lower(words), list(GAPS))
+    words = np.where(gaps, "missing", words)
     kinds = np.unique(words)
     if len(kinds) == 1:
         return {}, f"column {name!r} holds one word and is left out"
     if len(kinds) > KINDS:
         return {}, f"column {name!r} holds {len(kinds)} different words and is left out"
     found = {f"{name}={kind}": (words == kind) / np.sqrt(2) for kind in kinds.tolist()}
-    return (
-        found,
-        f"column {name!r} of words becomes {len(kinds)} columns of 0 and 1, divided by the root of 2",
-    )
+    note = f"column {name!r} of words becomes {len(kinds)} columns of 0 and 1, divided by the root of 2"
+    return found, note + (f"; its {gaps.sum()} gaps are one of the words" if gaps.any() else "")
 
 
 def _from_text(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -155,9 +155,9 @@ def _bars(ranking: Sequence[Any]) -> Figure:
     rows = list(ranking[:SHOWN])[::-1]
     figure = Figure(figsize=(8, 0.9 + 0.38 * len(rows)), layout="constrained")
     axes = figure.add_subplot(xlabel="adjusted Rand index that is foretold")
-    axes.errorbar(
-        [row.quality for row in rows], range(len(rows)), xerr=[row.width for row in rows], fmt="o", capsize=3
-    )
+    quality, width = (np.array([getattr(row, name) for row in rows]) for name in ("quality", "width"))
+    within = np.minimum(width, [quality + 1, 1 - quality])  # an index is at most one
+    axes.errorbar(quality, range(len(rows)), xerr=within, fmt="o", capsize=3)
     axes.set_yticks(range(len(rows)), [f"{row.name}, {row.clusters} clusters" for row in rows], fontsize=9)
     axes.grid(axis="x", alpha=0.3)
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jmeta as jm
-from jmeta.estimators.reading import read_sheet
+from jmeta.estimators.reading import beside_words, read_sheet
 
 
 @pytest.fixture
@@ -41,8 +41,18 @@ def test_words_gaps_and_constants_follow_the_stated_rules(written):
     assert np.linalg.norm(rows[0] - rows[1]) == pytest.approx(1)
     assert set(sheet.columns) == {"age", "color"}
     said = " ".join(sheet.notes)
-    for words in ("25 different words", "1 gaps of column 'age'", "one word", "one value", "holds no value"):
+    read = ("25 different words", "1 gaps of column 'age'", "one word", "one value", "holds no value")
+    for words in (*read, "its 13 gaps are one of the words"):
         assert words in said
+
+
+def test_beside_words_a_number_weighs_by_its_deviation(written):
+    lines = [f"{1000 * (place % 2)},{'red' if place < 2 else 'blue'}" for place in range(40)]
+    sheet = read_sheet(written("\n".join(["income,color", *lines])))
+    both = beside_words(sheet)
+    np.testing.assert_array_equal(both.points[:, 1:], sheet.points[:, 1:])
+    np.testing.assert_allclose(both.points[:, 0].std(), 1)
+    assert "a word weighs as much as one" in both.notes[-1]
 
 
 def test_a_first_line_with_a_number_is_no_header_and_names_are_told_apart(written):
