@@ -15,7 +15,8 @@ faults: .venv/test
 
 quick: .venv/test  # these compile far more than they run
 	@mkdir -p runs/quick
-	@XLA_FLAGS=$$($(BIN)/python -c 'from jmeta.compiler import flags; print(flags())'); export XLA_FLAGS; \
+	@flags=$$($(BIN)/python -c 'from jmeta.compiler import flags; print(flags())') || exit 1; \
+	export XLA_FLAGS="$$XLA_FLAGS $$flags"; \
 	for file in $$(grep -l 'harness.run(' experiments/*.py) $$(grep -l '__main__' experiments/benchmarks/*.py); do \
 	  module=$$(echo $${file%.py} | tr / .); \
 	  case $$file in \

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .files import write_text
+from .files import is_written_through, write_text
 
 if TYPE_CHECKING:
     from .estimators import AutoCluster
@@ -62,7 +62,8 @@ class Cluster:
     search: str = "ranked"
     """ranked: candidates in the order that is foretold; rl2: each chosen after what those before found."""
     scaling: str = "auto"
-    """auto: columns are divided by their deviations where these differ tenfold; standard: always; none."""
+    """auto: columns are divided by their deviations where these differ tenfold; standard: always; none.
+    Beside columns of words those of numbers always are, unless with none, and those of words never."""
     model: Path | None = None
     """A model of one's own; the one that comes with jmeta unless given."""
     seed: int = 0
@@ -161,10 +162,11 @@ def cluster(chosen: Cluster) -> None:
     for path in (chosen.out, chosen.report):
         _check_writable(path)
     from .estimators import AutoCluster
-    from .estimators.reading import beside_words, read_sheet
+    from .estimators.reading import BESIDE_WORDS, beside_words, read_sheet
 
     sheet, scaling = read_sheet(chosen.data), chosen.scaling
-    if scaling in ("auto", "standard") and sheet.numbers.any() and not sheet.numbers.all():
+    mixed = scaling in ("auto", "standard") and sheet.numbers.any() and not sheet.numbers.all()
+    if mixed:
         sheet, scaling = beside_words(sheet), "none"
     for note in sheet.notes:
         console.print(f"  {note}", markup=False, highlight=False)
@@ -184,6 +186,8 @@ def cluster(chosen: Cluster) -> None:
             sheet.points,
             progress=lambda done, count, one: status.update(f"{done} of {count} candidates, last {one.name}"),
         )
+        if mixed:
+            model.strategy_ = model.strategy_._replace(scaling=BESIDE_WORDS)
         if chosen.out is not None:
             lines = "cluster\n" + "".join(f"{label}\n" for label in model.labels_.tolist())
             write_text(chosen.out, lines)
@@ -266,9 +270,9 @@ def _report(chosen: Cluster, sheet: Sheet, model: AutoCluster) -> str:
 
 def _check_writable(path: Path | None) -> None:
     """Refuse an output that cannot be written before any work is done."""
-    if path is not None and (
-        path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK)
-    ):
+    if path is None or (path.exists() and not path.is_dir() and is_written_through(path)):
+        return
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"{path} cannot be written; name a file in a folder that exists and is yours.")
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write into, which takes its place once all of it is written, whoever else writes the same.
 
-    What is no file, such as a pipe or a terminal, is written to as it comes.
+    What is no file of its own, such as a link, a pipe or a terminal, is written to as it comes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -23,7 +23,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
     [('a.txt', 'whole')]
     """
-    if path.exists() and not path.is_file():
+    if is_written_through(path):
         with path.open("wb") as file:
             yield file
         return
@@ -34,6 +34,11 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_written_through(path: Path) -> bool:
+    """Whether a path leads to something else, whose place a file must not take."""
+    return path.is_symlink() or (path.exists() and not path.is_file())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -118,7 +118,7 @@ def make(value: Any) -> Any:
     function = _functions().get(value.name)
     if function is None:
         raise InputError(
-            f"jmeta makes nothing named {value.name!r} from a recipe; jmeta.recipes.HOMES lists what it does."
+            f"jmeta makes nothing named {value.name!r} from a recipe, but only what recipes.HOMES lists."
         )
     if not value.called:
         return function
@@ -222,7 +222,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InputError(
-        f"a recipe holds {value!r}; it takes recipes, numbers, words, and lists and dictionaries of these."
+        f"a recipe holds {value!r}; it takes recipes, numbers, words, lists, and dictionaries by word."
     )
 
 

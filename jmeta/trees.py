@@ -114,7 +114,7 @@ def weights_or_ones(inputs: Array | np.ndarray, weights: Array | np.ndarray | No
     """
     if weights is not None:
         return jnp.asarray(weights)
-    dtype = inputs.dtype if is_inexact(inputs) else jnp.float32
+    dtype = jnp.result_type(inputs) if is_inexact(inputs) else jnp.float32
     return jnp.ones(inputs.shape[0], dtype)
 
 

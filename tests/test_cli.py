@@ -37,7 +37,8 @@ def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "3 clusters" in printed.out
     assert "column 'name' holds 90 different words and is left out" in " ".join(printed.err.split())
-    assert "a word weighs as much as one" in " ".join(printed.err.split())
+    assert "numbers are divided by their standard deviations" in " ".join(printed.out.split())
+    assert "keep their proportions" not in report.read_text()
     lines = out.read_text().splitlines()
     assert lines[0] == "cluster"
     assert len(lines) == 91

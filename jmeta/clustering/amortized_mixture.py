@@ -60,7 +60,7 @@ def amortized_mixture(
         proposals: R, how many starts it foretells; the one that ends with the greatest likelihood is kept.
         views: how many times it is asked: about the points as they are, then as random mirrors show them. The
             more, the more starts; a network is best trained with one.
-        stride: it is shown one point in so many, while EM takes all.
+        stride: it is shown one point in so many, which should lie in no order, while EM takes all.
         covariance: see `gaussian_mixture`, as are the arguments that follow; all start as diagonals.
         steps: of EM at most; zero takes the network's word.
         trial_steps: after how many of them the likeliest start goes on alone; all unless given.

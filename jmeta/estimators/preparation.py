@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from sklearn.decomposition import PCA
 
 from ..records import InputError
@@ -38,6 +38,21 @@ class Preparation(NamedTuple):
         return x if self.axes is None else x @ self.axes
 
 
+def deviations(
+    x: Float[np.ndarray, "N D"],
+) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"], Bool[np.ndarray, " D"]]:
+    """Mean and standard deviation of every column, and whether that is more than rounding.
+
+    Raises:
+        InputError: squares of the numbers overflow.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        center, spread = x.mean(0), x.std(0)
+    if not np.all(np.isfinite(spread)):
+        raise InputError("the table holds numbers whose squares overflow; give it in larger units.")
+    return center, spread, spread > 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
+
+
 def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0) -> Preparation:
     """Learn how columns are to be scaled.
 
@@ -54,8 +69,7 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
     if scaling not in get_args(Scaling):
         raise InputError(f"scaling is {scaling!r}; choose one of {', '.join(get_args(Scaling))}.")
     x = np.asarray(points, np.float64)
-    center, spread = x.mean(0), x.std(0)
-    varies = spread > 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
+    center, spread, varies = deviations(x)
     factor = spread[varies].max() / spread[varies].min() if varies.any() else 1.0
     said = f"columns keep their proportions; their deviations differ by a factor of {factor:,.3g}"
     whole = np.sqrt(np.mean(np.square(spread / spread.max()))) * spread.max() if varies.any() else 1.0

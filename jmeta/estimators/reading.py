@@ -24,8 +24,11 @@ from jaxtyping import Bool, Float
 
 from ..records import InputError
 from ..tasks.datasets import read_npz
+from .preparation import deviations
 
 KINDS = 20
+BESIDE_WORDS = "columns of numbers are divided by their standard deviations, those of words are not"
+"""What `beside_words` does."""
 GAPS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
 
 
@@ -96,15 +99,14 @@ def encoded(columns: dict[str, np.ndarray], notes: tuple[str, ...] = ()) -> Shee
 
 
 def beside_words(sheet: Sheet) -> Sheet:
-    """The same, its numbers divided by their deviations, so that a word weighs as much as one of these.
+    """The same, its numbers divided by their deviations: rows of different words are one deviation apart.
 
     >>> sheet = beside_words(encoded({"size": np.array([1, 1, 5, 5]), "kind": np.array(list("abab"))}))
     >>> np.ptp(sheet.points, 0).round(2).tolist()
     [2.0, 0.71, 0.71]
     """
-    spread = np.where(sheet.numbers, sheet.points.std(0), 1)
-    note = "columns of numbers are divided by their standard deviations, so that a word weighs as much as one"
-    return sheet._replace(points=sheet.points / spread, notes=(*sheet.notes, note))
+    _, spread, varies = deviations(sheet.points)
+    return sheet._replace(points=sheet.points / np.where(sheet.numbers & varies, spread, 1))
 
 
 def _numbers(values: np.ndarray) -> Float[np.ndarray, " N"] | None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Num
 
-from ..records import Batch, Clusterer, InputError
+from ..distances import as_float
+from ..records import AnyArray, Batch, Clusterer, InputError
 from ..trees import weights_or_ones
 from .agreement import adjusted_rand_index
 
 
 def stability(
     clusterer: Clusterer,
-    points: Float[Array, "N D"],
-    weights: Float[Array, " N"] | None = None,
+    points: Num[AnyArray, "N D"],
+    weights: Float[AnyArray, " N"] | None = None,
     *,
     key: Key[Array, ""],
     resamples: int = 10,
@@ -49,7 +50,7 @@ def stability(
     """
     if resamples < 2 or not 0 < part < 1:
         raise InputError("stability compares two parts or more, each more than nothing and less than all.")
-    params = clusterer.init(key)
+    points, params = as_float(points), clusterer.init(key)
     keys = jax.random.split(key, resamples)
     whole = weights_or_ones(points, weights)
 

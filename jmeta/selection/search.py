@@ -140,7 +140,8 @@ def judged_search(
     if all(outcome.labels is None for outcome in outcomes):
         last = last_resort(advisor.candidates)
         outcomes = list(outcomes)
-        outcomes[last] = run(advisor.candidates[last], points, clusters, seed)
+        fewest = advisor.candidates[last]
+        outcomes[last] = run(fewest, points, clusters or fewest.clusters, seed)
     judgement = judging([outcome.labels for outcome in outcomes])
     return Found(outcomes, judgement, promise.features, tuple(CRITERIA)[promise.criterion], judge)
 

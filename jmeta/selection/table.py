@@ -137,8 +137,8 @@ def is_parted(labels: Int[np.ndarray, " N"] | None) -> bool:
 def parted_or_failed(outcome: Outcome, clusters: int | None = None) -> Outcome:
     """What was found, as a search takes it.
 
-    Fewer than two clusters are a failure; unless their number was asked for, more than half the rows, of
-    which too many would be alone, are another.
+    Fewer than two clusters are a failure. So are, where their number was not asked for, more than half as
+    many as rows, since many would hold one row; of this the agent that searches is not told.
     """
     labels = outcome.labels
     if labels is None:
@@ -146,7 +146,7 @@ def parted_or_failed(outcome: Outcome, clusters: int | None = None) -> Outcome:
     if not is_parted(labels):
         return outcome._replace(labels=None, failure="found fewer than two clusters")
     if clusters is None and len(np.unique(labels[labels >= 0])) > max(2, len(labels) // 2):
-        return outcome._replace(labels=None, failure="found more clusters than half the rows")
+        return outcome._replace(labels=None, failure="found more than half as many clusters as rows")
     return outcome
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jmeta as jm
-from jmeta.estimators.reading import beside_words, read_sheet
+from jmeta.estimators.reading import beside_words, encoded, read_sheet
 
 
 @pytest.fixture
@@ -52,7 +52,18 @@ def test_beside_words_a_number_weighs_by_its_deviation(written):
     both = beside_words(sheet)
     np.testing.assert_array_equal(both.points[:, 1:], sheet.points[:, 1:])
     np.testing.assert_allclose(both.points[:, 0].std(), 1)
-    assert "a word weighs as much as one" in both.notes[-1]
+
+
+@pytest.mark.parametrize(("numbers", "width"), [((0.3, 0.1 + 0.2), 1e-15), ((0.0, 1e-200), 1e-15)])
+def test_rounding_is_no_deviation(numbers, width):
+    sheet = encoded({"x": np.array([*numbers, *numbers]), "color": np.array([*"rrbb"])})
+    assert np.ptp(beside_words(sheet).points[:, 0]) < width
+
+
+def test_squares_that_overflow_are_refused():
+    sheet = encoded({"x": np.array([0.0, 1e200]), "color": np.array([*"rb"])})
+    with pytest.raises(jm.InputError, match="squares overflow"):
+        beside_words(sheet)
 
 
 def test_a_first_line_with_a_number_is_no_header_and_names_are_told_apart(written):
