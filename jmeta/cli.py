@@ -187,7 +187,10 @@ def cluster(chosen: Cluster) -> None:
             progress=lambda done, count, one: status.update(f"{done} of {count} candidates, last {one.name}"),
         )
         if mixed:
-            model.strategy_ = model.strategy_._replace(scaling=BESIDE_WORDS)
+            _, mark, axes = model.strategy_.scaling.partition(
+                "; of "
+            )  # what was done to many columns stays said
+            model.strategy_ = model.strategy_._replace(scaling=BESIDE_WORDS + mark + axes)
         if chosen.out is not None:
             lines = "cluster\n" + "".join(f"{label}\n" for label in model.labels_.tolist())
             write_text(chosen.out, lines)
@@ -270,9 +273,10 @@ def _report(chosen: Cluster, sheet: Sheet, model: AutoCluster) -> str:
 
 def _check_writable(path: Path | None) -> None:
     """Refuse an output that cannot be written before any work is done."""
-    if path is None or (path.exists() and not path.is_dir() and is_written_through(path)):
+    if path is None:
         return
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    changed = path if path.exists() and is_written_through(path) else path.parent
+    if path.is_dir() or not path.parent.is_dir() or not os.access(changed, os.W_OK):
         raise ValueError(f"{path} cannot be written; name a file in a folder that exists and is yours.")
 
 

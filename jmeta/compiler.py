@@ -1,6 +1,7 @@
 """Options of XLA for programs that run too seldom to be worth compiling well.
 
-They are compiled in less than half the time, and run in three times as much.
+The meta-features of one table are compiled in a third of the time with jax 0.10.2, in six tenths with
+0.12.0, and run in three to five times as much.
 """
 
 from __future__ import annotations

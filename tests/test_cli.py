@@ -131,3 +131,11 @@ def test_noise_and_wide_tables_are_reported(tmp_path):
     page = profile(columns, labels)
     assert "noise" in page
     assert "8 further columns" in page
+
+
+def test_an_output_that_is_a_link_to_what_cannot_be_written_is_refused_before_any_work(
+    table, tmp_path, capsys
+):
+    (tmp_path / "labels.csv").symlink_to(tmp_path)
+    assert ended(["cluster", table, "--out", tmp_path / "labels.csv"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
