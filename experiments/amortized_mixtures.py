@@ -121,16 +121,18 @@ def _told(config: Config, key: Key[Array, ""]) -> dict[str, Interval]:
     ways: dict[str, tuple[Clusterer, PyTree]] = {
         f"ours_{starts}": (jm.gaussian_mixture(clusters, steps=100, restarts=starts), {}) for starts in STARTS
     }
-    plans = {"amortized": (1, 0, (0, 1, 5)), "learned": (config.proposals, 1, (1, 5))}
+    often = {f"learned_{steps}": {"steps": steps, "views": config.views} for steps in (1, 5)}
+    plans = {
+        "amortized": (1, 0, {f"amortized_{steps}": {"steps": steps} for steps in (0, 1, 5)}),
+        "learned": (config.proposals, 1, {**often, "once_5": {"steps": 5, "trial_steps": 1}}),
+    }
     for train_key, (name, (proposals, trained, tested)) in zip(keys, plans.items(), strict=True):
         made = partial(
             jm.amortized_mixture, _network(config, clusters, proposals), clusters, proposals=proposals
         )
         trainee = made(covariance="diagonal", steps=trained)
         params = _train(config, name, trainee, sampler, train_key, config.steps)
-        views = config.views if proposals > 1 else 1
-        ways |= {f"{name}_{steps}": (made(steps=steps, views=views), params) for steps in tested}
-    ways["once_5"] = made(steps=5, trial_steps=1), params
+        ways |= {row: (made(**how), params) for row, how in tested.items()}
 
     test = partial(jm.evaluate, sampler=sampler, key=test_key, tasks=config.test_sets)
     found = {row: test(way, meta=params, score=mixture_score) for row, (way, params) in ways.items()}
