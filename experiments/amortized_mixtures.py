@@ -31,6 +31,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +123,7 @@ def _told(config: Config, key: Key[Array, ""]) -> dict[str, Interval]:
         f"ours_{starts}": (jm.gaussian_mixture(clusters, steps=100, restarts=starts), {}) for starts in STARTS
     }
     often = {f"learned_{steps}": {"steps": steps, "views": config.views} for steps in (1, 5)}
-    plans = {
+    plans: dict[str, tuple[int, int, dict[str, dict[str, Any]]]] = {
         "amortized": (1, 0, {f"amortized_{steps}": {"steps": steps} for steps in (0, 1, 5)}),
         "learned": (config.proposals, 1, {**often, "once_5": {"steps": 5, "trial_steps": 1}}),
     }
