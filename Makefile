@@ -8,7 +8,7 @@ demo: .venv/demo
 	$(BIN)/python -m experiments.few_shot_clustering --resume
 
 test: .venv/test  # a file stays with one worker, so that its compiled functions are shared
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow and not faults'
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 10 -m 'not slow and not faults'
 
 faults: .venv/test
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m 'faults and not slow'

@@ -25,6 +25,7 @@ from .clustering.seeding import random_points as random_points
 from .clustering.sinkhorn_kmeans import sinkhorn_kmeans as sinkhorn_kmeans
 from .clustering.soft_kmeans import soft_kmeans as soft_kmeans
 from .clustering.spectral import spectral as spectral
+from .compilation_cache import use_compilation_cache as use_compilation_cache
 from .estimators.auto_cluster import AutoCluster as AutoCluster
 from .estimators.meta_clusterer import MetaClusterer as MetaClusterer
 from .estimators.on_device import MixtureClusterer as MixtureClusterer

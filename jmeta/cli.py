@@ -68,6 +68,8 @@ class Cluster:
     """A model of one's own; the one that comes with jmeta unless given."""
     seed: int = 0
     """Everything random follows from it."""
+    cache: bool = True
+    """Keep compiled programs in $JMETA_CACHE_DIR, by default ~/.cache/jmeta, for the next time."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,11 @@ def cluster(chosen: Cluster) -> None:
     console.print(f"reading {chosen.data}", markup=False)
     for path in (chosen.out, chosen.report):
         _check_writable(path)
+    from .compilation_cache import use_compilation_cache
     from .estimators import AutoCluster
     from .estimators.reading import BESIDE_WORDS, beside_words, read_sheet
 
+    use_compilation_cache(None if chosen.cache else "")
     sheet, scaling = read_sheet(chosen.data), chosen.scaling
     mixed = scaling in ("auto", "standard") and sheet.numbers.any() and not sheet.numbers.all()
     if mixed:

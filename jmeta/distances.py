@@ -26,6 +26,8 @@ def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[A
     >>> squared_distances(jnp.array([[0.0, 0.0], [3.0, 4.0]]), jnp.array([[0.0, 0.0]])).ravel()
     Array([ 0., 25.], dtype=float32)
     """
+    if x.shape[-1] == 1:  # a product of one term XLA computes anew, and rounds anew, wherever it is used
+        return squared_differences(x, y)
     norms = jnp.sum(x * x, -1)[:, None] + jnp.sum(y * y, -1)[None, :]
     rounded = norms - 2 * jnp.matmul(x, y.T, precision="highest")
     return rounded + lax.stop_gradient(jnp.maximum(-rounded, 0))

@@ -119,11 +119,23 @@ def _optional() -> str:
     return ", ".join(f"{name} {'there' if name in known else 'not installed'}" for name in names)
 
 
+def _cache() -> str:
+    """Where compiled programs are kept, so that the next command starts sooner."""
+    from .compilation_cache import VARIABLE, use_compilation_cache
+
+    folder = use_compilation_cache()
+    if folder is None:
+        return f"off; name a folder that can be written to in ${VARIABLE}, or unset it"
+    sizes = [entry.stat().st_size for entry in folder.glob("*-cache")]
+    return f"{len(sizes)} compiled programs, {sum(sizes) / 1e6:.0f} MB, in {folder}"
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "python": lambda: f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores",
     "packages": _packages,
     "optional": _optional,
     "devices": _devices,
+    "cache": _cache,
     "compiler": _gradient,
     "collectives": _collective,
     "checkpoints": _saving,

@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .batching import use_all_cores
+from .compilation_cache import use_compilation_cache
 from .files import write_text
 from .metrics.interval import Interval, interval
 from .records import InputError, MetaState, MetaStep, Sampler
@@ -61,6 +62,8 @@ class Options:
     """Go on with the run that is in --out."""
     frozen: bool = False
     """Take the newest states of the run in --out as they are, and train no further."""
+    cache: bool = True
+    """Keep compiled programs in $JMETA_CACHE_DIR, by default ~/.cache/jmeta, for the next time."""
     profile: bool = False
     """Write a trace of what is done between the first two rows of the log."""
     tensorboard: bool = False
@@ -106,6 +109,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
     config = dataclasses.replace(config, out=config.out or Path("runs") / name)
     try:
         _check_counts(config)
+        use_compilation_cache(None if config.cache else "")
         connect(config.coordinator, config.hosts, config.host)
         use_all_cores()
         config.folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +136,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
 
 
 ELSEWHERE = (
-    *("out", "data_dir", "table", "resume", "frozen", "profile", "tensorboard", "wandb"),
+    *("out", "data_dir", "table", "resume", "frozen", "cache", "profile", "tensorboard", "wandb"),
     *("coordinator", "hosts", "host"),
 )
 """Options that say where and how a run is done, and not which it is."""

@@ -8,10 +8,15 @@ import pathlib
 import jax
 import pytest
 
+from jmeta.compilation_cache import use_compilation_cache
 from jmeta.compiler import flags
 
 # Tests compile far more than they run: half of their time would go into making tiny programs faster.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags()}"
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+if folder := use_compilation_cache():  # shared with the other worker, and with the commands that tests run
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 TESTS, MAPS = itertools.count(), pathlib.Path("/proc/self/maps")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from algorithms import CLUSTERERS
 from blobs import TRUTH, D, K, N, blobs
+from scipy.special import logsumexp
 
 import jmeta as jm
 
@@ -51,13 +52,13 @@ def run(name):
 
 
 def labels(assignment):
-    return np.asarray(assignment.log_probs.argmax(-1))
+    return np.asarray(assignment.log_probs).argmax(-1)
 
 
 def test_separated_clusters_are_found(run):
     assignment = run(blobs())[1]
     assert jm.adjusted_rand_index(labels(assignment), TRUTH) == 1
-    np.testing.assert_allclose(jax.nn.logsumexp(assignment.log_probs, -1), 0, atol=1e-5)
+    np.testing.assert_allclose(logsumexp(assignment.log_probs, -1), 0, atol=1e-5)
     np.testing.assert_allclose(assignment.noise, 0, atol=1e-3)
     assert assignment.log_probs.shape == (N, K)
 
@@ -150,18 +151,21 @@ def test_any_points_give_probabilities_and_centers_among_them(name, points, seed
     assert np.all(state.centers <= points.max(0) + slack)
 
 
+MANY = np.random.default_rng(0).normal(size=(8, 500))
+"""A table of many features."""
+
+
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, bool, np.float16, np.float64, jnp.bfloat16])
 def test_the_door_takes_any_real_type(name, kind):
-    points = np.abs(blobs()).astype(kind)
+    points = np.abs(10 * MANY).astype(kind)
     assignment = jm.cluster(made(name, 2), points, key=jax.random.key(0))
     assert assignment.log_probs.dtype == jnp.float32
     assert np.all(np.isfinite(assignment.log_probs))
 
 
 def test_large_points_of_many_features_do_not_overflow(name):
-    points = 1e15 * np.random.default_rng(0).normal(size=(8, 500))
-    assignment = jm.cluster(made(name, 2), points, key=jax.random.key(0))
-    np.testing.assert_allclose(jax.nn.logsumexp(assignment.log_probs, -1), 0, atol=1e-5)
+    assignment = jm.cluster(made(name, 2), 1e15 * MANY, key=jax.random.key(0))
+    np.testing.assert_allclose(logsumexp(assignment.log_probs, -1), 0, atol=1e-5)
 
 
 def test_one_point_is_one_cluster(name):

@@ -17,8 +17,9 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     **dict.fromkeys(["records", "trees", "distances", "agreement", "files", "compiler"], 0),
     **dict.fromkeys(
-        ["iteration", "inner_gradients", "batching", "losses", "metrics", "networks", "tasks"], 1
+        ["compilation_cache", "iteration", "inner_gradients", "batching", "losses", "metrics"], 1
     ),
+    **dict.fromkeys(["networks", "tasks"], 1),
     **dict.fromkeys(["clustering", "training"], 2),
     "learners": 3,
     **dict.fromkeys(["selection", "recipes"], 4),

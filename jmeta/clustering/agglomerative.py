@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import square_root, squared_differences
 from ..metrics.density import joined_pairs
 from ..records import Assignment, Batch, Clusterer, InputError
@@ -76,7 +77,7 @@ def agglomerative(clusters: int, *, linkage: Linkage = "ward") -> Clusterer:
     def assign(params: PyTree, state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
         return like_nearest(state, inputs)
 
-    return Clusterer(lambda key: {}, fit, assign)
+    return Clusterer(lambda key: {}, compiled(fit), compiled(assign))
 
 
 def merged(

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import as_float, squared_differences
 from ..records import Assignment, Batch, Clusterer, InputError
 from ..trees import EMPTY
@@ -123,7 +124,7 @@ def dbscan(
         belongs = jnp.maximum(belongs, EMPTY)
         return Assignment(jax.nn.log_softmax(belongs), jnp.prod(-jnp.expm1(belongs), 1))
 
-    return Clusterer(learned_numbers("dbscan", learn, radius=width.init), fit, assign)
+    return Clusterer(learned_numbers("dbscan", learn, radius=width.init), compiled(fit), compiled(assign))
 
 
 def core_clusters(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..compiler import compiled
 from ..records import Assignment, Batch, Clusterer, Model
 
 
@@ -46,4 +47,5 @@ def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
     def assign(params: PyTree, state: PyTree, inputs: Float[Array, "N D"]) -> Assignment:
         return clusterer.assign(params["clusterer"], state, model.apply(params["model"], inputs))
 
-    return Clusterer(init, fit, assign, clusterer.traceable)
+    on_device = clusterer.traceable
+    return Clusterer(init, compiled(fit, on_device), compiled(assign, on_device), on_device)

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import as_float
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
@@ -226,7 +227,7 @@ def mixture_clusterer(
         log_probs = jax.nn.log_softmax(log_densities(components, units.inside(x)), 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
-    return Clusterer(init, fit, assign)
+    return Clusterer(init, compiled(fit), compiled(assign))
 
 
 def em_step(

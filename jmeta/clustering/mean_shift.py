@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import as_float, squared_differences
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
@@ -139,7 +140,9 @@ def mean_shift(
         log_probs = jax.nn.log_softmax(state.log_slots - 2 * SHARPNESS * theta.beta * squared)
         return Assignment(log_probs, jnp.zeros(len(tops), log_probs.dtype))
 
-    return Clusterer(learned_numbers("mean_shift", learn, bandwidth=width.init), fit, assign)
+    return Clusterer(
+        learned_numbers("mean_shift", learn, bandwidth=width.init), compiled(fit), compiled(assign)
+    )
 
 
 def shift_step(x: Float[Array, "M D"], theta: Theta, i: Int[Array, ""]) -> Float[Array, "M D"]:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import as_float, class_means, squared_distances, unit_length
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
@@ -191,7 +192,7 @@ def means_clusterer(
         log_probs = jnp.where(_nearest(logits), 0, EMPTY) if rule.hard else jax.nn.log_softmax(logits, 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
-    return Clusterer(init, fit, assign)
+    return Clusterer(init, compiled(fit), compiled(assign))
 
 
 def mean_step(rule: Rule, means: Means, theta: Theta, i: Int[Array, ""]) -> Means:

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import as_float, class_means, squared_distances
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff, InputError
@@ -154,7 +155,7 @@ def refined_prototypes(
             noise = jax.nn.sigmoid(elsewhere - jax.nn.logsumexp(logits, 0))
         return Assignment(jax.nn.log_softmax(logits, 0).T, noise)
 
-    return Clusterer(init, fit, assign)
+    return Clusterer(init, compiled(fit), compiled(assign))
 
 
 def refine_step(

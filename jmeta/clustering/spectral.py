@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import as_float, square_root, squared_differences, unit_length, weighted_mean
 from ..records import Assignment, Batch, Clusterer, InputError
 from ..trees import EMPTY
@@ -133,7 +134,7 @@ def spectral(
         learned = inner.init(key)
         return init_own(key) | ({"rows": learned} if learned else {})
 
-    return Clusterer(init, fit, assign)
+    return Clusterer(init, compiled(fit), compiled(assign))
 
 
 def _apart(rows: Float[Array, "N M"], weights: Float[Array, " N"]) -> Float[Array, "N M"]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..compiler import compiled
 from ..records import Batch, Clusterer, Learner, Model
 
 
@@ -64,4 +65,4 @@ def centroids(model: Model, clusterer: Clusterer) -> Learner:
         embedded = model.apply(meta.body, inputs, weights)
         return clusterer.assign(meta.clusterer, state, embedded).log_probs
 
-    return Learner(init, adapt, predict)
+    return Learner(init, compiled(adapt, clusterer.traceable), compiled(predict, clusterer.traceable))

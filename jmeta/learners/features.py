@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key, PyTree
 
+from ..compiler import compiled
 from ..records import Batch, Learner, Model
 
 
@@ -53,4 +54,4 @@ def on_features(body: Model, head: Learner) -> Learner:
         body_weights, head_fast = fast
         return head.predict(head_fast, body.apply(body_weights, inputs, weights), weights)
 
-    return Learner(init, adapt, predict)
+    return Learner(init, compiled(adapt), compiled(predict))

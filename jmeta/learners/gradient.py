@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, PyTree
 
+from ..compiler import compiled
 from ..inner_gradients import Gradient, Scalar, mixed_mode
 from ..iteration import iterate, unroll
 from ..records import Batch, Diff, InputError, Learner, Loss, Model
@@ -168,7 +169,7 @@ def maml(
         rule = unroll() if diff is None else diff
         return iterate(descend, (meta.start, memory), theta, steps=steps, diff=rule)[0]
 
-    return Learner(init, adapt, model.apply)
+    return Learner(init, compiled(adapt), model.apply)
 
 
 def _check_numbers(optimizer: Callable, given: Mapping[str, float | Number], learn: Sequence[str]) -> None:

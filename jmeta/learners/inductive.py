@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from ..compiler import compiled
 from ..records import Batch, Learner
 from ..trees import weights_or_ones
 
@@ -41,4 +42,4 @@ def inductive(learner: Learner) -> Learner:
         silent = jnp.zeros(len(inputs), counted.dtype)
         return learner.predict(adapted, together, jnp.concatenate([counted, silent]))[len(points) :]
 
-    return Learner(learner.init, adapt, predict)
+    return Learner(learner.init, compiled(adapt), compiled(predict))

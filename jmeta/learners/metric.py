@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..compiler import compiled
 from ..distances import class_means, squared_distances, unit_length
 from ..records import Batch, InputError, Learner, Model
 from ..trees import EMPTY, log_weights, weights_or_ones
@@ -47,7 +48,7 @@ def prototypes(model: Model, *, ways: int) -> Learner:
         distances = squared_distances(model.apply(body, inputs, weights), centers)
         return jnp.where(mass > 0, -distances, EMPTY)
 
-    return Learner(model.init, adapt, predict)
+    return Learner(model.init, compiled(adapt), compiled(predict))
 
 
 def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Learner:
@@ -90,7 +91,7 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
         scores = jax.nn.logsumexp(inverse_temperature * cosine[:, :, None] + log_owners, 1)
         return jax.nn.log_softmax(scores)
 
-    return Learner(model.init, adapt, predict)
+    return Learner(model.init, compiled(adapt), compiled(predict))
 
 
 def _embedded(model: Model, body: PyTree, support: Batch) -> tuple[Array, Array, Array]:

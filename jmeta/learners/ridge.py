@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..compiler import compiled
 from ..distances import square_root
 from ..records import Batch, InputError, Learner
 from ..trees import weights_or_ones
@@ -69,7 +70,7 @@ def ridge(*, ways: int, penalty: float = 1.0) -> Learner:
         meta, head = fast
         return jnp.exp(meta.log_scale) * (_with_bias(inputs) @ head) + meta.shift
 
-    return Learner(init, adapt, predict)
+    return Learner(init, compiled(adapt), compiled(predict))
 
 
 def _with_bias(x: Float[Array, "N D"]) -> Float[Array, "N E"]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..agreement import adjusted_rand, best_matching, contingency, mutual_information, part_of
+from ..compiler import compiled
 from ..records import Metrics
 from ..trees import weights_or_ones
 from .supervised import weighted_average
@@ -15,6 +16,7 @@ LOWEST = -1e6
 """Log-probabilities count as at least this, so that no matching is decided by rounding."""
 
 
+@compiled
 def matched_cross_entropy(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -45,6 +47,7 @@ def matched_cross_entropy(
     return weighted_average(-picked, known), {"accuracy": weighted_average(right, known)}
 
 
+@compiled
 def pairwise_cross_entropy(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -80,6 +83,7 @@ def pairwise_cross_entropy(
     return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
 
 
+@compiled
 def pairwise_divergence(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -114,6 +118,7 @@ def pairwise_divergence(
     return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
 
 
+@compiled
 def soft_nmi(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -138,6 +143,7 @@ def soft_nmi(
     return 1 - ratio, {"soft_nmi": ratio}
 
 
+@compiled
 def soft_ari(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:

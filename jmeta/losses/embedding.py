@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..compiler import compiled
 from ..distances import class_means
 from ..records import InputError, Loss, Metrics
 from ..trees import weights_or_ones
@@ -45,6 +46,7 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
             f"the temperature of supervised_contrastive is {temperature!r}; give a positive one."
         )
 
+    @compiled
     def loss(
         outputs: Float[Array, "N D"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
     ) -> tuple[Float[Array, ""], Metrics]:
@@ -66,6 +68,7 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
     return loss
 
 
+@compiled
 def within_class_variance(
     outputs: Float[Array, "N D"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..compiler import compiled
 from ..records import InputError, Metrics
 from ..trees import weights_or_ones
 from .supervised import weighted_average
 
 
+@compiled
 def expected_regret(
     outputs: Float[Array, "N A"],
     targets: Float[Array, "N A"],
@@ -55,6 +57,7 @@ def expected_regret(
     }
 
 
+@compiled
 def regret_and_error(
     outputs: Float[Array, "N A"],
     targets: Float[Array, "N A"],
@@ -89,6 +92,7 @@ def regret_and_error(
     return loss + share * error, metrics | {"squared_error": error}
 
 
+@compiled
 def listwise(
     outputs: Float[Array, "N A"],
     targets: Float[Array, "N A"],

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..compiler import compiled
 from ..records import InputError, Metrics
 from ..trees import weights_or_ones
 
 
+@compiled
 def squared_error(
     outputs: Float[Array, "N ..."],
     targets: Float[Array, "N ..."],
@@ -39,6 +41,7 @@ def squared_error(
     return loss, {"mse": loss}
 
 
+@compiled
 def cross_entropy(
     outputs: Float[Array, "N W"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..compiler import compiled
 from ..records import Batch, Clusterer, Loss, Metrics
 from ..trees import weights_or_ones
 from .supervised import weighted_average
@@ -48,6 +49,7 @@ def clustering_energy(
     return loss
 
 
+@compiled
 def information_maximization(
     outputs: Float[Array, "N K"], targets: Array | None = None, weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:

@@ -11,9 +11,10 @@ from jaxtyping import Array, Float, Int
 
 from ..agreement import adjusted_rand, best_matching, pairs_together
 from ..records import AnyArray
-from .partitions import one_hots, table
+from .partitions import compiled_metric, one_hots, table
 
 
+@compiled_metric
 def matched_accuracy(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],
@@ -40,6 +41,7 @@ def matched_accuracy(
     return jnp.sum(matched) / jnp.where(total > 0, total, 1)
 
 
+@compiled_metric
 def adjusted_rand_index(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],
@@ -66,6 +68,7 @@ def adjusted_rand_index(
     return adjusted_rand(*one_hots(found, truth, weights, slots))
 
 
+@compiled_metric
 def purity(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],
@@ -91,6 +94,7 @@ def purity(
     return jnp.sum(jnp.max(counts, 1)) / jnp.where(total > 0, total, 1)
 
 
+@compiled_metric
 def fowlkes_mallows(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],

@@ -13,8 +13,10 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from ..records import AnyArray
 from ..trees import weights_or_ones
 from .internal import counted_clusters, distances
+from .partitions import compiled_metric
 
 
+@compiled_metric
 def density_validity(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],

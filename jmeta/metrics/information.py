@@ -11,9 +11,10 @@ from jaxtyping import Array, Float, Int
 
 from ..agreement import mutual_information, part_of
 from ..records import AnyArray
-from .partitions import table
+from .partitions import compiled_metric, table
 
 
+@compiled_metric
 def normalized_mutual_information(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],
@@ -43,6 +44,7 @@ def normalized_mutual_information(
     return part_of(information, (of_found + of_truth) / 2)
 
 
+@compiled_metric
 def homogeneity(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],
@@ -70,6 +72,7 @@ def homogeneity(
     return part_of(information, of_truth)
 
 
+@compiled_metric
 def completeness(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],
@@ -96,6 +99,7 @@ def completeness(
     return part_of(*mutual_information(table(found, truth, weights, slots)[0])[:2])
 
 
+@compiled_metric
 def adjusted_mutual_information(
     found: Int[AnyArray, " N"],
     truth: Int[AnyArray, " N"],

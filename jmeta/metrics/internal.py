@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..distances import as_float, square_root, weighted_mean
 from ..records import AnyArray
-from .partitions import members
+from .partitions import compiled_metric, members
 
 
+@compiled_metric
 def silhouette(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],
@@ -55,6 +56,7 @@ def silhouette(
     return _mean_width(own, other, alone, own_weight, mass)
 
 
+@compiled_metric
 def simplified_silhouette(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],
@@ -86,6 +88,7 @@ def simplified_silhouette(
     return _mean_width(own, other, jnp.zeros(len(x), bool), jnp.sum(owners, 1), mass)
 
 
+@compiled_metric
 def calinski_harabasz(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],
@@ -118,6 +121,7 @@ def calinski_harabasz(
     return jnp.where(count < 2, 0, jnp.where(within > 0, ratio, 1))
 
 
+@compiled_metric
 def davies_bouldin(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],
@@ -154,6 +158,7 @@ def davies_bouldin(
     return jnp.where(count < 2, jnp.inf, jnp.sum(worst) / jnp.maximum(count, 1))
 
 
+@compiled_metric
 def dunn(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],

@@ -15,10 +15,12 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..records import AnyArray, InputError
 from .internal import counted_clusters, distances
+from .partitions import compiled_metric
 
 Average = Literal["min", "max", "mean", "smooth min", "smooth max", "one"]
 
 
+@compiled_metric
 def near_neighbours(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],
@@ -51,6 +53,7 @@ def near_neighbours(
     return jnp.where(enough, share, 0)
 
 
+@compiled_metric
 def near_dunn(
     points: Num[AnyArray, "N D"],
     labels: Int[AnyArray, " N"],

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import wraps
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..agreement import contingency
+from ..compiler import Function
 from ..records import AnyArray, InputError
 from ..trees import weights_or_ones
 
@@ -33,26 +38,58 @@ def one_hots(
         raise InputError(
             f"weights have shape {np.shape(weights)} for {len(truth)} labels; give one for each."
         )
+    found, truth, slots = counted(found, truth, slots)
+    dtype = jnp.result_type(float)
+    known = jnp.asarray(weights_or_ones(truth.astype(dtype), weights), dtype) * (truth >= 0)
+    found = jnp.where(found < 0, slots, found)
+    width = slots + 1
+    return jax.nn.one_hot(found, width, dtype=dtype), jax.nn.one_hot(truth, width, dtype=dtype), known
+
+
+def counted(found: AnyArray, truth: AnyArray, slots: int | None) -> tuple[Array, Array, int]:
+    """Both lists of labels as arrays, and how many values they have at most.
+
+    Unless `slots` is given, labels are numbered from 0 without a gap first.
+
+    Raises:
+        InputError: labels are not whole numbers, or `slots` is not given inside `jit`.
+    """
     for labels in (found, truth):
         if np.dtype(labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype).kind not in "iub":
             raise InputError("labels are not whole numbers; number them, for instance by np.unique.")
     if slots is None:
         if isinstance(found, jax.core.Tracer) or isinstance(truth, jax.core.Tracer):
             raise InputError("inside jit or vmap the number of labels is unknown; pass slots=.")
-        found, truth = jnp.asarray(_numbered(found)), jnp.asarray(_numbered(truth))
+        found, truth = _numbered(found), _numbered(truth)
         slots = 1 + max(int(np.max(found, initial=0)), int(np.max(truth, initial=0)))
-    dtype = jnp.result_type(float)
-    truth = jnp.asarray(truth)
-    known = jnp.asarray(weights_or_ones(truth.astype(dtype), weights), dtype) * (truth >= 0)
-    found = jnp.where(jnp.asarray(found) < 0, slots, jnp.asarray(found))
-    width = slots + 1
-    return jax.nn.one_hot(found, width, dtype=dtype), jax.nn.one_hot(truth, width, dtype=dtype), known
+    return jnp.asarray(found), jnp.asarray(truth), slots
 
 
 def _numbered(labels: AnyArray) -> Int[np.ndarray, " N"]:
     """Labels from 0 without a gap; negative ones become -1."""
     values, places = np.unique(np.asarray(labels), return_inverse=True)
     return np.maximum(places - int(np.sum(values < 0)), -1)
+
+
+def compiled_metric(metric: Function) -> Function:
+    """Returns a metric of labels, compiled as one program; unless `slots` is given, labels are counted first.
+
+    Args:
+        metric: of arrays, two of which are `found` and `truth`, or one `labels`; what it takes by keyword
+            only, such as `slots`, is no array.
+    """
+    signature = inspect.signature(metric)
+    fixed = [name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY]
+    program = jax.jit(metric, inline=True, static_argnames=fixed)
+    first, second = ("found", "truth") if "found" in signature.parameters else ("labels", "labels")
+
+    @wraps(metric)
+    def call(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options).arguments
+        found, truth, slots = counted(given[first], given[second], given.get("slots"))
+        return program(**given | {first: found, second: truth, "slots": slots})
+
+    return cast(Function, call)
 
 
 def members(

@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
+from ..compiler import compiled
 from ..records import InputError, Model
 
 
@@ -23,7 +24,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     def apply(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
         return module(params)(inputs, weights)
 
-    return Model(init, apply)
+    return Model(compiled(init), compiled(apply))
 
 
 def stateless(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..compiler import compiled
 from ..records import Model
 
 
@@ -22,7 +23,7 @@ def diagonal(features: int) -> Model:
     ) -> Float[Array, "N D"]:
         return inputs * jnp.exp(params)
 
-    return Model(lambda key: jnp.zeros(features), apply)
+    return Model(lambda key: jnp.zeros(features), compiled(apply))
 
 
 def low_rank(features: int, rank: int) -> Model:
@@ -41,4 +42,4 @@ def low_rank(features: int, rank: int) -> Model:
     ) -> Float[Array, "N E"]:
         return jnp.concatenate([inputs, inputs @ params], -1)
 
-    return Model(init, apply)
+    return Model(compiled(init), compiled(apply))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..compiler import compiled
 from ..records import Model
 from ..trees import is_inexact
 
@@ -30,4 +31,4 @@ def in_precision(model: Model, dtype: Any = jnp.bfloat16) -> Model:
         outputs = model.apply(lowered, inputs.astype(dtype), weights)
         return outputs.astype(jnp.result_type(*jax.tree.leaves(params)))
 
-    return Model(model.init, apply)
+    return Model(model.init, compiled(apply))

@@ -16,6 +16,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ..compiler import compiled
 from ..records import InputError, Recurrent
 from ..trees import log_weights
 from .attention import attend
@@ -64,7 +65,7 @@ def gru(inputs: int, outputs: int, *, width: int = 64) -> Recurrent:
 
         return network.head(lax.scan(advance, start(params), (network.project(x), resets))[1])
 
-    return Recurrent(init, start, step, unroll)
+    return Recurrent(compiled(init), start, compiled(step), compiled(unroll))
 
 
 class _Gru(nnx.Module):
@@ -185,7 +186,7 @@ def transformer(
             h = layer.finish(h, attend(query, key, value, log_weights(seen), heads))
         return network.head(network.norm(h))
 
-    return Recurrent(init, start, step, unroll, length)
+    return Recurrent(compiled(init), start, compiled(step), compiled(unroll), length)
 
 
 class _Layer(nnx.Module):

@@ -27,6 +27,7 @@ Skellam 1954, A new method for determining the type of distribution of plant ind
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -37,6 +38,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ..agreement import entropy_of
 from ..clustering.kmeans import kmeans
 from ..clustering.neighbours import components, largest
+from ..compiler import compiled
 from ..distances import as_float, square_root, squared_differences, weighted_mean
 from ..metrics import adjusted_rand_index, silhouette
 from ..metrics.density import joined_pairs
@@ -141,6 +143,13 @@ def meta_features(
     >>> jnp.exp(found).round(3)
     Array([4., 2., 2., 2.], dtype=float32)
     """
+    return _meta_features(points, weights, key, clusters=clusters, groups=tuple(groups))
+
+
+@partial(compiled, static=("groups",))
+def _meta_features(
+    points: Array, weights: Array | None, key: Array, *, clusters: Array | int | None, groups: tuple[str, ...]
+) -> Float[Array, " F"]:
     feature_names(groups)
     x = as_float(jnp.asarray(points))
     if x.ndim != 2 or len(x) < 2 or not x.size:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..compiler import compiled
 from ..records import InputError
 from ..trees import weights_or_ones
 
 
+@partial(compiled, static=("bins",))
 def image_features(
     images: Float[Array, "N ..."],
     weights: Float[Array, " N"] | None,

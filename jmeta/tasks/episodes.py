@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, Num
 
+from ..compiler import compiled
 from ..records import Batch, InputError, Sampler, Task
 from ..trees import partial_of
 
@@ -76,7 +77,7 @@ def episodes(
     turns = 4 if rotations else 1
     _check(data.shape, counts, turns, ways=ways, shots=shots, queries=queries)
     draw = partial_of(_draw, ways=ways, shots=shots, queries=queries, labelled=labelled, turns=turns)
-    return jax.tree_util.Partial(draw, jnp.asarray(data), jnp.asarray(counts))
+    return jax.tree_util.Partial(compiled(draw), jnp.asarray(data), jnp.asarray(counts))
 
 
 def _draw(

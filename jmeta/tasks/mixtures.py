@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from ..compiler import compiled
 from ..records import Batch, InputError, Sampler, Task
 from ..trees import partial_of
 
@@ -44,7 +45,7 @@ def mixtures(
         if not 1 <= least <= most:
             raise InputError(f"{name} range from {least} to {most}; give 1 <= least <= most.")
     draw = partial_of(_draw, points=tuple(points), clusters=tuple(clusters), dimension=dimension)
-    return jax.tree_util.Partial(draw, jnp.asarray(spread), jnp.asarray(deviation))
+    return jax.tree_util.Partial(compiled(draw), jnp.asarray(spread), jnp.asarray(deviation))
 
 
 def _draw(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, Shaped
 
+from ..compiler import compiled
 from ..records import Batch, InputError, Sampler, Task
 from ..trees import partial_of
 from .episodes import ClassImages, episodes
@@ -65,7 +66,7 @@ def partly_labelled_episodes(
         raise InputError(f"{distractors} distractors make no task; give zero or more.")
     every = partial(episodes, ways=ways + distractors, rotations=rotations)
     shown, hidden = every(labelled, shots=shots, queries=queries), every(others, shots=unlabelled, queries=0)
-    return jax.tree_util.Partial(partial_of(_joined, ways, shots, queries), shown, hidden)
+    return jax.tree_util.Partial(compiled(partial_of(_joined, ways, shots, queries)), shown, hidden)
 
 
 def _joined(

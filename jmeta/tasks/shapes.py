@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from ..compiler import compiled
 from ..records import Batch, InputError, Sampler, Task
 
 KINDS = ("blobs", "bars", "rings", "moons", "spirals", "motley")
@@ -117,7 +118,7 @@ def shapes(
     if not 0 <= strewn < 1:
         raise InputError(f"a share of {strewn} of the points cannot be strewn; give one in [0, 1).")
     allowed = jnp.array([KINDS.index(kind) for kind in kinds])
-    return jax.tree_util.Partial(partial(_draw, limits=limits), allowed, jnp.asarray(strewn))
+    return jax.tree_util.Partial(compiled(partial(_draw, limits=limits)), allowed, jnp.asarray(strewn))
 
 
 def _draw(allowed: Int[Array, " A"], strewn: Array, key: Key[Array, ""], *, limits: Limits) -> Task:

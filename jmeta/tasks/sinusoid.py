@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..compiler import compiled
 from ..records import Batch, InputError, Sampler, Task
 from ..trees import partial_of
 
@@ -41,7 +42,7 @@ def sinusoid(
     if shots < 1 or queries < 0:
         raise InputError(f"{shots} shots and {queries} queries make no task; give at least one shot.")
     return jax.tree_util.Partial(
-        partial_of(_draw, shots=shots, queries=queries), jnp.asarray(amplitude), jnp.asarray(phase)
+        compiled(partial_of(_draw, shots=shots, queries=queries)), jnp.asarray(amplitude), jnp.asarray(phase)
     )
 
 

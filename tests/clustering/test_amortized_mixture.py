@@ -92,7 +92,7 @@ def test_the_likelihood_has_the_derivative_of_finite_differences(steps):
 
 
 def test_a_network_learns_where_clusters_are():
-    network = jm.networks.set_transformer(3, outputs_per_component(2), seeds=2 * K, width=16, inducing=4)
+    network = jm.networks.set_transformer(3, outputs_per_component(2), seeds=2 * K, width=8, heads=2, inducing=3, layers=1)
     clusterer = jm.amortized_mixture(network, K, proposals=2, steps=3, covariance="spherical")
     loss = jm.fitting_loss(clusterer, lambda state: -state.log_likelihood)
 

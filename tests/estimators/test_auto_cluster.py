@@ -56,7 +56,7 @@ def test_with_the_number_given_shapes_of_every_kind_are_found(name):
 
 def test_the_number_of_clusters_is_found_and_a_strategy_named_with_it():
     points, labels = make_blobs(150, centers=4, cluster_std=0.5, random_state=1)
-    model = jm.AutoCluster().fit(points)
+    model = jm.AutoCluster(n_candidates=20).fit(points)
     assert model.n_clusters_ == 4
     assert adjusted_rand_score(labels, model.labels_) > 0.95
 
@@ -112,7 +112,8 @@ def test_an_interrupt_ends_a_search_and_the_next_one_is_whole():
 def test_compilation_takes_no_time_from_a_search():
     """Of a table of another size than any before."""
     points = make_blobs(300, centers=3, n_features=7, random_state=0)[0]
-    first, second = (jm.AutoCluster(search="rl2", time_limit=15.0).fit(points) for _ in range(2))
+    model = jm.AutoCluster(search="rl2", n_candidates=3, time_limit=5.0)
+    first, second = (clone(model).fit(points) for _ in range(2))
     assert len(first.candidates_) == len(second.candidates_)
     np.testing.assert_array_equal(first.labels_, second.labels_)
 

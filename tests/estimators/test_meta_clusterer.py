@@ -14,7 +14,9 @@ NET = jm.recipe("convnet", (8,), shape=SHAPE, norm="layer", linear=True)
 LEARNER = jm.recipe("centroids", NET, jm.recipe("soft_kmeans", 5, steps=3))
 
 
-@parametrize_with_checks([jm.MetaClusterer(n_clusters=3, restarts=2), jm.MetaClusterer(most_clusters=4)])
+@parametrize_with_checks(
+    [jm.MetaClusterer(n_clusters=3, restarts=1), jm.MetaClusterer(most_clusters=4, restarts=1)]
+)
 def test_scikit_learns_checks_pass(estimator, check):
     check(estimator)
 

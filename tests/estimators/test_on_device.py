@@ -25,7 +25,7 @@ def expected_failures(estimator):
 
 
 @parametrize_with_checks(
-    [kind(3, steps=10, restarts=2) for kind in KINDS], expected_failed_checks=expected_failures
+    [kind(3, steps=10, restarts=1) for kind in KINDS], expected_failed_checks=expected_failures
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
 def test_scikit_learns_checks_pass(estimator, check):

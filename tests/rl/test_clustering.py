@@ -1,6 +1,6 @@
 """The game of searching for a clustering: what is allowed, seen and paid for."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +45,14 @@ def sets(worths, quality=None, usable=None):
     return Searched(seen[0], Attempt(seen[1], quality, usable, worths))
 
 
+@cache
+def compiled_game(wide):
+    game = clustering_search(CANDIDATES, tabulated(sets([0.0] * COUNT)), budgets=range(1, 5))
+    return game._replace(reset=jax.jit(game.reset), masks=jax.jit(game.masks), step=jax.jit(game.step))
+
+
 def begun(known, budget):
-    game = clustering_search(CANDIDATES, tabulated(known), budgets=range(1, 5))
+    game = compiled_game(jax.config.jax_enable_x64)
     task = Search(jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), known), jnp.asarray(budget))
     return game, task, game.reset(task, KEY)[0]
 
@@ -105,7 +111,8 @@ def test_no_answer_is_ever_seen():
     swapped = trial.task.data._replace(attempts=attempts._replace(worth=1 - attempts.worth))
     other = trial._replace(task=trial.task._replace(data=swapped))
     params = agent.network.init(KEY)
-    seen, changed = (jm.rl.rollout(agent, game, params, one, steps=4, episodes=1) for one in (trial, other))
+    play = jax.jit(partial(jm.rl.rollout, agent, game, steps=4, episodes=1))
+    seen, changed = (play(params, one) for one in (trial, other))
     np.testing.assert_array_equal(seen.inputs, changed.inputs)
     np.testing.assert_array_equal(seen.actions, changed.actions)
     assert np.any(np.asarray(seen.rewards) != np.asarray(changed.rewards))
@@ -113,7 +120,7 @@ def test_no_answer_is_ever_seen():
 
 def test_a_table_of_single_precision_is_played_in_double(float64):
     game, task, now = begun(sets([0.2, 0.9, 0.1, 0.4, 0.3]), 2)
-    after = jax.jit(game.step)(task, now, jnp.array([0, 0, 1]), KEY)
+    after = game.step(task, now, jnp.array([0, 0, 1]), KEY)
     assert float(after.reward) == pytest.approx(0.9)
     types = [[leaf.dtype for leaf in state.best] for state in (after.state, now)]
     assert types[0] == types[1]
@@ -122,7 +129,8 @@ def test_a_table_of_single_precision_is_played_in_double(float64):
 def test_what_is_hidden_is_hidden_from_the_whole_trial():
     known = sets(np.full((4, COUNT), 0.5))
     sources = tabulated(known, hidden=0.5), tabulated(known)
-    data, whole = (jax.vmap(source.draw)(jax.random.split(KEY, 200)) for source in sources)
+    keys = jax.random.split(KEY, 200)
+    data, whole = (jax.jit(jax.vmap(source.draw))(keys) for source in sources)
     gone = np.asarray(data.attempts.partition == 0)
     np.testing.assert_array_equal(gone, np.broadcast_to(gone[:, :1], gone.shape))
     assert 0.4 < gone.mean() < 0.6

@@ -83,10 +83,10 @@ def both(table, known):
 def played(game, data, actions):
     """The observations and rewards of some actions."""
     task = Search(data, jnp.asarray(BUDGET))
-    state, seen = game.reset(task, KEY)
+    state, seen = jax.jit(game.reset)(task, KEY)
     step, rows, paid = jax.jit(game.step), [seen], []
     for action in actions:
-        after = step(task, state, jnp.array(action), KEY)
+        after = step(task, state, np.array(action), KEY)
         state = after.state
         rows.append(after.observation)
         paid.append(after.reward)
@@ -107,11 +107,11 @@ def test_what_a_live_search_sees_and_earns_is_what_the_table_says(both):
 
 def test_trials_that_are_vmapped_are_those_alone(both):
     games, sets, _ = both
-    data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one for _, one in sets[:2]])
-    task = Search(data, jnp.full(2, BUDGET))
-    state, _ = jax.vmap(games[1].reset, (0, None))(task, KEY)
+    data = jax.tree.map(lambda *leaves: np.stack(leaves), *[one for _, one in sets[:2]])
+    task = Search(data, np.full(2, BUDGET))
+    state, _ = jax.jit(jax.vmap(games[1].reset, (0, None)))(task, KEY)
     step = jax.jit(jax.vmap(games[1].step, (0, 0, 0, None)))
-    after = step(task, state, jnp.array([HOST, OWN]), KEY)
+    after = step(task, state, np.array([HOST, OWN]), KEY)
     for at, action in enumerate((HOST, OWN)):
         alone, _ = played(games[1], sets[at][1], [action])
         np.testing.assert_allclose(after.observation[at], alone[1], atol=1e-4)
@@ -145,13 +145,12 @@ def test_what_takes_too_long_is_given_up(both):
 
 
 def test_equal_labels_are_counted_as_scikit_learn_does():
-    random = np.random.default_rng(0)
+    random, alike = np.random.default_rng(0), jax.jit(labels_alike)
     for classes, clusters in ((3, 4), (2, 100), (64, 1)):
         truth, found = random.integers(-1, classes, 128), random.integers(-1, clusters, 128)
         known = truth >= 0
         expected = adjusted_rand_score(truth[known], found[known])
-        worth = labels_alike(jnp.asarray(found), jnp.asarray(truth), classes)
-        np.testing.assert_allclose(worth, expected, atol=1e-6)
+        np.testing.assert_allclose(alike(found, truth, classes), expected, atol=1e-6)
 
 
 def test_true_clusters_may_have_any_number_but_not_be_too_many(known):
@@ -166,10 +165,10 @@ def test_true_clusters_may_have_any_number_but_not_be_too_many(known):
 def test_without_host_algorithms_nothing_is_called_back(known, both):
     kinds = [candidate(name, device=True) for name in ("kmeans", "ward", "average", "single", "dbscan")]
     own = [one._replace(clusters=2) if one.told else one for one in kinds]
-    found = jax.jit(live(own, known[0]).attempt)
-    data = both[1][0][1]
-    assert "callback" not in found.lower(data, jnp.asarray(0)).as_text()
-    assert bool(found(data, jnp.asarray(0)).usable)
+    data = both[1][0][1], jnp.asarray(0)
+    found = jax.jit(live(own, known[0]).attempt).lower(*data)
+    assert "callback" not in found.as_text()
+    assert bool(found.compile()(*data).usable)
 
 
 def test_a_data_set_larger_than_its_room_is_refused(known):

@@ -20,8 +20,11 @@ BANDIT = jm.rl.bernoulli_bandit(3)
 AGENT = jm.rl.rl2(BANDIT, partial(jm.networks.gru, width=8))
 PARAMS = jax.tree.map(lambda leaf: leaf + 0.1, AGENT.network.init(KEY))
 OPTIMIZER = optax.adam(3e-3)
+rollout = jax.jit(jm.rl.rollout, static_argnums=(0, 1), static_argnames=("steps", "episodes"))
+play = jax.jit(jm.rl.play, static_argnums=(0, 1), static_argnames=("steps", "episodes", "greedy"))
 
 
+@cache
 def ladder(length=3):
     """Two heads of which the second may only name numbers below the first; reward is their sum."""
 
@@ -102,8 +105,8 @@ def test_entropy_and_its_gradient_are_those_of_all_actions():
         return -jnp.sum(jnp.exp(each) * each)
 
     outputs = jax.random.normal(KEY, (3 + 6 + 12 + 1,))
-    found, slope = jax.value_and_grad(lambda outputs: entropy(conditionals(outputs)))(outputs)
-    expected, expected_slope = jax.value_and_grad(enumerated)(outputs)
+    found, slope = jax.jit(jax.value_and_grad(lambda outputs: entropy(conditionals(outputs))))(outputs)
+    expected, expected_slope = jax.jit(jax.value_and_grad(enumerated))(outputs)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_allclose(slope, expected_slope, atol=1e-6)
     assert float(jnp.abs(slope).max()) > 0.1
@@ -115,9 +118,9 @@ def test_the_ratio_is_one_before_anything_was_learned(environment, forgets):
     agent = jm.rl.rl2(environment, partial(jm.networks.gru, width=8), forgets=forgets)
     params = jax.tree.map(lambda leaf: leaf + 0.1, agent.network.init(KEY))
     trial = jm.rl.trials(environment)(KEY)
-    history = jm.rl.rollout(agent, environment, params, trial, steps=7, episodes=2)
+    history = rollout(agent, environment, params, trial, steps=7, episodes=2)
     experience = Experience(history, history.rewards, history.rewards)
-    _, metrics = trial_loss(agent, params, 0.2, 0.5, 0.0, experience)
+    _, metrics = jax.jit(trial_loss, static_argnums=0)(agent, params, 0.2, 0.5, 0.0, experience)
     np.testing.assert_allclose(metrics["ratio"], history.counts.sum(), rtol=1e-5)
     assert history.counts.sum() == (2 if environment is BANDIT else 6)
 
@@ -125,7 +128,7 @@ def test_the_ratio_is_one_before_anything_was_learned(environment, forgets):
 def test_memory_lasts_over_episodes_and_not_over_trials():
     environment = ladder()
     agent = jm.rl.rl2(environment, partial(jm.networks.gru, width=8))
-    history = jm.rl.rollout(
+    history = rollout(
         agent, environment, agent.network.init(KEY), jm.rl.trials(environment)(KEY), steps=6, episodes=2
     )
     np.testing.assert_array_equal(history.resets, [True, False, False, True, False, False])
@@ -136,7 +139,7 @@ def test_memory_lasts_over_episodes_and_not_over_trials():
 
 def test_rewards_are_of_the_actions_and_seen_a_step_later():
     sure = jm.rl.Trial(jnp.array([0.0, 1.0, 0.0]), KEY)
-    history = jm.rl.rollout(AGENT, BANDIT, PARAMS, sure, steps=20, episodes=20)
+    history = rollout(AGENT, BANDIT, PARAMS, sure, steps=20, episodes=20)
     np.testing.assert_array_equal(history.rewards, history.actions[:, 0] == 1)
     np.testing.assert_array_equal(history.inputs[1:, 4], history.rewards[:-1])
     np.testing.assert_allclose(history.inputs[:, -1], np.arange(20) / 20, rtol=1e-6)
@@ -146,9 +149,9 @@ def test_rewards_are_of_the_actions_and_seen_a_step_later():
 def test_permuting_trials_permutes_what_is_earned():
     trials = draw_tasks(jm.rl.trials(BANDIT), KEY, 0, 6)
     order = np.array([3, 1, 0, 5, 4, 2])
-    earned = jm.rl.play(AGENT, BANDIT, PARAMS, trials, steps=5, episodes=5)["reward"]
+    earned = play(AGENT, BANDIT, PARAMS, trials, steps=5, episodes=5)["reward"]
     moved = jax.tree.map(lambda leaf: leaf[order], trials)
-    again = jm.rl.play(AGENT, BANDIT, PARAMS, moved, steps=5, episodes=5)["reward"]
+    again = play(AGENT, BANDIT, PARAMS, moved, steps=5, episodes=5)["reward"]
     np.testing.assert_array_equal(again, earned[order])
 
 
@@ -158,18 +161,17 @@ def test_where_no_action_is_valid_the_trial_is_over():
     )
     agent = jm.rl.rl2(blocked, partial(jm.networks.gru, width=8))
     trial = jm.rl.trials(blocked)(KEY)
-    history = jm.rl.rollout(agent, blocked, agent.network.init(KEY), trial, steps=5, episodes=9)
+    history = rollout(agent, blocked, agent.network.init(KEY), trial, steps=5, episodes=9)
     np.testing.assert_array_equal(history.counts, [1, 1, 0, 0, 0])
 
 
-def spoiled(after):
-    """The ladder, that ends after two steps; what comes then is `after`, wherever a number can be."""
+def spoiled():
+    """The ladder, that ends after two steps; what comes then is the task, wherever a number can be."""
     plain = ladder()
 
     def step(task, state, action, key):
-        found = plain.step(task, state, action, key)
-        late = state >= 2
-        spoil = partial(jnp.where, late, after)
+        found = plain.step(1.0, state, action, key)
+        spoil = partial(jnp.where, state >= 2, task)
         return found._replace(
             observation=spoil(found.observation),
             reward=spoil(found.reward),
@@ -183,19 +185,32 @@ def spoiled(after):
     return plain._replace(step=step, masks=masks)
 
 
+@cache
+def spoiled_learner():
+    """Weights, their compiled update and play, and four trials."""
+    game = spoiled()
+    agent = jm.rl.rl2(game, partial(jm.networks.gru, width=4))
+    params = agent.network.init(KEY)
+    learn = jm.rl.ppo(agent, game, OPTIMIZER, steps=5, episodes=9, epochs=1, minibatches=1)
+    earn = partial(play, agent, game, steps=5, episodes=9)
+    return (
+        params,
+        jax.jit(partial(learn.update, learn.init(params))),
+        earn,
+        draw_tasks(jm.rl.trials(game), KEY, 0, 4),
+    )
+
+
 @pytest.mark.parametrize("after", [np.inf, np.nan])
 def test_nothing_that_comes_after_the_end_of_a_trial_is_learned_from(after):
-    agent = jm.rl.rl2(spoiled(0.0), partial(jm.networks.gru, width=4))
-    params = agent.network.init(KEY)
-    found = {}
-    for name, game in (("clean", spoiled(0.0)), ("spoiled", spoiled(after))):
-        trials = draw_tasks(jm.rl.trials(game), KEY, 0, 4)
-        learn = jm.rl.ppo(agent, game, OPTIMIZER, steps=5, episodes=9, epochs=1, minibatches=1)
-        state, metrics = jax.jit(learn.update)(learn.init(params), trials)
-        earned = jm.rl.play(agent, game, params, trials, steps=5, episodes=9)
-        found[name] = state.meta, metrics, earned
-    jax.tree.map(np.testing.assert_array_equal, found["spoiled"], found["clean"])
-    meta, metrics, earned = found["spoiled"]
+    params, update, earn, trials = spoiled_learner()
+    found = []
+    for late in (after, 0.0):
+        some = trials._replace(task=jnp.full(4, late))
+        state, metrics = update(some)
+        found.append((state.meta, metrics, earn(params, some)))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    meta, metrics, earned = found[0]
     assert (int(metrics["skipped"]), int(metrics["skipped_updates"])) == (0, 0)
     assert np.all(earned["steps"] == 2)
     assert float(earned["sum"].sum()) > 0
@@ -204,10 +219,11 @@ def test_nothing_that_comes_after_the_end_of_a_trial_is_learned_from(after):
 
 
 def test_steps_that_do_not_count_have_no_gradient_however_unlikely_they_were():
-    history = jm.rl.rollout(AGENT, BANDIT, PARAMS, jm.rl.trials(BANDIT)(KEY), steps=3, episodes=2)
+    history = rollout(AGENT, BANDIT, PARAMS, jm.rl.trials(BANDIT)(KEY), steps=3, episodes=2)
     np.testing.assert_array_equal(history.counts, [1, 1, 0])
     unlikely = history._replace(logs=history.logs - 200 * (history.counts == 0))
 
+    @jax.jit
     def slope(history):
         some = Experience(history, history.rewards, history.rewards)
         return jax.grad(lambda params: trial_loss(AGENT, params, 0.2, 0.5, 0.1, some)[0])(PARAMS)
@@ -229,7 +245,7 @@ def test_rewards_of_any_kind_are_played_and_learned_from(wide, kind):
         game = plain._replace(step=step)
         agent = jm.rl.rl2(game, partial(jm.networks.gru, width=4))
         params, trials = agent.network.init(KEY), draw_tasks(jm.rl.trials(game), KEY, 0, 2)
-        earned = jm.rl.play(agent, game, params, trials, steps=4, episodes=1)
+        earned = play(agent, game, params, trials, steps=4, episodes=1)
         np.testing.assert_array_equal(earned["reward"], earned["sum"])
         assert earned["reward"].dtype == jnp.zeros(()).dtype
         learn = jm.rl.ppo(agent, game, OPTIMIZER, steps=4, episodes=1, epochs=1, minibatches=1)
@@ -246,7 +262,7 @@ def test_it_learns_which_arm_pays_within_a_trial():
         learn, jm.rl.trials(bandit), learn.init(agent.network.init(KEY)), KEY, steps=60, tasks=64, every=20
     )
     trials = draw_tasks(jm.rl.trials(bandit), jax.random.key(9), 0, 256)
-    earned = jm.rl.play(agent, bandit, state.meta, trials, steps=4, episodes=4, greedy=True)["reward"]
+    earned = play(agent, bandit, state.meta, trials, steps=4, episodes=4, greedy=True)["reward"]
     assert rows[0]["reward"] < rows[-1]["reward"]
     assert float(earned.mean()) > 3.3  # 3.5 is the most: the first pull is a guess
 
@@ -295,7 +311,7 @@ def test_what_leaves_the_numbers_is_left_out_and_counted(mean, where, skipped, u
 
 def test_normalised_advantages_count_only_the_steps_of_trials():
     history = some([[0.0] * 3] * 2, [[0.0] * 3] * 2, [[1, 1, 0], [1, 1, 1]])
-    found = normalised(Experience(history, jnp.array([[1.0, 2, 99], [3, 4, 5]]), None)).advantages
+    found = jax.jit(normalised)(Experience(history, jnp.array([[1.0, 2, 99], [3, 4, 5]]), None)).advantages
     kept = np.array([found[0, 0], found[0, 1], *found[1]])
     np.testing.assert_allclose([kept.mean(), kept.std(), found[0, 2]], [0, 1, 0], atol=1e-5)
 

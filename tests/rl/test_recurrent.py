@@ -1,5 +1,7 @@
 """Networks with a memory: a step at a time and all at once are one, and a reset is a fresh start."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,47 +17,50 @@ NETWORKS = {
 }
 
 
-def weights(network):
-    """Parameters far from the start, where outputs are nearly zero."""
-    leaves, tree = jax.tree.flatten(network.init(KEY))
-    drawn = [
-        leaf + 0.5 * jax.random.normal(jax.random.fold_in(KEY, at), leaf.shape)
-        for at, leaf in enumerate(leaves)
-    ]
-    return jax.tree.unflatten(tree, drawn)
+INPUTS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+FIRST = np.arange(6) == 0
 
 
+@cache
+def made(name):
+    """A network, and parameters far from the start, where outputs are nearly zero."""
+    network, random = NETWORKS[name](), np.random.default_rng(0)
+
+    def moved(leaf):
+        return leaf + 0.5 * random.normal(size=leaf.shape).astype(np.float32)
+
+    return network, jax.tree.map(moved, network.init(KEY))
+
+
+@partial(jax.jit, static_argnums=0)
 def stepwise(network, params, inputs):
     return lax.scan(lambda hidden, x: network.step(params, hidden, x), network.start(params), inputs)[1]
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_steps_are_the_unrolled_sequence(name):
-    network = NETWORKS[name]()
-    params, inputs = weights(network), jax.random.normal(KEY, (6, 3))
-    whole = network.unroll(params, inputs, jnp.arange(6) == 0)
-    np.testing.assert_allclose(stepwise(network, params, inputs), whole, atol=1e-5)
-    assert float(jnp.std(whole, 0).min()) > 1e-3
+    network, params = made(name)
+    whole = network.unroll(params, INPUTS, FIRST)
+    np.testing.assert_allclose(stepwise(network, params, INPUTS), whole, atol=1e-5)
+    assert np.std(whole, 0).min() > 1e-3
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_after_a_reset_nothing_is_remembered(name):
-    network = NETWORKS[name]()
-    params, inputs = weights(network), jax.random.normal(KEY, (6, 3))
-    resets = jnp.array([True, False, True, False, False, True])
-    whole = network.unroll(params, inputs, resets)
-    parts = [stepwise(network, params, inputs[a:b]) for a, b in ((0, 2), (2, 5), (5, 6))]
-    np.testing.assert_allclose(whole, jnp.concatenate(parts), atol=1e-5)
+    network, params = made(name)
+    whole = network.unroll(params, INPUTS, np.array([True, False, True, False, False, True]))
+    for start, end in ((0, 2), (2, 5), (5, 6)):
+        alone = stepwise(network, params, np.roll(INPUTS, -start, 0))
+        np.testing.assert_allclose(whole[start:end], alone[: end - start], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_what_comes_later_changes_nothing(name):
-    network = NETWORKS[name]()
-    params, inputs = weights(network), jax.random.normal(KEY, (6, 3))
-    first = jnp.arange(6) == 0
-    changed = network.unroll(params, inputs.at[4:].add(3.0), first)
-    np.testing.assert_allclose(changed[:4], network.unroll(params, inputs, first)[:4], atol=1e-6)
-    assert float(jnp.abs(changed - network.unroll(params, inputs, first))[4:].max()) > 1e-3
+    network, params = made(name)
+    other = INPUTS + 3 * (np.arange(6) >= 4)[:, None].astype(np.float32)
+    whole, changed = (np.asarray(network.unroll(params, inputs, FIRST)) for inputs in (INPUTS, other))
+    np.testing.assert_allclose(changed[:4], whole[:4], atol=1e-6)
+    assert np.abs(changed - whole)[4:].max() > 1e-3
 
 
 @pytest.mark.parametrize(

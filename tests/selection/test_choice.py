@@ -70,7 +70,7 @@ def test_groups_that_contradict_each_other_are_told_apart_by_adapting(way):
     new = groups >= 6
     known = cases._replace(weights=np.where(new, 0.0, 1.0))
     rate = 0.3 if way == "reptile" else 1e-2
-    settings = Settings(way=way, steps=300, networks=2, rate=rate, support=4)
+    settings = Settings(way=way, steps=150, networks=2, rate=rate, support=4)
     choice = learn_choice(known, KEY, settings=settings)
     before = gained(cases, choice_scores(choice, inputs), new)
     after = []
@@ -101,7 +101,8 @@ def test_a_task_shows_some_problems_of_one_group_and_asks_about_others():
 
 
 def test_inputs_that_never_varied_are_taken_for_zero():
-    inputs = np.concatenate([FLAT, np.ones((40, 1), np.float32)], 1)
+    inputs = FLAT.copy()
+    inputs[:, -1] = 1
     choice = learn_choice(PLAIN._replace(inputs=inputs, worths=worths(FLAT)), KEY, settings=QUICK)
     moved = inputs.copy()
     moved[:, -1] = 9

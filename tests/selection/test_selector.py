@@ -23,6 +23,7 @@ from jmeta.selection.selector import (
 from jmeta.selection.table import Outcome
 
 KEY = jax.random.key(0)
+SETTINGS = Settings(steps=100, networks=2, hidden=0.2)
 PORTFOLIO = tuple(one for one in portfolio("seven") if one.algorithm in ("kmeans", "hdbscan", "ward"))
 
 
@@ -35,9 +36,7 @@ def table(tmp_path_factory):
 
 def test_moons_are_not_given_to_the_algorithm_of_blobs(table):
     """HDBSCAN is best on moons, and one of the others on blobs that touch."""
-    selector = learn_selector(
-        table, candidate_inputs(table), KEY, settings=Settings(steps=100, networks=2, hidden=0.2)
-    )
+    selector = learn_selector(table, candidate_inputs(table), KEY, settings=SETTINGS)
     moons = answer(selector, made(11, "moons").points, 2)
     blobs = answer(selector, made(12, "blobs").points, 2)
     assert moons.candidate.algorithm == "hdbscan"
@@ -59,13 +58,12 @@ def test_moons_are_not_given_to_the_algorithm_of_blobs(table):
 
 def test_both_adapt_to_a_new_group_where_another_algorithm_is_best(table):
     """In the new group the worst of the old ones is best: after some descent it is chosen."""
-    settings = Settings(steps=60, networks=1)
     inputs, worst = candidate_inputs(table), int(table.scores.mean(0).argmin())
     other = table._replace(scores=np.eye(3)[[worst] * 8])
-    selector = learn_selector(table, inputs, KEY, settings=settings)
+    selector = learn_selector(table, inputs, KEY, settings=SETTINGS)
     adapted = adapt_selector(selector, other, inputs, steps=200, rate=0.02)
     assert answer(adapted, made(11, "blobs").points, 2).candidate == PORTFOLIO[worst]
-    criterion = adapt_criterion(learn_criterion(table, KEY, settings=settings), other, steps=200, rate=0.02)
+    criterion = adapt_criterion(learn_criterion(table, KEY, settings=SETTINGS), other, steps=200, rate=0.02)
     assert np.mean(criterion_scores(criterion, table).argmax(1) == worst) > 0.8
     fewer = table._replace(candidates=table.candidates[::-1])
     for adapt in (lambda: adapt_selector(selector, fewer, inputs), lambda: adapt_criterion(criterion, fewer)):
@@ -74,7 +72,7 @@ def test_both_adapt_to_a_new_group_where_another_algorithm_is_best(table):
 
 
 def test_a_criterion_belongs_to_its_portfolio(table):
-    criterion = learn_criterion(table, KEY, settings=Settings(steps=60, networks=1))
+    criterion = learn_criterion(table, KEY, settings=SETTINGS)
     failed = [[*row[:-1], Outcome(None, 0.0, "it failed")] for row in table.outcomes]
     scores = criterion_scores(criterion, table._replace(outcomes=failed))
     assert np.all(np.isneginf(scores[:, -1]))

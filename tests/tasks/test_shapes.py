@@ -16,10 +16,18 @@ COUNT = 32
 
 
 @cache
+def program(points, columns):
+    """Draws of every sampler of such ranges: their kinds, and how much is strewn, are arguments."""
+    sampler = jm.shapes(points=points, clusters=(2, 3), columns=columns)
+    return jax.jit(jax.vmap(sampler.func, (None, None, 0)))
+
+
+@cache
 def tasks(kind, points=(80, 120), columns=(2, 4), strewn=0.0):
     kinds = [kind] if kind else KINDS
     sampler = jm.shapes(points=points, clusters=(2, 3), columns=columns, kinds=kinds, strewn=strewn)
-    return jax.device_get(jax.jit(jax.vmap(sampler))(jax.random.split(jax.random.key(0), COUNT)))
+    drawn = program(points, columns)(*sampler.args, jax.random.split(jax.random.key(0), COUNT))
+    return jax.device_get(drawn)
 
 
 def support(drawn, place):

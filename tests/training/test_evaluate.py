@@ -1,5 +1,7 @@
 """Evaluation: scores by hand, the same tasks for all learners, and labels that stay hidden."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,10 @@ FOUND = jnp.array([1, 1, 0, 0, 2, 2])
 TRUTH = jnp.array([0, 0, 1, 2, 2, 2])
 
 
+score = jax.jit(jm.clustering_score, static_argnums=0)
+
+
+@cache
 def oracle(outputs):
     """A learner that clusters by the first feature, which holds the answer."""
 
@@ -32,7 +38,7 @@ def task():
 
 
 def test_clustering_scores_by_hand():
-    found = jm.clustering_score(oracle(True), {}, task())
+    found = score(oracle(True), {}, task())
     np.testing.assert_allclose(found["accuracy"], 5 / 6, rtol=1e-6)
     np.testing.assert_allclose(found["ari"], adjusted_rand_score(TRUTH, FOUND), rtol=1e-5)
     np.testing.assert_allclose(found["nmi"], normalized_mutual_info_score(TRUTH, FOUND), rtol=1e-5)
@@ -41,12 +47,12 @@ def test_clustering_scores_by_hand():
 
 def test_labels_shown_by_a_task_are_hidden_from_the_learner():
     shown = task()._replace(support=task().support._replace(targets=TRUTH), truth=None)
-    assert jm.clustering_score(oracle(True), {}, shown)["accuracy"] == pytest.approx(5 / 6)
+    assert score(oracle(True), {}, shown)["accuracy"] == pytest.approx(5 / 6)
 
 
 def test_without_queries_the_partition_alone_is_scored():
     empty = task()._replace(query=jm.Batch(jnp.zeros((0, 1)), jnp.zeros(0, int), jnp.ones(0)))
-    assert sorted(jm.clustering_score(oracle(True), {}, empty)) == ["accuracy", "ari", "nmi"]
+    assert sorted(score(oracle(True), {}, empty)) == ["accuracy", "ari", "nmi"]
 
 
 def test_query_scores_are_accuracy_of_labels_and_error_of_values():
@@ -60,14 +66,20 @@ def test_query_scores_are_accuracy_of_labels_and_error_of_values():
     np.testing.assert_allclose(jm.query_score(learner, meta, one)["mse"], error, rtol=1e-6)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 5, 100])
-def test_tasks_are_the_same_however_they_are_chunked(chunk):
+@cache
+def alone():
+    """A learner and its weights, a sampler, a key, and the errors of its first five tasks."""
     learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
     meta = learner.init(jax.random.key(0))
     sample, key = jm.sinusoid(), jax.random.key(1)
+    error = jax.jit(lambda at: jm.query_score(learner, meta, sample(jax.random.fold_in(key, at)))["mse"])
+    return learner, meta, sample, key, [error(at) for at in range(5)]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 100])
+def test_tasks_are_the_same_however_they_are_chunked(chunk):
+    learner, meta, sample, key, each = alone()
     found = jm.evaluate(learner, sample, meta, key, tasks=5, chunk=chunk).values["mse"]
-    keys = [jax.random.fold_in(key, place) for place in range(5)]
-    each = [jm.query_score(learner, meta, sample(key))["mse"] for key in keys]
     np.testing.assert_allclose(found, each, rtol=1e-4)
 
 
@@ -98,7 +110,7 @@ def test_fewer_clusters_than_classes_are_scored_as_scikit_learn_does():
         )
         assert found["accuracy"][place] <= 0.4 + 1e-6
         assert found["query_accuracy"][place] <= 0.4 + 1e-6
-        alone = jm.clustering_score(learner, meta, task)
+        alone = score(learner, meta, task)
         np.testing.assert_allclose(alone["ari"], found["ari"][place], atol=1e-5)
 
 
