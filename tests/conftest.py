@@ -1,5 +1,6 @@
 """Shared by all tests: small shapes, and float64 where derivatives are compared."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -35,6 +36,27 @@ def float64():
     """Double precision within one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def compilations():
+    """A context in which programs are counted that are compiled, or read from the cache on disk."""
+
+    @contextlib.contextmanager
+    def counted():
+        compiled = []
+
+        def listen(event, duration, **told):
+            if event.endswith("backend_compile_duration"):
+                compiled.append(told)
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield compiled
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    return counted
 
 
 @pytest.fixture

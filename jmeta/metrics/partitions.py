@@ -39,14 +39,14 @@ def one_hots(
             f"weights have shape {np.shape(weights)} for {len(truth)} labels; give one for each."
         )
     found, truth, slots = counted(found, truth, slots)
-    dtype = jnp.result_type(float)
+    found, truth, dtype = jnp.asarray(found), jnp.asarray(truth), jnp.result_type(float)
     known = jnp.asarray(weights_or_ones(truth.astype(dtype), weights), dtype) * (truth >= 0)
     found = jnp.where(found < 0, slots, found)
     width = slots + 1
     return jax.nn.one_hot(found, width, dtype=dtype), jax.nn.one_hot(truth, width, dtype=dtype), known
 
 
-def counted(found: AnyArray, truth: AnyArray, slots: int | None) -> tuple[Array, Array, int]:
+def counted(found: AnyArray, truth: AnyArray, slots: int | None) -> tuple[AnyArray, AnyArray, int]:
     """Both lists of labels as arrays, and how many values they have at most.
 
     Unless `slots` is given, labels are numbered from 0 without a gap first.
@@ -54,15 +54,16 @@ def counted(found: AnyArray, truth: AnyArray, slots: int | None) -> tuple[Array,
     Raises:
         InputError: labels are not whole numbers, or `slots` is not given inside `jit`.
     """
+    found, truth = (x if hasattr(x, "dtype") else np.asarray(x) for x in (found, truth))
     for labels in (found, truth):
-        if np.dtype(labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype).kind not in "iub":
+        if np.dtype(labels.dtype).kind not in "iub":
             raise InputError("labels are not whole numbers; number them, for instance by np.unique.")
     if slots is None:
         if isinstance(found, jax.core.Tracer) or isinstance(truth, jax.core.Tracer):
             raise InputError("inside jit or vmap the number of labels is unknown; pass slots=.")
         found, truth = _numbered(found), _numbered(truth)
         slots = 1 + max(int(np.max(found, initial=0)), int(np.max(truth, initial=0)))
-    return jnp.asarray(found), jnp.asarray(truth), slots
+    return found, truth, slots
 
 
 def _numbered(labels: AnyArray) -> Int[np.ndarray, " N"]:
