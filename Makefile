@@ -1,6 +1,7 @@
 # Every target does its own set-up, on a machine that has Python >= 3.11 and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --no-compile # only a part of what is installed is ever imported
 
 .PHONY: demo test faults quick docs check wheel clean
 
@@ -47,12 +48,13 @@ clean:
 	rm -rf .venv .venv-wheel runs build dist docs/_build
 
 .venv/bin/python:
+	@echo "== making an environment in .venv, once; about a minute"
 	$(PYTHON) -m venv .venv
 
 .venv/demo: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --editable .
+	$(INSTALL) --editable .
 	touch $@
 
 .venv/test .venv/docs: .venv/%: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --editable '.[$*]'
+	$(INSTALL) --editable '.[$*]'
 	touch $@

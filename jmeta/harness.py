@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -118,6 +119,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
             begun or jax.process_index() or config.frozen
         ):  # of a run that is there, it says how it began
             _write(config.folder / RUN, told(module, name, config))
+        print(f"{name} ({config.preset}) in {config.folder}", file=sys.stderr, flush=True)
         began = time.perf_counter()
         metrics = experiment(config)
         if jax.process_index():
@@ -221,6 +223,8 @@ def _sinks(config: Options, name: str, stack: ExitStack) -> list[Callable[[dict[
     found: list[Callable[[dict[str, float]], None]] = []
     if jax.process_index():
         return found
+    if not sys.stderr.isatty():  # where there is no progress bar
+        found.append(partial(_print_row, name))
     if config.profile:
         found.append(stack.enter_context(profiler(config.folder / f"profile_{name}")))
     if config.tensorboard:
@@ -303,6 +307,12 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
+
+
+def _print_row(name: str, row: Mapping[str, float]) -> None:
+    """Prints one line of progress, for logs."""
+    line = f"{name}: step {row['step']:.0f}, loss {row['loss']:.3f}, {row['seconds']:.0f} s"
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print(name: str, config: Options, metrics: Metrics) -> None:

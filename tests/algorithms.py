@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 import jmeta as jm
 
@@ -58,6 +59,15 @@ def _foretold(clusters, **options):
         return jnp.concatenate([jnp.zeros((clusters, 1)), seeds, jnp.full_like(seeds, params)], 1)
 
     return jm.amortized_mixture(jm.Model(lambda key: jnp.asarray(-2.0), answer), clusters, **options)
+
+
+def taking(count):
+    """A rule for a number of steps that may be traced, so that one program serves all numbers."""
+
+    def rule(step, start, theta, steps, tol):
+        return lax.fori_loop(0, count, lambda i, x: step(x, theta, i), start)
+
+    return rule
 
 
 PROPERTIES = ("permutation", "translation", "rotation", "scale", "padding", "eager", "loop")

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from derivatives import numerical
-from jax.flatten_util import ravel_pytree
 
 import jmeta as jm
 
@@ -28,12 +27,11 @@ def descent(x, theta, i):
 
 
 def start():
-    return jnp.array([0.3, -0.2, 0.1]), jnp.array(0)
+    return np.array([0.3, -0.2, 0.1]), np.array(0)
 
 
 def inputs():
-    matrix = 0.3 * jax.random.normal(jax.random.key(0), (3, 3))
-    return matrix, jnp.array([0.1, 0.5, -0.3])
+    return 0.3 * np.random.default_rng(0).normal(size=(3, 3)), np.array([0.1, 0.5, -0.3])
 
 
 def outcome(step, diff, steps=100, tol=None):
@@ -47,7 +45,7 @@ def outcome(step, diff, steps=100, tol=None):
 
 
 def flat(tree):
-    return ravel_pytree(tree)[0]
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 EXACT = {
@@ -69,19 +67,24 @@ NAMES = [f"contraction-{rule}" for rule in EXACT] + [f"descent-{rule}" for rule 
 @pytest.mark.parametrize(("step", "diff", "tol"), CASES, ids=NAMES)
 def test_exact_rules_equal_finite_differences_in_both_orders(step, diff, tol):
     theta = inputs()
-    solution = jm.iterate(step, start(), theta, steps=100, diff=diff, tol=tol)
-    assert jm.residual(step, solution, theta) < 1e-13
-
-    scalar = outcome(step, diff, tol=tol)
+    scalar = jax.jit(outcome(step, diff, tol=tol))
     gradient = jax.jit(jax.grad(scalar))
-    np.testing.assert_allclose(flat(gradient(theta)), numerical(jax.jit(scalar), theta), atol=1e-8)
 
-    def of_bias(bias):
-        return gradient((theta[0], bias))[1]
+    @jax.jit
+    def everything(theta):
+        def of_bias(bias):
+            return gradient((theta[0], bias))[1]
 
-    expected = jnp.stack(numerical(of_bias, theta[1]))
-    np.testing.assert_allclose(jax.jit(jax.jacrev(of_bias))(theta[1]).T, expected, atol=1e-7)
-    np.testing.assert_allclose(jax.jit(jax.jacfwd(of_bias))(theta[1]).T, expected, atol=1e-7)
+        solution = jm.iterate(step, start(), theta, steps=100, diff=diff, tol=tol)
+        first = gradient(theta), numerical(scalar, theta)
+        second = jax.jacrev(of_bias)(theta[1]).T, jax.jacfwd(of_bias)(theta[1]).T
+        return jm.residual(step, solution, theta), first, second, numerical(of_bias, theta[1])
+
+    residual, first, second, expected = everything(theta)
+    assert residual < 1e-13
+    np.testing.assert_allclose(flat(first[0]), first[1], atol=1e-8)
+    np.testing.assert_allclose(second[0], expected, atol=1e-7)
+    np.testing.assert_allclose(second[1], expected, atol=1e-7)
 
 
 def test_a_part_of_x_may_not_depend_on_theta():
@@ -93,8 +96,9 @@ def test_a_part_of_x_may_not_depend_on_theta():
         x, constant = jm.iterate(step, start, theta, steps=60, diff=jm.implicit(jm.gmres(3, tol=1e-14)))
         return x**2 + constant.sum()
 
-    np.testing.assert_allclose(jax.grad(result)(3.0), 6.0, rtol=1e-12)
-    np.testing.assert_allclose(jax.jacfwd(result)(3.0), 6.0, rtol=1e-12)
+    reverse, forward = jax.jit(lambda theta: (jax.grad(result)(theta), jax.jacfwd(result)(theta)))(3.0)
+    np.testing.assert_allclose(reverse, 6.0, rtol=1e-12)
+    np.testing.assert_allclose(forward, 6.0, rtol=1e-12)
 
 
 def test_one_step_is_the_derivative_of_one_step_at_the_solution():
@@ -104,9 +108,9 @@ def test_one_step_is_the_derivative_of_one_step_at_the_solution():
     def one(theta):
         return contraction((solution, 0), theta, 0)[0]
 
-    expected = jax.vjp(one, theta)[1](jnp.cos(solution) * jnp.arange(1.0, 4.0))[0]
+    expected = jax.jit(lambda x: jax.vjp(one, theta)[1](x)[0])(np.cos(solution) * np.arange(1.0, 4.0))
     np.testing.assert_allclose(
-        flat(jax.grad(outcome(contraction, jm.one_step()))(theta)), flat(expected), atol=1e-12
+        flat(jax.jit(jax.grad(outcome(contraction, jm.one_step())))(theta)), flat(expected), atol=1e-12
     )
 
 
@@ -114,32 +118,33 @@ def test_one_step_is_exact_where_the_map_forgets_its_input():
     def project(x, theta, i):
         return theta**2
 
-    gradient = jax.grad(lambda theta: jm.iterate(project, 0.0, theta, steps=4, diff=jm.one_step()))
-    assert gradient(3.0) == 6.0
-    implicit = jax.grad(lambda theta: jm.iterate(project, 0.0, theta, steps=4, diff=jm.implicit(jm.gmres())))
-    np.testing.assert_allclose(implicit(3.0), 6.0, atol=1e-12)
+    def slope(diff):
+        return jax.jit(jax.grad(lambda theta: jm.iterate(project, 0.0, theta, steps=4, diff=diff)))(3.0)
+
+    assert slope(jm.one_step()) == 6.0
+    np.testing.assert_allclose(slope(jm.implicit(jm.gmres())), 6.0, atol=1e-12)
 
 
 def test_straight_through_is_the_identity_to_the_start_and_nothing_to_theta():
     theta, (values, _) = inputs(), start()
     scalar = outcome(contraction, jm.straight_through(), steps=3)
     end, _ = jm.iterate(contraction, start(), theta, steps=3, diff=jm.unroll())
-    to_theta, to_start = jax.grad(scalar, (0, 1))(theta, values)
+    to_theta, to_start = jax.jit(jax.grad(scalar, (0, 1)))(theta, values)
     assert not np.any(flat(to_theta))
-    np.testing.assert_array_equal(to_start, jnp.cos(end) * jnp.arange(1.0, 4.0))
+    np.testing.assert_array_equal(to_start, jnp.cos(end) * np.arange(1.0, 4.0))
 
 
 @pytest.mark.parametrize("diff", [jm.truncate(3), jm.one_step(), jm.implicit(jm.gmres())])
 def test_rules_at_the_solution_give_nothing_to_the_start(diff):
-    gradient = jax.grad(outcome(contraction, diff, steps=5), 1)(inputs(), start()[0])
+    gradient = jax.jit(jax.grad(outcome(contraction, diff, steps=5), 1))(inputs(), start()[0])
     assert not np.any(gradient)
 
 
 def test_truncated_gradient_is_that_of_unrolling_from_the_point_before():
     theta = inputs()
     middle, _ = jm.iterate(contraction, start(), theta, steps=2, diff=jm.unroll())
-    expected = jax.grad(outcome(contraction, jm.unroll(), steps=3))(theta, middle)
-    truncated = jax.grad(outcome(contraction, jm.truncate(3), steps=5))(theta)
+    expected = jax.jit(jax.grad(outcome(contraction, jm.unroll(), steps=3)))(theta, middle)
+    truncated = jax.jit(jax.grad(outcome(contraction, jm.truncate(3), steps=5)))(theta)
     np.testing.assert_allclose(flat(truncated), flat(expected), atol=1e-14)
 
 
@@ -175,13 +180,14 @@ def test_every_step_holds_every_iterate_and_its_derivative():
     for steps in range(5):
         end, _ = jm.iterate(contraction, start(), theta, steps=steps, diff=jm.unroll())
         np.testing.assert_allclose(path[steps], end, atol=1e-15)
-    last = jax.grad(
-        lambda theta: jm.iterate(contraction, start(), theta, steps=4, diff=jm.every_step())[0][-1].sum()
-    )(theta)
-    whole = jax.grad(
-        lambda theta: jm.iterate(contraction, start(), theta, steps=4, diff=jm.unroll())[0].sum()
-    )
-    np.testing.assert_allclose(flat(last), flat(whole(theta)), atol=1e-14)
+
+    def slope(diff):
+        def total(theta):
+            return jm.iterate(contraction, start(), theta, steps=4, diff=diff)[0].reshape(-1, 3)[-1].sum()
+
+        return flat(jax.jit(jax.grad(total))(theta))
+
+    np.testing.assert_allclose(slope(jm.every_step()), slope(jm.unroll()), atol=1e-14)
 
 
 def test_tolerance_stops_early_and_only_where_no_trace_is_needed():
@@ -214,10 +220,10 @@ def test_counts_that_mean_nothing_are_refused(case):
 
 def test_rules_vmap_over_tasks():
     matrix, bias = inputs()
-    biases = jnp.stack([bias, -bias, 2 * bias])
+    biases = np.stack([bias, -bias, 2 * bias])
     for rule in (jm.unroll(), jm.implicit(jm.gmres(3, tol=1e-13))):
-        one = jax.grad(outcome(contraction, rule))
-        together = jax.vmap(one, in_axes=((None, 0),))((matrix, biases))
+        one = jax.jit(jax.grad(outcome(contraction, rule)))
+        together = jax.jit(jax.vmap(one, in_axes=((None, 0),)))((matrix, biases))
         alone = [one((matrix, bias)) for bias in biases]
         for place, expected in enumerate(alone):
             np.testing.assert_allclose(together[0][place], expected[0], atol=1e-12)

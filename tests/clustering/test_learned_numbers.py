@@ -11,12 +11,13 @@ from jmeta.distances import unit_length
 
 KEY = jax.random.key(0)
 TRUTH = np.arange(12) % 3
+UNIT_LENGTH = jax.jit(unit_length)
 
 
 def cloud(features=2):
     random = np.random.default_rng(0)
     centers = 4 * random.normal(size=(3, features))
-    return jnp.asarray(centers[TRUTH] + 0.8 * random.normal(size=(12, features)))
+    return centers[TRUTH] + 0.8 * random.normal(size=(12, features))
 
 
 def scalar_of(clusterer, params, points):
@@ -62,9 +63,7 @@ def test_descent_on_a_metric_hides_a_useless_feature():
     """Two blobs in the first feature, wide noise in the second: only a learned metric finds them."""
     random = np.random.default_rng(1)
     truth = np.arange(40) % 2
-    points = jnp.asarray(
-        np.stack([4 * truth + 0.3 * random.normal(size=40), 3 * random.normal(size=40)], 1), jnp.float32
-    )
+    points = np.float32(np.stack([4 * truth + 0.3 * random.normal(size=40), 3 * random.normal(size=40)], 1))
     clusterer = jm.embedded(
         jm.networks.diagonal(2), jm.soft_kmeans(2, seeding=jm.farthest_first, sharpness=3.0)
     )
@@ -73,17 +72,20 @@ def test_descent_on_a_metric_hides_a_useless_feature():
         state = clusterer.fit(params, jm.Batch(points), KEY)
         return jm.soft_ari(clusterer.assign(params, state, points).log_probs, truth)[0]
 
-    params = clusterer.init(KEY)
-    before = loss(params)
-    step = jax.jit(lambda params: jax.tree.map(lambda p, g: p - 0.3 * g, params, jax.grad(loss)(params)))
+    @jax.jit
+    def step(params):
+        value, slope = jax.value_and_grad(loss)(params)
+        return jax.tree.map(lambda p, g: p - 0.3 * g, params, slope), value
+
+    params, before = step(clusterer.init(KEY))
     for _ in range(120):
-        params = step(params)
+        params, after = step(params)
     assert before > 0.7
-    assert loss(params) < 0.01
+    assert after < 0.01
 
 
 def test_a_start_is_taken_as_it_is_given():
-    points, start = cloud().astype(jnp.float32), cloud()[:3].astype(jnp.float32)
+    points, start = np.float32(cloud()), np.float32(cloud()[:3])
     for make in (jm.soft_kmeans, jm.kmeans, jm.sinkhorn_kmeans):
         state = make(3, steps=0, centers=start).fit({}, jm.Batch(points), KEY)
         np.testing.assert_allclose(state.centers, start, atol=1e-5)
@@ -102,11 +104,11 @@ def test_a_start_is_taken_as_it_is_given():
 def test_spherical_kmeans_by_hand():
     """Directions at 0, 20, 90 and 130 degrees, of any length: the centres bisect each pair."""
     angles, lengths = np.radians([0, 20, 90, 130]), np.array([1, 5, 0.1, 30])
-    points = jnp.asarray(lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), jnp.float32)
+    points = np.float32(lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1))
     state = jm.kmeans(2, metric="cosine", centers=points[::2]).fit({}, jm.Batch(points), KEY)
     found = np.degrees(np.arctan2(state.centers[:, 1], state.centers[:, 0]))
     np.testing.assert_allclose(found, [10, 110], atol=1e-3)
-    np.testing.assert_allclose(jnp.linalg.norm(state.centers, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(state.centers, axis=1), 1, atol=1e-6)
     expected = 2 * (2 - 2 * np.cos(np.radians(10))) + 2 * (2 - 2 * np.cos(np.radians(20)))
     np.testing.assert_allclose(state.inertia, expected, rtol=1e-4)
     with pytest.raises(jm.InputError, match="metric of kmeans is 'manhattan'"):
@@ -115,9 +117,8 @@ def test_spherical_kmeans_by_hand():
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_directions_of_any_length(scale):
-    np.testing.assert_allclose(
-        unit_length(scale * jnp.array([[3.0, -4.0], [0.0, 0.0]])), [[0.6, -0.8], [0, 0]], rtol=1e-6
-    )
+    given = np.float32(scale * np.array([[3.0, -4.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(UNIT_LENGTH(given), [[0.6, -0.8], [0, 0]], rtol=1e-6)
 
 
 def test_a_host_clusterer_in_another_space():

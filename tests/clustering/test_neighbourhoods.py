@@ -9,6 +9,7 @@ import pytest
 from derivatives import check_three_ways
 from scipy.cluster.hierarchy import fcluster
 from scipy.cluster.hierarchy import linkage as scipy_linkage
+from scipy.special import logsumexp
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, MeanShift, SpectralClustering
 from sklearn.datasets import make_circles, make_moons
 
@@ -28,10 +29,20 @@ def cloud(seed, count=40, features=2):
     return (centers[np.arange(count) % 4] + random.normal(size=(count, features))).astype(np.float32)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def fitted(clusterer, batch):
+    params = clusterer.init(KEY)
+    state = clusterer.fit(params, batch, KEY)
+    return clusterer.assign(params, state, batch.inputs), state
+
+
 def found(clusterer, points, **batch):
-    state = clusterer.fit(clusterer.init(KEY), jm.Batch(jnp.asarray(points), **batch), KEY)
-    assignment = clusterer.assign(clusterer.init(KEY), state, points)
+    assignment, state = jax.device_get(fitted(clusterer, jm.Batch(points, **batch)))
     return np.where(assignment.noise > 0.5, -1, assignment.log_probs.argmax(-1)), state
+
+
+agglomerative, dbscan = functools.cache(jm.agglomerative), functools.cache(jm.dbscan)
+"""Of the same options the same one, so that it is compiled once."""
 
 
 def same_partition(found, expected):
@@ -41,13 +52,13 @@ def same_partition(found, expected):
 def test_components_of_a_path_and_of_random_graphs():
     path = np.abs(np.subtract.outer(np.arange(50), np.arange(50))) == 1
     order = np.random.default_rng(0).permutation(50)
-    np.testing.assert_array_equal(components(jnp.asarray(path[order][:, order])), 0)
+    np.testing.assert_array_equal(jax.jit(components)(path[order][:, order]), 0)
     from scipy.sparse.csgraph import connected_components
 
     for seed in range(5):
         drawn = np.random.default_rng(seed).random((30, 30)) < 0.03
         joined = drawn | drawn.T
-        mine, theirs = components(jnp.asarray(joined)), connected_components(joined)[1]
+        mine, theirs = np.asarray(jax.jit(components)(joined)), connected_components(joined)[1]
         assert same_partition(mine, theirs)
         assert all(mine[label] == label for label in np.unique(mine))
 
@@ -56,9 +67,8 @@ def test_reach_counts_weights_like_copies():
     points = np.random.default_rng(1).normal(size=(6, 2)).astype(np.float32)
     weights = np.array([2, 1, 1, 3, 1, 0], np.float32)
     copies = np.repeat(points, weights.astype(int), 0)
-    squared = squared_distances
-    by_weight = reach(squared(points, points), weights, 3)
-    by_copies = reach(squared(copies, copies), jnp.ones(8), 3)
+    of_points = jax.jit(lambda points, weights: reach(squared_distances(points, points), weights, 3))
+    by_weight, by_copies = of_points(points, weights), of_points(copies, np.ones(8, np.float32))
     np.testing.assert_allclose(np.repeat(by_weight, weights.astype(int)), by_copies, atol=1e-6)
 
 
@@ -67,28 +77,21 @@ def test_reach_counts_weights_like_copies():
 def test_linkage_equals_scikit_learn(linkage, seed):
     points = cloud(seed)
     for clusters in (2, 4, 9):
-        labels, _ = found(compiled_linkage(linkage), points, clusters=jnp.asarray(clusters))
+        labels, _ = found(agglomerative(9, linkage=linkage), points, clusters=np.int32(clusters))
         expected = AgglomerativeClustering(clusters, linkage=linkage).fit_predict(points)
         assert same_partition(labels, expected)
-
-
-@functools.cache
-def compiled_linkage(linkage):
-    clusterer = jm.agglomerative(9, linkage=linkage)
-    return clusterer._replace(fit=jax.jit(clusterer.fit))
 
 
 def test_ward_merges_by_hand():
     """0 and 2 first (they add 2 to the inertia), then 7 and 10 (4.5); 1 with 8.5 would add 56."""
     points = np.array([[0.0], [2.0], [7.0], [10.0]], np.float32)
-    assert same_partition(found(jm.agglomerative(3), points)[0], [0, 0, 1, 2])
-    assert same_partition(found(jm.agglomerative(2), points)[0], [0, 0, 1, 1])
+    assert same_partition(found(agglomerative(3), points)[0], [0, 0, 1, 2])
+    assert same_partition(found(agglomerative(2), points)[0], [0, 0, 1, 1])
     for scale in (1e-24, 1e20):
-        assert same_partition(
-            found(jm.agglomerative(3), points, weights=scale * jnp.ones(4))[0], [0, 0, 1, 2]
-        )
-    heavy = jnp.array([9.0, 9, 1, 1])  # 0 and 2 now cost 18, and 7 and 10 still 4.5
-    assert same_partition(found(jm.agglomerative(3), points, weights=heavy)[0], [0, 1, 2, 2])
+        weights = np.full(4, scale, np.float32)
+        assert same_partition(found(agglomerative(3), points, weights=weights)[0], [0, 0, 1, 2])
+    heavy = np.float32([9, 9, 1, 1])  # 0 and 2 now cost 18, and 7 and 10 still 4.5
+    assert same_partition(found(agglomerative(3), points, weights=heavy)[0], [0, 1, 2, 2])
 
 
 def test_linkage_of_a_thousand_points():
@@ -111,7 +114,7 @@ def test_linkage_of_weights_equals_copies():
 def test_dbscan_equals_scikit_learn(seed):
     points, weights = cloud(seed, 60), np.random.default_rng(seed).integers(1, 3, 60)
     for radius, least in ((0.8, 4), (0.5, 3), (1.2, 8)):
-        mine = jm.dbscan(60, radius=radius, min_points=least)
+        mine = dbscan(60, radius=radius, min_points=least)
         labels, state = found(mine, points, weights=jnp.float32(weights))
         theirs = DBSCAN(eps=radius, min_samples=least).fit(points, sample_weight=weights)
         core = np.zeros(60, bool)
@@ -131,7 +134,7 @@ def test_dbscan_of_nothing_but_noise():
         mine = jm.dbscan(3, radius=1.0, min_points=2, softness=softness)
         labels, state = found(mine, points)
         np.testing.assert_array_equal(labels, -1)
-        assert np.all(np.isfinite(jax.nn.logsumexp(mine.assign({}, state, points).log_probs, -1)))
+        assert np.all(np.isfinite(logsumexp(mine.assign({}, state, points).log_probs, -1)))
 
 
 def test_dbscan_keeps_the_heaviest_clusters():
@@ -153,7 +156,7 @@ def test_soft_dbscan_tends_to_the_hard_one():
 
 def test_mean_shift_by_hand():
     """Points 0 and 1, h = 1: from 0, the weights are 1 and e^-1/2."""
-    step = jm.mean_shift(1, steps=1, bandwidth=1.0).fit({}, jm.Batch(jnp.array([[0.0], [1.0]])), KEY)
+    step = jm.mean_shift(1, steps=1, bandwidth=1.0).fit({}, jm.Batch(np.float32([[0], [1]])), KEY)
     np.testing.assert_allclose(step.modes, [[np.exp(-0.5) / (1 + np.exp(-0.5))]], rtol=1e-5)
 
 
@@ -170,11 +173,14 @@ def test_mean_shift_finds_what_scikit_learn_finds():
     assert same_partition(automatic, expected)
 
 
+SPECTRAL = jm.spectral(2)
+
+
 @pytest.mark.parametrize("shape", ["moons", "circles"])
 def test_spectral_finds_what_scikit_learn_finds(shape):
     make = {"moons": make_moons, "circles": functools.partial(make_circles, factor=0.4)}[shape]
     points, truth = make(120, noise=0.05, random_state=1)
-    labels, state = found(jm.spectral(2), np.float32(points))
+    labels, state = found(SPECTRAL, np.float32(points))
     gamma = float(state.gamma / state.scale**2)
     expected = SpectralClustering(2, gamma=gamma, assign_labels="cluster_qr").fit_predict(points)
     assert same_partition(labels, expected)
@@ -188,11 +194,11 @@ def test_the_projector_and_its_derivatives():
         random = np.random.default_rng(0)
         basis = np.linalg.qr(random.normal(size=(7, 7)))[0]
         # Two pairs of equal eigenvalues, one on either side: no derivative of an eigenvector exists.
-        matrix = jnp.asarray(basis @ np.diag([3, 3, 2, 1, 1, 0.5, 0]) @ basis.T)
-        projector, gap = leading_projector(matrix, 3)
+        matrix = basis @ np.diag([3, 3, 2, 1, 1, 0.5, 0]) @ basis.T
+        projector, gap = jax.jit(leading_projector, static_argnums=1)(matrix, 3)
         np.testing.assert_allclose(projector, basis[:, :3] @ basis[:, :3].T, atol=1e-12)
         np.testing.assert_allclose(gap, 1)
-        probe = jnp.asarray(random.normal(size=(7, 7)))
+        probe = random.normal(size=(7, 7))
         check_three_ways(lambda a: jnp.sum(leading_projector(a, 3)[0] ** 2 * probe), matrix)
 
 
@@ -207,8 +213,8 @@ def scalar_of(clusterer, points, weights, params):
 
 def two_blobs():
     random = np.random.default_rng(3)
-    points = jnp.asarray(np.repeat([[0.0, 0], [3, 1]], 4, 0) + 0.7 * random.normal(size=(8, 2)))
-    return points, jnp.asarray(random.uniform(0.7, 1, 8))
+    points = np.repeat([[0.0, 0], [3, 1]], 4, 0) + 0.7 * random.normal(size=(8, 2))
+    return points, random.uniform(0.7, 1, 8)
 
 
 DIFFERENTIABLE = {
@@ -237,16 +243,19 @@ def test_derivatives_of_spectral_clustering():
         check_three_ways(lambda inputs: scalar_of(clusterer, *inputs), inputs, rtol=1e-4, atol=1e-6)
 
 
+NARROW = jm.mean_shift(3, bandwidth=1.0)
+
+
 @pytest.mark.parametrize("far", [1e3, 1e5, 1e7])
 def test_one_point_far_away_does_not_blur_the_others(far):
     points = np.array([[0.0], [0.2], [0.4], [5.0], [5.2], [5.4], [far]], np.float32)
-    near = jm.dbscan(3, radius=0.3, min_points=2)
+    near = dbscan(3, radius=0.3, min_points=2)
     np.testing.assert_array_equal(found(near, points)[0], [0, 0, 0, 1, 1, 1, -1])
-    soft = jm.dbscan(3, radius=0.3, min_points=2, softness=0.05)
+    soft = dbscan(3, radius=0.3, min_points=2, softness=0.05)
     np.testing.assert_array_equal(found(soft, points)[0], [0, 0, 0, 1, 1, 1, -1])
     for linkage in ("single", "ward"):
-        assert same_partition(found(jm.agglomerative(3, linkage=linkage), points)[0], [0, 0, 0, 1, 1, 1, 2])
-    assert same_partition(found(jm.mean_shift(3, bandwidth=1.0), points)[0], [0, 0, 0, 1, 1, 1, 2])
+        assert same_partition(found(agglomerative(3, linkage=linkage), points)[0], [0, 0, 0, 1, 1, 1, 2])
+    assert same_partition(found(NARROW, points)[0], [0, 0, 0, 1, 1, 1, 2])
 
 
 def test_a_long_chain_is_one_soft_cluster():
@@ -279,16 +288,16 @@ def test_numbers_at_the_ends_of_their_range_give_no_nan(name):
 
     for scale in (1e-10, 1.0, 1e15):
         for logarithm in (-200.0, -46.0, 0.0, 46.0, 200.0):
-            leaves = jax.tree.leaves(everything(jnp.asarray(cloud(0, 8) * scale), logarithm))
+            leaves = jax.tree.leaves(everything(cloud(0, 8) * np.float32(scale), logarithm))
             assert all(np.all(np.isfinite(leaf)) for leaf in leaves), (scale, logarithm)
 
 
 def test_padding_does_not_change_where_unseen_points_go():
     random = np.random.default_rng(0)
     sides = 10 * np.sign(np.arange(8) - 2.5)[:, None]  # three and five, so that one is farther from the mean
-    points = jnp.asarray(random.normal(size=(8, 2)) * 0.05 + sides, jnp.float32)
-    padded = jnp.concatenate([points, jnp.zeros((4, 2))])
-    weights, unseen = jnp.asarray(np.arange(12) < 8, jnp.float32), jnp.array([[2.0, 0], [-3, 1], [40, 40]])
+    points = np.float32(random.normal(size=(8, 2)) * 0.05 + sides)
+    padded = np.concatenate([points, np.zeros((4, 2), np.float32)])
+    weights, unseen = np.float32(np.arange(12) < 8), np.float32([[2, 0], [-3, 1], [40, 40]])
     rows = jm.soft_kmeans(2, seeding=jm.farthest_first)
     for clusterer in (
         jm.spectral(2, rows=rows),
@@ -307,9 +316,9 @@ def test_padding_does_not_change_where_unseen_points_go():
 
 
 def test_core_points_are_counted_with_themselves():
-    points = Points(jnp.array([[0.0], [1.0], [2.0], [9.0]]), jnp.ones(4), None, jnp.zeros(2))
-    squared = jnp.square(points.x - points.x.T)
-    cores, filled = core_clusters(squared, points, jnp.asarray(1.0), 3)
+    x = np.float32([[0], [1], [2], [9]])
+    points = Points(x, np.ones(4, np.float32), None, np.zeros(2, np.float32))
+    cores, filled = jax.jit(core_clusters, static_argnums=3)((x - x.T) ** 2, points, np.float32(1), 3)
     np.testing.assert_array_equal(cores, [-1, 0, -1, -1])
     np.testing.assert_array_equal(filled, [True, False])
 

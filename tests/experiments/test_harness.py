@@ -152,7 +152,7 @@ def test_the_sinusoid_experiment_names_its_metrics(tmp_path):
 def test_the_main_job_names_its_metrics_and_draws_its_pictures(tmp_path):
     quick = few_shot_clustering.PRESETS["quick"]
     config = dataclasses.replace(
-        quick, out=tmp_path, train="both", steps=3, every=1, test_tasks=4, restarts=1
+        quick, out=tmp_path, train="both", steps=3, every=1, test_tasks=4, restarts=1, train_restarts=1
     )
     metrics = few_shot_clustering.experiment(config)
     assert {f"accuracy/{row}" for row in ("pixels", "untrained", "both")} <= set(metrics)

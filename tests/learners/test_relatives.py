@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 from derivatives import numerical
-from jax.flatten_util import ravel_pytree
 
 import jmeta as jm
 
@@ -42,17 +41,17 @@ maml = partial(jm.maml, NET, jm.squared_error)
 
 
 def flat(tree):
-    return ravel_pytree(tree)[0]
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def doubles(tree):
-    return jax.tree.map(lambda leaf: leaf.astype(float), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.float64(leaf)), tree)
 
 
 def task(seed=0):
-    x = jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, (8, 1)))
+    x = np.random.default_rng(seed).uniform(-1, 1, (8, 1))
     key = jax.random.key(seed)
-    return jm.Task(jm.Batch(x[:4], jnp.sin(3 * x[:4])), jm.Batch(x[4:], jnp.sin(3 * x[4:])), None, key)
+    return jm.Task(jm.Batch(x[:4], np.sin(3 * x[:4])), jm.Batch(x[4:], np.sin(3 * x[4:])), None, key)
 
 
 def outer(learner):
@@ -65,7 +64,12 @@ def test_all_ways_to_go_back_agree_with_each_other_and_with_differences(method):
     """Of the start and of every learned number."""
     learners = {name: maml(steps=3, **METHODS[method], **options) for name, options in MEMORY.items()}
     meta = doubles(learners["none"].init(jax.random.key(0)))
-    found = {name: flat(jax.grad(outer(learner))(meta)) for name, learner in learners.items()}
+
+    @jax.jit
+    def gradients(meta):
+        return {name: jax.grad(outer(learner))(meta) for name, learner in learners.items()}
+
+    found = {name: flat(gradient) for name, gradient in gradients(meta).items()}
     for name, gradient in found.items():
         np.testing.assert_allclose(gradient, found["none"], rtol=1e-10, atol=1e-12, err_msg=name)
     np.testing.assert_allclose(found["none"], numerical(outer(learners["none"]), meta, 1e-6), atol=2e-7)
@@ -86,8 +90,8 @@ def quadratic_loss(curvatures):
 
 def test_meta_sgd_on_a_quadratic_is_its_closed_form():
     """One step from w0: w = w0 - r a (w0 - y), query loss sum a (w - z)^2 / 2; also with a negative rate."""
-    a, rate = jnp.array([1.0, 4.0]), jnp.array([0.3, -0.1])
-    start, y, z = jnp.array([1.0, -2.0]), jnp.array([0.5, 1.0]), jnp.array([-1.0, 0.2])
+    a, rate = np.array([1.0, 4.0]), np.array([0.3, -0.1])
+    start, y, z = np.array([1.0, -2.0]), np.array([0.5, 1.0]), np.array([-1.0, 0.2])
     learner = jm.maml(
         quadratic(a),
         quadratic_loss(a),
@@ -95,9 +99,9 @@ def test_meta_sgd_on_a_quadratic_is_its_closed_form():
         learn=("learning_rate",),
     )
     meta = learner.init(jax.random.key(0))._replace(start=start, numbers={"learning_rate": rate})
-    shown = jm.Task(jm.Batch(jnp.zeros((1, 1)), y), jm.Batch(jnp.zeros((1, 1)), z), None, None)
+    shown = jm.Task(jm.Batch(np.zeros((1, 1)), y), jm.Batch(np.zeros((1, 1)), z), None, None)
     loss = jm.query_loss(learner, quadratic_loss(a))
-    found = jax.grad(lambda m: loss(m, shown)[0])(meta)
+    found = jax.jit(jax.grad(lambda m: loss(m, shown)[0]))(meta)
     fast = start - rate * a * (start - y)
     np.testing.assert_allclose(learner.adapt(meta, shown.support, None), fast, rtol=1e-12)
     slope = a * (fast - z)
@@ -108,12 +112,12 @@ def test_meta_sgd_on_a_quadratic_is_its_closed_form():
 def test_rates_per_step_and_leaf_are_those_of_descent_written_out():
     learner = maml(steps=3, **METHODS["maml_plus_plus"])
     meta = doubles(learner.init(jax.random.key(0)))
-    rates = jax.tree.map(lambda leaf: jnp.log(jnp.array([0.3, 0.2, 0.1])) + leaf.size / 10, meta.numbers)
+    rates = jax.tree.map(lambda leaf: np.log([0.3, 0.2, 0.1]) + leaf.size / 10, meta.numbers)
     weights, shown = meta.start, task().support
-    slope = jax.grad(lambda w: jm.squared_error(NET.apply(w, shown.inputs), shown.targets)[0])
+    slope = jax.jit(jax.grad(lambda w: jm.squared_error(NET.apply(w, shown.inputs), shown.targets)[0]))
     for i in range(5):
-        at = jax.tree.map(lambda rate, i=i: jnp.exp(rate[min(i, 2)]), rates["learning_rate"])
-        weights = jax.tree.map(lambda w, r, g: w - r * g, weights, at, slope(weights))
+        at = jax.tree.map(lambda rate, i=i: np.exp(rate[min(i, 2)]), rates["learning_rate"])
+        weights = jax.tree.map(lambda w, r, g: w - r * np.asarray(g), weights, at, slope(weights))
     longer = maml(steps=5, **METHODS["maml_plus_plus"])
     fast = longer.adapt(meta._replace(numbers=rates), task().support, None)
     np.testing.assert_allclose(flat(fast), flat(weights), rtol=1e-10)
@@ -121,10 +125,14 @@ def test_rates_per_step_and_leaf_are_those_of_descent_written_out():
 
 def test_curvature_starts_as_descent_and_multiplies_every_axis():
     random = np.random.default_rng(0)
-    kernel = jnp.asarray(random.normal(size=(3, 3, 2, 4)))
-    window, rows, columns = (jnp.asarray(random.normal(size=(n, n))) for n in (9, 2, 4))
-    rule = jm.curvature(0.1, {"k": [window, rows, columns]})
-    found = rule.update({"k": kernel}, optax.EmptyState())[0]["k"]
+    kernel = random.normal(size=(3, 3, 2, 4))
+    window, rows, columns = (random.normal(size=(n, n)) for n in (9, 2, 4))
+
+    @jax.jit
+    def updated(factors):
+        return jm.curvature(0.1, {"k": factors}).update({"k": kernel}, optax.EmptyState())[0]["k"]
+
+    found = updated([window, rows, columns])
     expected = np.einsum("ab,cd,ef,bdf->ace", window, rows, columns, kernel.reshape(9, 2, 4))
     np.testing.assert_allclose(found, -0.1 * expected.reshape(3, 3, 2, 4), rtol=1e-10)
     plain, curved = (maml(steps=2, **METHODS[name]) for name in ("maml", "meta_curvature"))
@@ -144,9 +152,10 @@ def test_the_multi_step_loss_is_the_weighted_sum_over_learners_of_fewer_steps():
         learners = [maml(steps=steps, numbers={"learning_rate": 0.1}) for steps in range(4)]
         return sum(w * outer(each)(meta) for w, each in zip(weights, learners, strict=True))
 
-    value, slope = jax.value_and_grad(lambda m: loss(m, task())[0])(meta)
-    np.testing.assert_allclose(value, expected(meta), rtol=1e-12)
-    np.testing.assert_allclose(flat(slope), flat(jax.grad(expected)(meta)), rtol=1e-9)
+    value, slope = jax.jit(jax.value_and_grad(lambda m: loss(m, task())[0]))(meta)
+    expected_value, expected_slope = jax.jit(jax.value_and_grad(expected))(meta)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-12)
+    np.testing.assert_allclose(flat(slope), flat(expected_slope), rtol=1e-9)
     with pytest.raises(jm.InputError, match="give one for each"):
         jm.multi_step_loss(learner, jm.squared_error, weights[1:])(meta, task())
 
@@ -155,8 +164,8 @@ def test_first_order_gradients_keep_those_of_learned_rates():
     options = dict(steps=2, numbers={"learning_rate": 0.05}, learn=("learning_rate",))
     stopped = maml(**options, gradient=jm.first_order, diff=jm.unroll())
     meta = doubles(stopped.init(jax.random.key(0)))
-    found = jax.grad(outer(stopped))(meta)
-    first = jax.grad(outer(maml(**options, diff=jm.straight_through())))(meta)
+    found = jax.jit(jax.grad(outer(stopped)))(meta)
+    first = jax.jit(jax.grad(outer(maml(**options, diff=jm.straight_through()))))(meta)
     np.testing.assert_allclose(flat(found.start), flat(first.start), rtol=1e-12)
     assert found.numbers["learning_rate"] != 0
     assert first.numbers["learning_rate"] == 0
@@ -169,8 +178,8 @@ def test_minibatches_go_round_the_support_in_one_random_order():
     def pull(outputs, targets, weights=None):
         return -jnp.sum(outputs * targets), {}
 
-    targets = jnp.array([[1.0], [10.0], [100.0], [1000.0]])
-    batch = jm.Batch(jnp.zeros((4, 1)), targets, jnp.ones(4), jnp.asarray(2))
+    targets = np.array([[1.0], [10.0], [100.0], [1000.0]])
+    batch = jm.Batch(np.zeros((4, 1)), targets, np.ones(4), np.asarray(2))
     rate = {"learning_rate": 1.0}
     for steps, total in ((4, 1111), (8, 2222)):
         learner = jm.maml(model, pull, steps=steps, numbers=rate, minibatch=1)
@@ -199,10 +208,9 @@ def test_cavia_descends_the_context_alone_from_zero():
             context = context - 0.5 * jax.grad(partial(on, task().support))(context, network)
         return on(task().query, context, network)
 
-    found = jax.grad(outer(learner))(meta).start
-    np.testing.assert_allclose(
-        flat(found["network"]), flat(jax.grad(expected)(meta.start["network"])), rtol=1e-9
-    )
+    found = jax.jit(jax.grad(outer(learner)))(meta).start
+    slope = jax.jit(jax.grad(expected))(meta.start["network"])
+    np.testing.assert_allclose(flat(found["network"]), flat(slope), rtol=1e-9)
     np.testing.assert_array_equal(found["context"], 0)
     fast = learner.adapt(meta, task().support, None)
     np.testing.assert_array_equal(flat(fast["network"]), flat(meta.start["network"]))
@@ -212,8 +220,8 @@ def test_cavia_descends_the_context_alone_from_zero():
 
 def test_inductive_predictions_of_a_query_do_not_depend_on_the_others():
     net = jm.networks.conv4(2, shape=(8, 8, 1), outputs=2)
-    images = jnp.asarray(np.random.default_rng(0).normal(size=(9, 8, 8, 1)))
-    support, queries = jm.Batch(images[:4], jnp.array([0, 0, 1, 1])), images[4:]
+    images = np.random.default_rng(0).normal(size=(9, 8, 8, 1))
+    support, queries = jm.Batch(images[:4], np.array([0, 0, 1, 1])), images[4:]
     plain = jm.maml(net, jm.cross_entropy, numbers={"learning_rate": 0.1})
     meta = doubles(plain.init(jax.random.key(0)))
     for learner, same in ((jm.inductive(plain), True), (plain, False)):
@@ -281,12 +289,12 @@ def test_what_is_frozen_is_learned_under_every_rule(options):
     def slope(**rule):
         learner = jm.maml(net, jm.squared_error, **(shared | rule))
         meta = learner.init(jax.random.key(0))
-        return jax.grad(lambda m: jm.query_loss(learner, jm.squared_error)(m, task())[0])(meta).start["body"]
+        return np.asarray(jax.jit(jax.grad(outer(learner)))(meta).start["body"])
 
     exact = slope(diff=jm.unroll())
     found = slope(**options)
-    assert jnp.abs(exact) > 1e-3
-    assert jnp.sign(found) == jnp.sign(exact)
+    assert np.abs(exact) > 1e-3
+    assert np.sign(found) == np.sign(exact)
     if "proximal" in options:
         np.testing.assert_allclose(found, exact, rtol=1e-6)
 
@@ -294,8 +302,8 @@ def test_what_is_frozen_is_learned_under_every_rule(options):
 @pytest.mark.parametrize("diff", [jm.truncate(1), jm.one_step()], ids=["truncate", "one_step"])
 def test_cavia_learns_its_network_under_rules_that_do_not_reach_the_start(diff):
     learner = jm.cavia(jm.networks.mlp([1 + 2, 4, 1]), jm.squared_error, size=2, steps=3, diff=diff)
-    slope = jax.grad(outer(learner))(doubles(learner.init(jax.random.key(0)))).start
-    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(slope["network"]["layers"][1]))
+    slope = jax.jit(jax.grad(outer(learner)))(doubles(learner.init(jax.random.key(0)))).start
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(slope["network"]["layers"][1]))
 
 
 def test_what_is_frozen_counts_in_no_norm():
@@ -303,16 +311,16 @@ def test_what_is_frozen_counts_in_no_norm():
     learner = clipped(numbers={}, adapts=lambda path: path.startswith("layers/1"))
     meta = doubles(learner.init(jax.random.key(0)))
     fast = learner.adapt(meta, task().support, None)
-    np.testing.assert_allclose(jnp.linalg.norm(flat(fast) - flat(meta.start)), 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(flat(fast) - flat(meta.start)), 1e-3, rtol=1e-6)
 
 
 def test_matching_is_attention_by_the_cosine():
     identity = jm.Model(lambda key: {}, lambda params, x, weights=None: x)
     learner = jm.matching(identity, ways=3, inverse_temperature=2.0)
-    points, labels = jnp.array([[1.0, 0], [0, 2], [-3, 0], [5, 5]]), jnp.array([0, 1, 0, -1])
-    weights = jnp.array([1.0, 1, 0, 1])
+    points, labels = np.array([[1.0, 0], [0, 2], [-3, 0], [5, 5]]), np.array([0, 1, 0, -1])
+    weights = np.array([1.0, 1, 0, 1])
     fast = learner.adapt({}, jm.Batch(points, labels, weights), None)
-    found = np.exp(learner.predict(fast, jnp.array([[3.0, 4.0]])))
+    found = np.exp(learner.predict(fast, np.array([[3.0, 4.0]])))
     attention = np.exp([2 * 0.6, 2 * 0.8])
     np.testing.assert_allclose(found, [[*attention / attention.sum(), 0]], rtol=1e-10)
     with pytest.raises(jm.InputError, match="need labels"):
