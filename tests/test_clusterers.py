@@ -151,20 +151,17 @@ def test_any_points_give_probabilities_and_centers_among_them(name, points, seed
     assert np.all(state.centers <= points.max(0) + slack)
 
 
-MANY = np.random.default_rng(0).normal(size=(8, 500))
-"""A table of many features."""
-
-
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, bool, np.float16, np.float64, jnp.bfloat16])
 def test_the_door_takes_any_real_type(name, kind):
-    points = np.abs(10 * MANY).astype(kind)
+    points = np.abs(blobs()).astype(kind)
     assignment = jm.cluster(made(name, 2), points, key=jax.random.key(0))
     assert assignment.log_probs.dtype == jnp.float32
     assert np.all(np.isfinite(assignment.log_probs))
 
 
 def test_large_points_of_many_features_do_not_overflow(name):
-    assignment = jm.cluster(made(name, 2), 1e15 * MANY, key=jax.random.key(0))
+    points = 1e15 * np.random.default_rng(0).normal(size=(8, 500))
+    assignment = jm.cluster(made(name, 2), points, key=jax.random.key(0))
     np.testing.assert_allclose(logsumexp(assignment.log_probs, -1), 0, atol=1e-5)
 
 

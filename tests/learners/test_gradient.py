@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 from derivatives import numerical
-from jax.flatten_util import ravel_pytree
 
 import jmeta as jm
 from jmeta.trees import path_name
@@ -16,29 +15,30 @@ from jmeta.trees import path_name
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def network():
-    """Smooth, so that finite differences mean something."""
-    return jm.networks.mlp([1, 4, 1], activation=jnp.tanh)
+NET = jm.networks.mlp([1, 4, 1], activation=jnp.tanh)
+"""Smooth, so that finite differences mean something."""
 
 
 def start():
-    return jax.tree.map(lambda leaf: leaf.astype(float), network().init(jax.random.key(0)))
+    return jax.tree.map(lambda leaf: jnp.asarray(np.float64(leaf)), NET.init(jax.random.key(0)))
 
 
 def task(seed=0):
-    x = jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, (8, 1)))
-    return jm.Task(jm.Batch(x[:4], jnp.sin(3 * x[:4])), jm.Batch(x[4:], jnp.sin(3 * x[4:])), None, None)
+    x = np.random.default_rng(seed).uniform(-1, 1, (8, 1))
+    return jm.Task(jm.Batch(x[:4], np.sin(3 * x[:4])), jm.Batch(x[4:], np.sin(3 * x[4:])), None, None)
 
 
 def loss_on(batch, weights):
-    return jm.squared_error(network().apply(weights, batch.inputs), batch.targets)[0]
+    return jm.squared_error(NET.apply(weights, batch.inputs), batch.targets)[0]
+
+
+SLOPE = jax.jit(jax.grad(lambda weights, batch: loss_on(batch, weights)))
 
 
 def descend(weights, batch, rate, steps):
     """The inner loop, written out."""
     for _ in range(steps):
-        slope = jax.grad(partial(loss_on, batch))(weights)
-        weights = jax.tree.map(lambda w, g: w - rate * g, weights, slope)
+        weights = jax.tree.map(lambda w, g: w - rate * g, weights, SLOPE(weights, batch))
     return weights
 
 
@@ -53,10 +53,10 @@ def gradient(learner, meta=None):
 
 
 def flat(tree):
-    return ravel_pytree(tree)[0]
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-maml = partial(jm.maml, network(), jm.squared_error)
+maml = partial(jm.maml, NET, jm.squared_error)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
@@ -74,21 +74,21 @@ def test_the_gradient_of_maml_passes_through_the_inner_loop(remat):
     def outer(weights):
         return loss_on(task().query, descend(weights, task().support, 0.1, 3))
 
-    np.testing.assert_allclose(flat(found.start), flat(jax.grad(outer)(start())), rtol=1e-10)
-    np.testing.assert_allclose(flat(found.start), numerical(jax.jit(outer), start(), 1e-6), atol=1e-7)
+    np.testing.assert_allclose(flat(found.start), flat(jax.jit(jax.grad(outer))(start())), rtol=1e-10)
+    np.testing.assert_allclose(flat(found.start), numerical(outer, start(), 1e-6), atol=1e-7)
 
 
 def test_first_order_maml_is_the_query_gradient_at_the_adapted_weights():
     found = gradient(maml(steps=3, numbers={"learning_rate": 0.1}, diff=jm.straight_through()))
     adapted = descend(start(), task().support, 0.1, 3)
-    expected = jax.grad(partial(loss_on, task().query))(adapted)
+    expected = SLOPE(adapted, task().query)
     np.testing.assert_allclose(flat(found.start), flat(expected), rtol=1e-12)
 
 
 def test_the_gradient_of_the_displacement_is_reptiles_update():
     learner = maml(steps=3, numbers={"learning_rate": 0.1}, diff=jm.straight_through())
     meta = meta_of(learner)
-    slope = jax.grad(lambda m: jm.displacement(learner)(m, task())[0])(meta)
+    slope = jax.jit(jax.grad(lambda m: jm.displacement(learner)(m, task())[0]))(meta)
     adapted = descend(start(), task().support, 0.1, 3)
     np.testing.assert_array_equal(
         flat(slope.start), flat(meta.start) - flat(learner.adapt(meta, task().support, None))
@@ -96,8 +96,8 @@ def test_the_gradient_of_the_displacement_is_reptiles_update():
     np.testing.assert_allclose(flat(slope.start), flat(start()) - flat(adapted), rtol=1e-12)
 
     step = jm.meta_step(jm.displacement(learner), optax.sgd(0.25))
-    tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), task(0), task(1))
-    state, _ = step.update(step.init(meta), tasks)
+    tasks = jax.tree.map(lambda *leaves: np.stack(leaves), task(0), task(1))
+    state, _ = jax.jit(step.update)(step.init(meta), tasks)
     adapted = [flat(descend(start(), task(seed).support, 0.1, 3)) for seed in (0, 1)]
     expected = flat(start()) + 0.25 * (np.mean(adapted, 0) - flat(start()))
     np.testing.assert_allclose(flat(state.meta.start), expected, rtol=1e-12)
@@ -117,10 +117,8 @@ def test_any_optimiser_descends_and_its_numbers_can_be_learned(optimizer, number
         [np.exp(meta.numbers[name]) for name in numbers], list(numbers.values()), rtol=1e-6
     )
     found = gradient(learner, meta).numbers
-    loss = jax.jit(
-        lambda numbers: jm.query_loss(learner, jm.squared_error)(meta._replace(numbers=numbers), task())[0]
-    )
-    expected = numerical(loss, meta.numbers)
+    loss = jm.query_loss(learner, jm.squared_error)
+    expected = numerical(lambda numbers: loss(meta._replace(numbers=numbers), task())[0], meta.numbers)
     np.testing.assert_allclose(flat(found), expected, atol=1e-8)
 
 
@@ -158,9 +156,9 @@ def linear():
 def test_imaml_on_a_linear_model_is_its_closed_form(solve):
     """L(w) = mean (x w - y)^2 has H = 2 X^T X / n, so w* = (H + lambda)^-1 (2 X^T y / n + lambda w0)."""
     random = np.random.default_rng(0)
-    x, y, w0 = (jnp.asarray(random.normal(size=shape)) for shape in ((5, 3), (5,), (3,)))
+    x, y, w0 = (random.normal(size=shape) for shape in ((5, 3), (5,), (3,)))
     strength, hessian = 0.7, 2 * x.T @ x / 5
-    system = hessian + strength * jnp.eye(3)
+    system = hessian + strength * np.eye(3)
     learner = jm.maml(
         linear(),
         jm.squared_error,
@@ -171,10 +169,10 @@ def test_imaml_on_a_linear_model_is_its_closed_form(solve):
     )
     meta = learner.init(jax.random.key(0))._replace(start=w0)
     support = jm.Batch(x, y)
-    expected = jnp.linalg.solve(system, 2 * x.T @ y / 5 + strength * w0)
+    expected = np.linalg.solve(system, 2 * x.T @ y / 5 + strength * w0)
     np.testing.assert_allclose(learner.adapt(meta, support, None), expected, atol=1e-9)
-    jacobian = jax.jacrev(lambda m: learner.adapt(m, support, None))(meta).start
-    np.testing.assert_allclose(jacobian, strength * jnp.linalg.inv(system), atol=1e-6)
+    jacobian = jax.jit(jax.jacrev(lambda m: learner.adapt(m, support, None)))(meta).start
+    np.testing.assert_allclose(jacobian, strength * np.linalg.inv(system), atol=1e-6)
 
 
 def test_the_proximal_term_unrolled_is_a_penalty_written_out():
@@ -183,19 +181,19 @@ def test_the_proximal_term_unrolled_is_a_penalty_written_out():
     def expected(weights0):
         weights = weights0
         for _ in range(3):
-            slope = jax.grad(partial(loss_on, task().support))(weights)
+            slope = SLOPE(weights, task().support)
             weights = jax.tree.map(lambda w, g, s: w - 0.2 * (g + 0.5 * (w - s)), weights, slope, weights0)
         return loss_on(task().query, weights)
 
     found = gradient(learner).start
-    np.testing.assert_allclose(flat(found), flat(jax.grad(expected)(start())), rtol=1e-9)
+    np.testing.assert_allclose(flat(found), flat(jax.jit(jax.grad(expected))(start())), rtol=1e-9)
 
 
 def test_a_predicate_says_what_the_descent_may_touch():
     body = maml(steps=2, numbers={"learning_rate": 0.3}, adapts=lambda path: path.startswith("layers/0"))
     fast = body.adapt(meta_of(body), task().support, None)
     moved = jax.tree_util.tree_map_with_path(
-        lambda path, a, b: (path_name(path), bool(jnp.any(a != b))), fast, start()
+        lambda path, a, b: (path_name(path), bool(np.any(a != b))), fast, start()
     )
     found = dict(jax.tree.leaves(moved, is_leaf=lambda leaf: isinstance(leaf, tuple)))
     assert found
@@ -239,11 +237,11 @@ def test_a_ridge_head_is_scikit_learns():
     x, labels, weights = random.normal(size=(7, 9)), np.arange(7) % 3, random.uniform(0.2, 1, 7)
     weights[6] = 0
     learner = jm.ridge(ways=3, penalty=0.3)
-    support = jm.Batch(jnp.asarray(x).at[6].set(jnp.nan), jnp.asarray(labels), jnp.asarray(weights))
+    support = jm.Batch(np.where(weights[:, None] > 0, x, np.nan), labels, weights)
     fast = learner.adapt(learner.init(jax.random.key(0)), support, None)
     ones = np.concatenate([x, np.ones((7, 1))], 1)
     model = Ridge(alpha=0.3, fit_intercept=False).fit(ones, np.eye(3)[labels], sample_weight=weights)
-    np.testing.assert_allclose(learner.predict(fast, jnp.asarray(x)), model.predict(ones), atol=1e-9)
+    np.testing.assert_allclose(learner.predict(fast, x), model.predict(ones), atol=1e-9)
     with pytest.raises(jm.InputError, match="ridge needs labels"):
         learner.adapt(learner.init(jax.random.key(0)), jm.Batch(jnp.ones((2, 2))), None)
     with pytest.raises(jm.InputError, match="positive numbers"):
