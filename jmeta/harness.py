@@ -119,7 +119,6 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
             begun or jax.process_index() or config.frozen
         ):  # of a run that is there, it says how it began
             _write(config.folder / RUN, told(module, name, config))
-        print(f"{name} ({config.preset}) in {config.folder}", file=sys.stderr, flush=True)
         began = time.perf_counter()
         metrics = experiment(config)
         if jax.process_index():
