@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..agreement import contingency
-from ..compiler import Function
+from ..compiler import Function, compiled
 from ..records import AnyArray, InputError
 from ..trees import weights_or_ones
 
@@ -81,7 +81,7 @@ def compiled_metric(metric: Function) -> Function:
     """
     signature = inspect.signature(metric)
     fixed = [name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY]
-    program = jax.jit(metric, inline=True, static_argnames=fixed)
+    program = compiled(metric, static=fixed)
     first, second = ("found", "truth") if "found" in signature.parameters else ("labels", "labels")
 
     @wraps(metric)

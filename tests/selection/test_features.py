@@ -144,12 +144,8 @@ def test_what_features_are_for():
     [np.zeros((4, 2)), np.array([[1e-20], [2e-20]]), np.array([[1e20, 0], [-1e20, 1], [1, 1]]), np.eye(2)],
 )
 def test_degenerate_points_have_finite_features(points):
-    """Two numbers as they are, the others in an array of one size."""
-    count = len(points) if points.size == 2 else 8
-    wide = np.zeros((count, points.shape[1]), np.float32)
-    wide[: len(points)] = points
-    weights = (np.arange(count) < len(points)).astype(np.float32)
-    assert np.all(np.isfinite(list(features(wide, weights, clusters=2).values())))
+    found = meta_features(jnp.asarray(points, jnp.float32), None, KEY, clusters=2)
+    assert np.all(np.isfinite(found))
 
 
 def test_one_program_for_many_tasks_and_a_gradient():
