@@ -103,7 +103,7 @@ def train(key):
 seeds = jax.random.split(jax.random.key(5), 2)
 together = jax.jit(jax.vmap(train))(seeds)
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6),
-             jax.device_get(together), jax.device_get(train(seeds[1])))
+             jax.device_get(together), jax.device_get(jax.jit(train)(seeds[1])))
 state, _ = jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=2, tasks=8, every=2)
 assert {len(leaf.devices()) for leaf in jax.tree.leaves(state)} == {8}
 jmeta.batching.LITTLE = 2**25

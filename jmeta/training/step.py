@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts
+from ..compiler import compiled
 from ..records import Estimator, MetaState, MetaStep, Metrics, Task, TaskLoss
 from ..trees import all_finite, still_finite
 from .estimators import backpropagation
@@ -89,7 +90,7 @@ def meta_step(
         report["skipped"] = count_tasks(tasks) - jnp.where(usable, kept, 0)
         return MetaState(state.step + 1, meta, opt, state.carry), report
 
-    return MetaStep(init, update, mesh)
+    return MetaStep(init, compiled(update), mesh)
 
 
 def descended(
@@ -122,7 +123,7 @@ def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
     """
     return MetaStep(
         lambda meta: make(jnp.asarray(0)).init(meta),
-        lambda state, tasks: make(state.step).update(state, tasks),
+        compiled(lambda state, tasks: make(state.step).update(state, tasks)),
         make(jnp.asarray(0)).mesh,
     )
 

@@ -1,5 +1,7 @@
 """Factors written out are those of the library, and so are their derivatives."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,30 +12,33 @@ from jmeta.clustering.cholesky import WRITTEN_OUT, factor, solve
 SIZES = (1, 2, 3, WRITTEN_OUT, WRITTEN_OUT + 1)
 
 
-def positive(size):
-    root = jax.random.normal(jax.random.key(size), (size, size))
-    return root @ root.T + jnp.eye(size)
+def system(size):
+    """A positive definite matrix, and columns to solve for."""
+    root, x = (np.random.default_rng(size).normal(size=(size, columns)) for columns in (size, 7))
+    return root @ root.T + np.eye(size), x
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("size", SIZES)
 def test_they_are_those_of_the_library(size):
-    matrix, x = positive(size), jax.random.normal(jax.random.key(0), (size, 7))
-    lower = factor(matrix)
+    matrix, x = system(size)
+    lower = jax.jit(factor)(matrix)
     np.testing.assert_allclose(lower, np.linalg.cholesky(matrix), atol=1e-12)
-    np.testing.assert_allclose(solve(lower, x), np.linalg.solve(lower, x), atol=1e-12)
+    np.testing.assert_allclose(jax.jit(solve)(lower, x), np.linalg.solve(lower, x), atol=1e-12)
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("size", SIZES)
 def test_so_are_their_derivatives(size):
-    matrix, x = positive(size), jax.random.normal(jax.random.key(0), (size, 7))
+    matrix, x = system(size)
 
-    def white(matrix, factorise):
+    @partial(jax.jit, static_argnums=1)
+    @partial(jax.grad, argnums=0)
+    def slope(matrix, factorise):
         symmetric = (matrix + matrix.T) / 2
         return jnp.sum(jnp.sin(solve(factorise(symmetric), x)))
 
-    ours, theirs = (jax.grad(white)(matrix, one) for one in (factor, jnp.linalg.cholesky))
+    ours, theirs = (slope(matrix, one) for one in (factor, jnp.linalg.cholesky))
     np.testing.assert_allclose(ours, theirs, atol=1e-10)
 
 

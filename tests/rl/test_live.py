@@ -187,17 +187,14 @@ FEW = tuple(one for one in CANDIDATES if not one.device)
 
 
 @pytest.fixture(scope="module")
-def trained(table):
+def trained(table, known):
     """A search over what runs on the host, which learned nothing, and an advisor."""
+    sight = known[0]
+    _, agent = search_game(FEW, live(FEW, sight), BUDGET, 8)
+    searcher = Searcher(FEW, sight, agent.network.init(KEY), 8, BUDGET, 1.0)
     kept = [at for at, one in enumerate(CANDIDATES) if not one.device]
     outcomes = [[row[at] for at in kept] for row in table.outcomes]
     less = table._replace(candidates=FEW, outcomes=outcomes, scores=table.scores[:, kept])
-    features, partitions = table_inputs(less), table_partitions(less, all_looks(less))
-    judge = learn_judge(less, partitions, KEY, SETTINGS)
-    sight = Sight(judge, known_quantiles(features), np.ptp(features, 0) > 0)
-    known = searched(sight, less, features, partitions, judged(judge, partitions))
-    _, agent = search_game(FEW, tabulated(known), BUDGET, 8)
-    searcher = Searcher(FEW, sight, agent.network.init(KEY), 8, BUDGET, 1.0)
     advisor, _ = learn_advisor(less, KEY, settings=SETTINGS)
     return searcher, LearnedSearch(searcher), advisor
 
