@@ -37,7 +37,7 @@ from experiments import choosing
 from jmeta import harness
 from jmeta.estimators.preparation import prepare
 from jmeta.records import InputError
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import portfolio
 from jmeta.selection.advisor import Advisor, replayed
 from jmeta.selection.criterion import all_looks, candidate_inputs
 from jmeta.selection.portfolio import Candidate, apply_candidate, candidate
@@ -121,9 +121,7 @@ def as_seen(problem: Problem, seed: int) -> Problem:
 
 
 def _table(config: Config, problems: list[Problem], candidates: tuple[Candidate, ...]) -> Table:
-    return performance_table(
-        problems, candidates, folder=config.table, seconds=config.seconds, seed=config.seed
-    )
+    return choosing.made_table(config, problems, candidates, seconds=config.seconds)
 
 
 def _given(config: Config, table: Table, advisor: Advisor) -> dict[str, np.ndarray]:

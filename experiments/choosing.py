@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,9 +15,11 @@ from sklearn.ensemble import RandomForestRegressor
 import jmeta as jm
 from jmeta import harness
 from jmeta.metrics import Interval
+from jmeta.selection import performance_table
 from jmeta.selection.choice import Cases, Choice, Settings, choice_scores, learn_choice
 from jmeta.selection.consensus import consensus
 from jmeta.selection.criterion import candidate_inputs
+from jmeta.selection.portfolio import Candidate
 from jmeta.selection.selector import (
     CRITERIA,
     criterion_worths,
@@ -40,6 +42,16 @@ class Options(harness.Options):
     """That are averaged."""
     table: Path = Path("runs/table")
     """Where what candidates found is kept, for all experiments together."""
+
+
+def made_table(
+    config: Options, problems: Sequence[Problem], candidates: Sequence[Candidate], *, seconds: float = 120.0
+) -> Table:
+    """The table of a run; that of a quick one by a single process, as others take longer to start."""
+    ways: dict[str, Any] = {"jobs": 1, "backend": "threading"} if config.preset == "quick" else {}
+    return performance_table(
+        problems, candidates, folder=config.table, seconds=seconds, seed=config.seed, **ways
+    )
 
 
 class Known(NamedTuple):

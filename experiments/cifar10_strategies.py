@@ -32,7 +32,7 @@ import jmeta as jm
 from experiments import choosing
 from jmeta import harness
 from jmeta.metrics import Interval
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import portfolio
 from jmeta.selection.choice import Cases, Settings, adapt_choice, choice_scores, learn_choice
 from jmeta.selection.image_features import image_features
 from jmeta.selection.table import Table
@@ -74,7 +74,7 @@ def experiment(config: Config) -> harness.Metrics:
         draws = [ten_tasks(mode, classes, random) for _ in range(config.draws)]
         kinds = sorted({task for draw in draws for task in draw})
         problems, seen = make_sets(config, images, kinds, random)
-        table = performance_table(problems, portfolio("seven"), folder=config.table, seed=config.seed)
+        table = choosing.made_table(config, problems, portfolio("seven"))
         places = [[kinds.index(task) for task in draw] for draw in draws]
         regrets = [regret(config, table, seen, np.array(draw), at) for at, draw in enumerate(places)]
         metrics |= _summary(config, mode, regrets)

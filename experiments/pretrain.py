@@ -26,7 +26,7 @@ import jmeta as jm
 from experiments import choosing
 from jmeta import harness
 from jmeta.metrics import Interval
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import portfolio
 from jmeta.selection.advisor import Advisor, learn_advisor
 from jmeta.selection.choice import Settings
 from jmeta.selection.saved import save_model
@@ -91,9 +91,7 @@ def tables(config: Config) -> dict[str, Table]:
     every, table = problems(config), {}
     for known, counts in (("given", ()), ("unknown", COUNTS[:2] if config.preset == "quick" else COUNTS)):
         candidates = portfolio("auto", clusters=counts)
-        table[known] = performance_table(
-            every, candidates, folder=config.table, seconds=config.seconds, seed=config.seed
-        )
+        table[known] = choosing.made_table(config, every, candidates, seconds=config.seconds)
     return table
 
 

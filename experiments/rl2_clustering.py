@@ -49,7 +49,7 @@ from jmeta.rl.environment import Environment, Trial
 from jmeta.rl.live import Sight
 from jmeta.rl.policy import Agent
 from jmeta.rl.searcher import Searcher, packed_searcher, search_game, searched
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import portfolio
 from jmeta.selection.advisor import (
     Advisor,
     learn_advisor,
@@ -114,7 +114,7 @@ def experiment(config: Config) -> harness.Metrics:
     quick, candidates = config.preset == "quick", _candidates(config)
     chosen = choosing.small_problems()[:3] if quick else batteries(BATTERIES, data_dir=config.data_dir)
     lessons, test = (
-        performance_table(some, candidates, folder=config.table, seconds=config.seconds, seed=config.seed)
+        choosing.made_table(config, some, candidates, seconds=config.seconds)
         for some in (pretrain.problems(config), [autocluster.as_seen(one, config.seed) for one in chosen])
     )
     looks = all_looks(test, folder=config.table)

@@ -36,7 +36,7 @@ from experiments import choosing
 from experiments.choosing import Known, Option
 from jmeta import harness
 from jmeta.metrics import Interval
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import portfolio
 from jmeta.selection.choice import Settings
 from jmeta.selection.features import FEATURES, feature_names
 from jmeta.selection.selector import CRITERIA, selector_inputs
@@ -78,9 +78,7 @@ def report(config: Config, problems: list[Problem]) -> harness.Metrics:
     """Make the table, and choose in every way, leaving out one group of problems at a time."""
     counts = COUNTS[:2] if config.preset == "quick" else COUNTS
     candidates = portfolio(config.portfolio, clusters=counts if config.clusters == "unknown" else ())
-    table = performance_table(
-        problems, candidates, folder=config.table, seconds=config.seconds, seed=config.seed
-    )
+    table = choosing.made_table(config, problems, candidates, seconds=config.seconds)
     known = choosing.look(table, config.seed)
     base = Settings(steps=config.steps, networks=config.networks)
     ways = choosing.fixed(known) | chosen(known, base, config)

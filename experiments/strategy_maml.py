@@ -34,7 +34,7 @@ import jmeta as jm
 from experiments import choosing
 from experiments.choosing import Known, Option, look
 from jmeta import harness
-from jmeta.selection import performance_table, portfolio
+from jmeta.selection import portfolio
 from jmeta.selection.choice import Cases, Choice, Settings, Way, adapt_choice, choice_scores
 from jmeta.selection.selector import selector_inputs
 from jmeta.tasks.fields import FIELDS, field
@@ -95,7 +95,7 @@ Trainer = Callable[[Way, tuple[int, ...], int], Trained]
 def experiment(config: Config) -> harness.Metrics:
     """Every way, for the selector and for the criterion, on every group that is left out."""
     problems = _problems(config)
-    table = performance_table(problems, portfolio("seven"), folder=config.table, seed=config.seed)
+    table = choosing.made_table(config, problems, portfolio("seven"))
     known = look(table, config.seed)
     practised = {number for number, group in zip(known.groups, table.groups, strict=True) if group in KINDS}
     reported = [number for number in np.unique(known.groups) if number not in practised]
