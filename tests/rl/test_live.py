@@ -189,12 +189,12 @@ FEW = tuple(one for one in CANDIDATES if not one.device)
 @pytest.fixture(scope="module")
 def trained(table, known):
     """A search over what runs on the host, which learned nothing, and an advisor."""
-    sight = known[0]
-    _, agent = search_game(FEW, live(FEW, sight), BUDGET, 8)
-    searcher = Searcher(FEW, sight, agent.network.init(KEY), 8, BUDGET, 1.0)
     kept = [at for at, one in enumerate(CANDIDATES) if not one.device]
     outcomes = [[row[at] for at in kept] for row in table.outcomes]
     less = table._replace(candidates=FEW, outcomes=outcomes, scores=table.scores[:, kept])
+    sight = known[0]._replace(judge=learn_judge(less, table_partitions(less, all_looks(less)), KEY, SETTINGS))
+    _, agent = search_game(FEW, live(FEW, sight), BUDGET, 8)
+    searcher = Searcher(FEW, sight, agent.network.init(KEY), 8, BUDGET, 1.0)
     advisor, _ = learn_advisor(less, KEY, settings=SETTINGS)
     return searcher, LearnedSearch(searcher), advisor
 
