@@ -6,7 +6,7 @@ INSTALL := $(BIN)/pip install --quiet --no-compile # only a part of what is inst
 .PHONY: demo test faults quick docs check wheel clean
 
 demo: .venv/demo
-	$(BIN)/python -m experiments.few_shot_clustering --resume
+	$(BIN)/python -m experiments.few_shot_clustering --train both --resume
 
 test: .venv/test  # a file stays with one worker, so that its compiled functions are shared
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 10 -m 'not slow and not faults'
