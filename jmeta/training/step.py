@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +136,7 @@ def _kept_gradient(
     One pass where all are finite, as nearly always; else a second one without the others.
     """
 
-    @partial(jax.jit, inline=True)  # so that it is traced once for the shapes and for the loop
+    @compiled  # so that it is traced once for the shapes and for the loop
     def attempt(kept: Bool[Array, " T"]) -> tuple:
         donor = jnp.argmax(kept)
         safe = jax.tree.map(

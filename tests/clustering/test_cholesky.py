@@ -33,7 +33,7 @@ def test_so_are_their_derivatives(size):
     matrix, x = system(size)
 
     @partial(jax.jit, static_argnums=1)
-    @partial(jax.grad, argnums=0)
+    @jax.grad
     def slope(matrix, factorise):
         symmetric = (matrix + matrix.T) / 2
         return jnp.sum(jnp.sin(solve(factorise(symmetric), x)))
