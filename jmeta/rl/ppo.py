@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts, over_tasks
 from ..clustering.validation import check_counts
+from ..compiler import compiled
 from ..records import InputError, MetaState, MetaStep, Metrics
 from ..training.step import descended
 from ..trees import all_finite
@@ -157,7 +158,7 @@ def ppo(
     def init(meta: PyTree) -> MetaState:
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
-    return MetaStep(init, update, mesh)
+    return MetaStep(init, compiled(update), mesh)
 
 
 def advantages_of(discount: float, trace: float, history: History) -> Float[Array, " L"]:

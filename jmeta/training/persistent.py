@@ -22,6 +22,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks
+from ..compiler import compiled
 from ..records import InputError, MetaState, MetaStep, Metrics, Task
 from ..trees import all_finite
 from .estimators import check_perturbations, moved, perturbations
@@ -151,7 +152,7 @@ def persistent_evolution(
         unfinished = Unfinished(tasks, (position + window) % steps, states, sums)
         return MetaState(state.step + 1, meta, opt, unfinished), report
 
-    return MetaStep(init, update)
+    return MetaStep(init, compiled(update))
 
 
 def _chosen(which: Bool[Array, ""], first: PyTree, second: PyTree) -> PyTree:
