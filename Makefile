@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile # only a part of what is installed is ever imported
+unexport PYTHONDONTWRITEBYTECODE # without bytecode each process would compile what it imports, for seconds
 
 .PHONY: demo test faults quick docs check wheel clean
 
