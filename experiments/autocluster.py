@@ -35,15 +35,17 @@ from sklearn.metrics import silhouette_score
 import jmeta as jm
 from experiments import choosing
 from jmeta import harness
+from jmeta.artifacts.advisors import load_model
+from jmeta.errors import InputError
 from jmeta.estimators.preparation import prepare
-from jmeta.records import InputError
-from jmeta.selection import portfolio
-from jmeta.selection.advisor import Advisor, replayed
-from jmeta.selection.criterion import all_looks, candidate_inputs
-from jmeta.selection.portfolio import Candidate, apply_candidate, candidate
-from jmeta.selection.saved import load_model
-from jmeta.selection.selector import CRITERIA, criterion_worths, nearest_worths, table_inputs
-from jmeta.selection.table import Table, score
+from jmeta.portfolio import portfolio
+from jmeta.portfolio.candidates import Candidate, candidate
+from jmeta.portfolio.running import candidate_labels
+from jmeta.portfolio.table import Table, score
+from jmeta.selection.advisor import Advisor, replayed_scores
+from jmeta.selection.descriptions import describe_table
+from jmeta.selection.selector import CRITERIA, criterion_scores, neighbour_scores, table_features
+from jmeta.selection.set_quality import candidate_inputs
 from jmeta.tasks.problems import BATTERIES, Problem, batteries
 
 SINGLE = ("kmeans", "gaussian_mixture", "ward", "spectral", "hdbscan")
@@ -92,8 +94,8 @@ def experiment(config: Config) -> harness.Metrics:
         table = _table(config, problems, advisor.candidates)
         ways = _given(config, table, advisor) if known == "given" else _unknown(config, table)
         budgets = BUDGETS[known]
-        looks = all_looks(table, seed=config.seed, folder=config.table)
-        worths = replayed(advisor, table, looks, (None, *budgets), seed=config.seed)
+        looks = describe_table(table, seed=config.seed, folder=config.table)
+        worths = replayed_scores(advisor, table, looks, (None, *budgets), seed=config.seed)
         ways |= dict(
             zip(("autocluster", *(f"autocluster/{most}" for most in budgets)), worths.T, strict=True)
         )
@@ -101,7 +103,7 @@ def experiment(config: Config) -> harness.Metrics:
         if config.optuna and importlib.util.find_spec("optuna"):
             ways["optuna"] = _optunas(config, table)
         found = {
-            name: np.bincount(table.owners, values) / np.bincount(table.owners)
+            name: np.bincount(table.problem_numbers, values) / np.bincount(table.problem_numbers)
             for name, values in ways.items()
         }
         metrics |= {f"ari/{known}/{name}": jm.interval(values) for name, values in found.items()}
@@ -143,30 +145,32 @@ def _unknown(config: Config, table: Table) -> dict[str, np.ndarray]:
 
 
 def _by_silhouette(config: Config, table: Table) -> np.ndarray:
-    picked = criterion_worths(table, candidate_inputs(table, seed=config.seed))
+    picked = criterion_scores(table, candidate_inputs(table, seed=config.seed))
     return picked[:, list(CRITERIA).index("silhouette")]
 
 
 def _nearest_set(config: Config, table: Table, advisor: Advisor) -> np.ndarray:
     """The worth of what was best on the known problem whose meta-features are nearest."""
     selector = advisor.selector
-    seen = table_inputs(table, seed=config.seed)
-    every = np.concatenate([selector.known, seen])
-    worths = np.concatenate([selector.worths, np.zeros_like(table.scores)])
-    known = np.arange(len(every)) < len(selector.known)
-    advice = nearest_worths(every, worths, known, np.where(known, 0, 1), nearest=1)[len(selector.known) :]
+    seen = table_features(table, seed=config.seed)
+    every = np.concatenate([selector.features, seen])
+    worths = np.concatenate([selector.scores, np.zeros_like(table.scores)])
+    known = np.arange(len(every)) < len(selector.features)
+    advice = neighbour_scores(every, worths, known, np.where(known, 0, 1), nearest=1)[
+        len(selector.features) :
+    ]
     return choosing.worth(table.scores, advice)
 
 
 def _optunas(config: Config, table: Table) -> np.ndarray:
     """What Optuna finds of every case in the time that all candidates took, one on every core."""
     memory: dict[tuple[int, int | None], np.ndarray] = {}
-    for sight, row in zip(table.sights, table.outcomes, strict=True):
+    for sight, row in zip(table.visible, table.outcomes, strict=True):
         if sight not in memory:
             seconds = sum(outcome.seconds for outcome in row) / cpu_count()
             memory[sight] = _optuna(table.problems[sight[0]].points, sight[1], seconds, config.seed)
     return np.array(
-        [score(case.truth, memory[sight]) for case, sight in zip(table.cases, table.sights, strict=True)]
+        [score(case.truth, memory[sight]) for case, sight in zip(table.instances, table.visible, strict=True)]
     )
 
 
@@ -191,7 +195,7 @@ def _optuna(x: np.ndarray, clusters: int | None, seconds: float, seed: int) -> n
         count = clusters or trial.suggest_int("clusters", 2, min(MOST, len(x) - 1))
         try:
             with warnings.catch_warnings(action="ignore"):
-                labels = apply_candidate(candidate(name, **options), x, count, seed)
+                labels = candidate_labels(candidate(name, **options), x, count, seed)
         except InputError:
             return -1.0
         found = _silhouette(x, labels)

@@ -15,18 +15,14 @@ from sklearn.ensemble import RandomForestRegressor
 import jmeta as jm
 from jmeta import harness
 from jmeta.metrics import Interval
-from jmeta.selection import performance_table
-from jmeta.selection.choice import Cases, Choice, Settings, choice_scores, learn_choice
-from jmeta.selection.consensus import consensus
-from jmeta.selection.criterion import candidate_inputs
-from jmeta.selection.portfolio import Candidate
-from jmeta.selection.selector import (
-    CRITERIA,
-    criterion_worths,
-    nearest_worths,
-    table_inputs,
-)
-from jmeta.selection.table import Table, score
+from jmeta.portfolio import performance_table
+from jmeta.portfolio.candidates import Candidate
+from jmeta.portfolio.consensus import consensus
+from jmeta.portfolio.table import Table, score
+from jmeta.selection.examples import Examples, Settings
+from jmeta.selection.scoring import ScoringModel, fit_scoring_model, mean_scores
+from jmeta.selection.selector import CRITERIA, criterion_scores, neighbour_scores, table_features
+from jmeta.selection.set_quality import candidate_inputs
 from jmeta.tasks.problems import Problem
 
 RESAMPLES = 10_000
@@ -72,7 +68,7 @@ class Known(NamedTuple):
     @property
     def criteria(self) -> np.ndarray:
         """[C, Q] what the partition is worth that each internal criterion prefers."""
-        return criterion_worths(self.table, self.candidates)
+        return criterion_scores(self.table, self.candidates)
 
 
 class Option(NamedTuple):
@@ -89,7 +85,9 @@ class Option(NamedTuple):
 
 def look(table: Table, seed: int) -> Known:
     """Everything that may be seen of a table."""
-    return Known(table, table_inputs(table, seed=seed), candidate_inputs(table, seed=seed), table.numbers)
+    return Known(
+        table, table_features(table, seed=seed), candidate_inputs(table, seed=seed), table.group_numbers
+    )
 
 
 def left_out(known: Known) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -110,7 +108,7 @@ def fixed(known: Known) -> dict[str, np.ndarray]:
     for way in ("single_best", "nearest_neighbours", "random_forest"):
         found[way] = np.zeros(len(scores))
     for out, weights in left_out(known):
-        near = nearest_worths(known.problems, scores, weights, known.groups)
+        near = neighbour_scores(known.problems, scores, weights, known.groups)
         forest = RandomForestRegressor(300, min_samples_leaf=2, max_features=0.5, random_state=0, n_jobs=-1)
         kept, centered = ~out, scores - scores.mean(1, keepdims=True)
         forest.fit(known.problems[kept], centered[kept], weights[kept])
@@ -118,14 +116,14 @@ def fixed(known: Known) -> dict[str, np.ndarray]:
         found["nearest_neighbours"][out] = worth(scores[out], near[out])
         found["random_forest"][out] = worth(scores[out], forest.predict(known.problems[out]))
     found |= dict(zip(CRITERIA, known.criteria.T, strict=True))
-    if known.table.told:
+    if known.table.known_k:
         found["consensus"] = np.array([_consensus(known.table, place) for place in range(len(scores))])
     return found
 
 
 def _consensus(table: Table, place: int) -> float:
     """The worth of the clustering that all candidates agree on."""
-    case = table.cases[place]
+    case = table.instances[place]
     labels = [outcome.labels for outcome in table.outcomes[place] if outcome.labels is not None]
     return score(case.truth, consensus(np.stack(labels), case.clusters)) if labels else 0.0
 
@@ -179,7 +177,7 @@ def _scores(
 ) -> np.ndarray:
     inputs = option.inputs(weights)
     choice = train(known, option, inputs, worths, parts, weights, key)
-    return allowed(choice_scores(choice, inputs), inputs, known.table.usable)
+    return allowed(mean_scores(choice, inputs), inputs, known.table.usable)
 
 
 def allowed(scores: np.ndarray, inputs: np.ndarray, usable: np.ndarray) -> np.ndarray:
@@ -195,15 +193,15 @@ def train(
     parts: tuple[int, ...],
     weights: np.ndarray,
     key: jax.Array,
-) -> Choice:
+) -> ScoringModel:
     """Networks that have seen the cases of positive weight."""
-    cases = Cases(inputs, worths, weights, known.groups, known.table.owners)
-    return learn_choice(cases, key, settings=option.settings, parts=parts)
+    cases = Examples(inputs, worths, weights, known.groups, known.table.problem_numbers)
+    return fit_scoring_model(cases, key, settings=option.settings, sizes=parts)
 
 
 def per_problem(known: Known, per_case: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Averages over the labellings of each problem."""
-    owners = known.table.owners
+    owners = known.table.problem_numbers
     return {name: np.bincount(owners, values) / np.bincount(owners) for name, values in per_case.items()}
 
 

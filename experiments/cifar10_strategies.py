@@ -31,11 +31,12 @@ import numpy as np
 import jmeta as jm
 from experiments import choosing
 from jmeta import harness
+from jmeta.metafeatures.images import image_features
 from jmeta.metrics import Interval
-from jmeta.selection import portfolio
-from jmeta.selection.choice import Cases, Settings, adapt_choice, choice_scores, learn_choice
-from jmeta.selection.image_features import image_features
-from jmeta.selection.table import Table
+from jmeta.portfolio import portfolio
+from jmeta.portfolio.table import Table
+from jmeta.selection.examples import Examples, Settings
+from jmeta.selection.scoring import adapt_scoring_model, fit_scoring_model, mean_scores
 from jmeta.tasks.fields import reduced, some_images
 from jmeta.tasks.problems import Problem
 
@@ -118,7 +119,7 @@ def regret(config: Config, table: Table, seen: np.ndarray, tasks: np.ndarray, at
     groups = np.repeat(np.arange(len(tasks)), config.sets)
     trained = groups < TRAINED
     own = table.scores[rows]
-    cases = Cases(seen[rows], own, trained.astype(float), groups, np.arange(len(rows)))
+    cases = Examples(seen[rows], own, trained.astype(float), groups, np.arange(len(rows)))
     shown = np.tile(np.arange(config.sets) < ADAPTED, len(tasks))
     found = {f"always {one.algorithm}": worths for one, worths in zip(table.candidates, own.T, strict=True)}
     found |= {"random": own.mean(1), "single_best": own[:, own[trained].mean(0).argmax()]}
@@ -126,16 +127,18 @@ def regret(config: Config, table: Table, seen: np.ndarray, tasks: np.ndarray, at
     base = Settings(steps=config.steps, networks=config.networks, support=ADAPTED)
     for way in ("pooled", "maml", "reptile"):
         rate = 0.5 if way == "reptile" else base.rate
-        choice = learn_choice(cases, key, settings=base._replace(way=way, rate=rate))
+        choice = fit_scoring_model(cases, key, settings=base._replace(method=way, rate=rate))
         values = np.zeros(len(rows))
         for task in range(TRAINED, len(tasks)):
             here = groups == task
             known = jax.tree.map(lambda part: part[here & shown], cases)  # noqa: B023
             known = known._replace(weights=np.ones(len(known.inputs)))
-            values[here] = choosing.worth(own, choice_scores(adapt_choice(choice, known), cases.inputs))[here]
+            values[here] = choosing.worth(own, mean_scores(adapt_scoring_model(choice, known), cases.inputs))[
+                here
+            ]
         found["fine_tuned" if way == "pooled" else way] = values
         if way == "pooled":
-            found["unadapted"] = choosing.worth(own, choice_scores(choice, cases.inputs))
+            found["unadapted"] = choosing.worth(own, mean_scores(choice, cases.inputs))
     asked = ~trained & ~shown
     support = [own[(groups == task) & shown].mean(0).argmax() for task in range(len(tasks))]
     found["support_best"] = own[np.arange(len(rows)), np.array(support)[groups]]

@@ -39,11 +39,10 @@ from jaxtyping import Array, Float, Key, PyTree
 
 import jmeta as jm
 from jmeta import ClassImages, Evaluation, harness
-from jmeta.distances import weighted_mean
 from jmeta.learners.gradient import Descent
 from jmeta.networks.layers import EPSILON
 from jmeta.records import Batch, Clusterer, Learner, Loss, Metrics, Model, Sampler
-from jmeta.trees import weights_or_ones
+from jmeta.weights import weighted_mean, weights_or_ones
 
 Row = Literal["unadapted", "adapted", "first_order"]
 PAIRS = (

@@ -25,12 +25,12 @@ import numpy as np
 import jmeta as jm
 from experiments import choosing
 from jmeta import harness
+from jmeta.artifacts.advisors import save_model
 from jmeta.metrics import Interval
-from jmeta.selection import portfolio
+from jmeta.portfolio import portfolio
+from jmeta.portfolio.table import Table
 from jmeta.selection.advisor import Advisor, learn_advisor
-from jmeta.selection.choice import Settings
-from jmeta.selection.saved import save_model
-from jmeta.selection.table import Table
+from jmeta.selection.examples import Settings
 from jmeta.tasks.fields import bundled_tables
 from jmeta.tasks.problems import Problem, drawn
 from jmeta.tasks.shapes import KINDS, shapes
@@ -52,7 +52,7 @@ class Config(choosing.Options):
     thinnings: int = 3
     """How often the criterion sees a table again with candidates taken away."""
     batch: int = 64
-    """Cases of a step of training."""
+    """Examples of a step of training."""
     hidden: float = 0.5
     """The share of inputs that are hidden from a step of training."""
     width: int = 32
@@ -97,7 +97,7 @@ def tables(config: Config) -> dict[str, Table]:
 
 def experiment(config: Config) -> harness.Metrics:
     """Learn both advisors, write them, and say what the criterion is worth on groups that were left out."""
-    settings = Settings(config.width, config.steps, config.batch, config.networks, hidden=config.hidden)
+    settings = Settings(config.width, config.steps, config.batch, config.networks, dropout=config.hidden)
     advisors: dict[str, Advisor] = {}
     metrics: dict[str, Interval] = {}
     sources: dict[str, str] = {}

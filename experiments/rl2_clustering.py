@@ -43,30 +43,30 @@ import optax
 import jmeta as jm
 from experiments import autocluster, choosing, pretrain
 from jmeta import harness
+from jmeta.artifacts.advisors import load_model, save_model
+from jmeta.metafeatures.partitions import NAMES
+from jmeta.metafeatures.quantiles import known_quantiles
 from jmeta.metrics import Interval
-from jmeta.rl.clustering import Search, Searched, candidate_places, tabulated
+from jmeta.portfolio import portfolio
+from jmeta.portfolio.candidates import Candidate
+from jmeta.portfolio.table import Table
 from jmeta.rl.environment import Environment, Trial
-from jmeta.rl.live import Sight
 from jmeta.rl.policy import Agent
-from jmeta.rl.searcher import Searcher, packed_searcher, search_game, searched
-from jmeta.selection import portfolio
+from jmeta.search.game import Attempts, Search, candidate_places, tabulated
+from jmeta.search.learned import SearchPolicy, search_game, table_attempts
+from jmeta.search.live import View
 from jmeta.selection.advisor import (
     Advisor,
+    chosen_scores,
+    interval_spread,
     learn_advisor,
-    measured_spread,
-    replayed,
-    worth_of_preferred,
-    worth_of_runs,
+    preferred_scores,
+    replayed_scores,
 )
-from jmeta.selection.choice import Settings
-from jmeta.selection.criterion import Look, all_looks
-from jmeta.selection.descriptors import NAMES
-from jmeta.selection.judge import judged, judged_left_out, learn_judge, table_partitions
-from jmeta.selection.portfolio import Candidate
-from jmeta.selection.quantiles import known_quantiles
-from jmeta.selection.saved import load_model, save_model
-from jmeta.selection.selector import table_inputs
-from jmeta.selection.table import Table
+from jmeta.selection.descriptions import Description, describe_table
+from jmeta.selection.examples import Settings
+from jmeta.selection.selector import table_features
+from jmeta.selection.single_quality import learn_single_quality, left_out_scores, table_single_inputs
 from jmeta.tasks.problems import BATTERIES, batteries
 
 DRAWS = 20
@@ -117,18 +117,18 @@ def experiment(config: Config) -> harness.Metrics:
         choosing.made_table(config, some, candidates, seconds=config.seconds)
         for some in (pretrain.problems(config), [autocluster.as_seen(one, config.seed) for one in chosen])
     )
-    looks = all_looks(test, folder=config.table)
-    sight, spread, known, asked = seen(config, lessons, test, looks)
+    looks = describe_table(test, folder=config.table)
+    view, known, asked = seen(config, lessons, test, looks)
     advisor = _advisor(config, lessons)
-    takes = partial(worth_of_runs, advisor, test, looks)
+    takes = partial(chosen_scores, advisor, test, looks)
     ways = _others(config, asked, test, looks, takes)
-    ways["selector"] = replayed(advisor, test, looks, config.budgets, seed=config.seed).T
-    make = partial(Searcher, candidates, sight, memory=config.memory, most=max(config.budgets), spread=spread)
+    ways["selector"] = replayed_scores(advisor, test, looks, config.budgets, seed=config.seed).T
+    make = partial(SearchPolicy, view, width=config.memory, max_candidates=max(config.budgets))
     ways |= _agents(config, candidates, known, asked, test, takes, make)
     best = test.scores[:, lessons.scores.mean(0).argmax()]
     for name, worths in (("single_best", best), ("oracle", test.scores.max(1))):
         ways[name] = np.tile(worths, (len(config.budgets), 1))
-    return _compared(config, ways, test.owners)
+    return _compared(config, ways, test.problem_numbers)
 
 
 def _candidates(config: Config) -> tuple[Candidate, ...]:
@@ -136,34 +136,35 @@ def _candidates(config: Config) -> tuple[Candidate, ...]:
 
 
 def seen(
-    config: Config, lessons: Table, test: Table, looks: list[Look]
-) -> tuple[Sight, float, Searched, Searched]:
-    """How an agent sees, and how surely; what it sees of the training problems, and of the others."""
-    settings = Settings(config.width, config.steps, config.batch, config.networks, hidden=config.hidden)
+    config: Config, lessons: Table, test: Table, looks: list[Description]
+) -> tuple[View, Attempts, Attempts]:
+    """How an agent sees, and what it sees of the training problems and of the others."""
+    settings = Settings(config.width, config.steps, config.batch, config.networks, dropout=config.hidden)
     key = jax.random.fold_in(config.key, 7)
-    features = table_inputs(lessons)
-    partitions = table_partitions(lessons, all_looks(lessons, folder=config.table))
-    left = judged_left_out(lessons, partitions, key, settings)
-    spread = measured_spread(lessons.scores, left, lessons.parted)
-    judge = learn_judge(lessons, partitions, key, settings)
-    sight = Sight(judge, known_quantiles(features), np.ptp(features, 0) > 0)
-    other = table_partitions(test, looks)
-    known = searched(sight, lessons, features, partitions, left.mean(0))
-    return sight, spread, known, searched(sight, test, table_inputs(test), other, judged(judge, other))
+    features = table_features(lessons)
+    partitions = table_single_inputs(lessons, describe_table(lessons, folder=config.table))
+    left = left_out_scores(lessons, partitions, key, settings)
+    spread = interval_spread(lessons.scores, left, lessons.partitioned)
+    quality = learn_single_quality(lessons, partitions, key, settings)._replace(spread=spread)
+    view = View(quality, known_quantiles(features), np.ptp(features, 0) > 0)
+    inputs = table_single_inputs(test, looks)
+    predicted = quality.network_scores(inputs).mean(0)
+    known = table_attempts(view, lessons, features, partitions, left.mean(0))
+    return view, known, table_attempts(view, test, table_features(test), inputs, predicted)
 
 
 def _agents(
     config: Config,
     candidates: tuple[Candidate, ...],
-    known: Searched,
-    asked: Searched,
+    known: Attempts,
+    asked: Attempts,
     table: Table,
     takes: Callable[[np.ndarray], np.ndarray],
-    make: Callable[..., Searcher],
+    make: Callable[..., SearchPolicy],
 ) -> dict[str, np.ndarray]:
     """[B, C] what each agent commits to, at every budget, and what the criterion takes of what it tried."""
     most, quality = max(config.budgets), np.asarray(asked.attempts.quality)
-    sets = tabulated(known, hidden=config.unseen)
+    sets = tabulated(known, dropout=config.unseen)
     found: dict[str, list[np.ndarray]] = {}
     for name, network in NETWORKS.items():
         game, agent = search_game(candidates, sets, most, config.memory, network)
@@ -171,7 +172,7 @@ def _agents(
             params = trained(config, agent, game, seed, name)
             tried = played(config, agent, game, params, asked)
             found.setdefault(name, []).append(
-                np.stack([worth_of_preferred(table, quality, runs) for runs in tried])
+                np.stack([preferred_scores(table, quality, runs) for runs in tried])
             )
             if name == "rl2":
                 found.setdefault("rl2_criterion", []).append(np.stack([takes(runs) for runs in tried]))
@@ -207,7 +208,7 @@ def trained(config: Config, agent: Agent, game: Environment, seed: int, name: st
     return state.meta
 
 
-def played(config: Config, agent: Agent, game: Environment, params: Any, asked: Searched) -> np.ndarray:
+def played(config: Config, agent: Agent, game: Environment, params: Any, asked: Attempts) -> np.ndarray:
     """[B, C, A] which candidates an agent tries at every budget."""
     count, candidates = asked.attempts.usable.shape
     keys = jax.random.split(jax.random.fold_in(config.key, 1), count)
@@ -229,24 +230,24 @@ def played(config: Config, agent: Agent, game: Environment, params: Any, asked: 
 
 def _others(
     config: Config,
-    asked: Searched,
+    asked: Attempts,
     table: Table,
-    looks: list[Look],
+    looks: list[Description],
     takes: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, np.ndarray]:
     """[B, C] random search by three judges, and Optuna's."""
     quality = np.asarray(asked.attempts.quality)
     found: dict[str, list] = {"random": [], "random_criterion": [], "silhouette": []}
-    silhouette = np.stack([look.own[:, NAMES.index("silhouette")] for look in looks])
+    silhouette = np.stack([look.descriptors[:, NAMES.index("silhouette")] for look in looks])
     for runs in _random_runs(config, table):
-        found["random"].append([worth_of_preferred(table, quality, run) for run in runs])
-        found["silhouette"].append([worth_of_preferred(table, silhouette, run) for run in runs])
+        found["random"].append([preferred_scores(table, quality, run) for run in runs])
+        found["silhouette"].append([preferred_scores(table, silhouette, run) for run in runs])
         found["random_criterion"].append([takes(run) for run in runs])
     ways = {name: np.mean(worths, 0) for name, worths in found.items()}
     if importlib.util.find_spec("optuna"):
         tried = [_optuna(config, table, quality, seed) for seed in range(STUDIES)]
         ways["optuna"] = np.mean(
-            [[worth_of_preferred(table, quality, run) for run in runs] for runs in tried], 0
+            [[preferred_scores(table, quality, run) for run in runs] for runs in tried], 0
         )
     return ways
 
@@ -267,7 +268,7 @@ def _optuna(config: Config, table: Table, quality: np.ndarray, seed: int) -> np.
     kinds = list(dict.fromkeys(one._replace(clusters=None) for one in table.candidates))
     counts = sorted({one.clusters for one in table.candidates if one.clusters})
     places = {one: at for at, one in enumerate(table.candidates)}
-    told, most = np.where(table.parted, quality, -1.0), min(max(config.budgets), len(places))
+    told, most = np.where(table.partitioned, quality, -1.0), min(max(config.budgets), len(places))
     runs = np.full((len(config.budgets), *told.shape), False)
     for case, row in enumerate(told):
         sampler = optuna.samplers.TPESampler(seed=1_000 * seed + case, n_startup_trials=max(most // 3, 1))
@@ -276,7 +277,7 @@ def _optuna(config: Config, table: Table, quality: np.ndarray, seed: int) -> np.
         for _ in range(20 * most):
             trial = study.ask()
             kind = kinds[trial.suggest_categorical("kind", range(len(kinds)))]
-            count = counts[trial.suggest_int("clusters", 0, len(counts) - 1)] if kind.told else None
+            count = counts[trial.suggest_int("clusters", 0, len(counts) - 1)] if kind.needs_clusters else None
             at = places[kind._replace(clusters=count)]
             tried += [at] * (at not in tried)
             study.tell(trial, row[at])
@@ -295,9 +296,9 @@ def _advisor(config: Config, table: Table) -> Advisor:
     return learn_advisor(table, config.key, settings=settings)[0]
 
 
-def _write(config: Config, searcher: Searcher) -> None:
+def _write(config: Config, searcher: SearchPolicy) -> None:
     card = {"command": "python -m experiments.rl2_clustering", "jmeta": jm.__version__}
-    save_model(config.folder / "search.npz", {"search": packed_searcher(searcher)}, card)
+    save_model(config.folder / "search.npz", {"search": searcher}, card)
 
 
 def _compared(config: Config, ways: dict[str, np.ndarray], owners: np.ndarray) -> dict[str, Interval]:

@@ -35,10 +35,10 @@ import numpy as np
 from experiments import choosing
 from experiments.choosing import Known, Option
 from jmeta import harness
+from jmeta.metafeatures.tables import FEATURES, feature_names
 from jmeta.metrics import Interval
-from jmeta.selection import portfolio
-from jmeta.selection.choice import Settings
-from jmeta.selection.features import FEATURES, feature_names
+from jmeta.portfolio import portfolio
+from jmeta.selection.examples import Settings
 from jmeta.selection.selector import CRITERIA, selector_inputs
 from jmeta.tasks.problems import BATTERIES, Problem, batteries
 
@@ -122,7 +122,7 @@ def criterion_options(known: Known, base: Settings) -> list[Option]:
     beside = np.repeat(known.problems[:, None, own], count, 1)
     seen = (known.candidates, np.concatenate([known.candidates, beside], 2))
     return [
-        Option(base._replace(hidden=hidden), partial(_same, inputs))
+        Option(base._replace(dropout=hidden), partial(_same, inputs))
         for inputs in seen
         for hidden in (0.2, 0.5)
     ]
@@ -134,7 +134,7 @@ def selector_options(known: Known, base: Settings) -> list[Option]:
     def inputs(weights: np.ndarray) -> np.ndarray:
         return selector_inputs(known.problems, known.table.scores, weights, known.groups)
 
-    return [Option(base._replace(hidden=hidden), inputs) for hidden in (0.2, 0.5, 0.7)]
+    return [Option(base._replace(dropout=hidden), inputs) for hidden in (0.2, 0.5, 0.7)]
 
 
 def gap(metrics: harness.Metrics, way: str) -> Interval:

@@ -37,7 +37,7 @@ from jmeta import ClassImages, Evaluation, harness
 from jmeta.learners.centroid import Embedding
 from jmeta.metrics import Interval
 from jmeta.records import Batch, Learner, MetaStep, Model, Sampler
-from jmeta.trees import weights_or_ones
+from jmeta.weights import weights_or_ones
 
 Kind = Literal["without", "with"]
 Way = Literal["soft", "cluster", "mask"]

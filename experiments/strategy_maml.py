@@ -34,8 +34,9 @@ import jmeta as jm
 from experiments import choosing
 from experiments.choosing import Known, Option, look
 from jmeta import harness
-from jmeta.selection import portfolio
-from jmeta.selection.choice import Cases, Choice, Settings, Way, adapt_choice, choice_scores
+from jmeta.portfolio import portfolio
+from jmeta.selection.examples import Examples, Method, Settings
+from jmeta.selection.scoring import ScoringModel, adapt_scoring_model, mean_scores
 from jmeta.selection.selector import selector_inputs
 from jmeta.tasks.fields import FIELDS, field
 from jmeta.tasks.problems import BATTERIES, Problem, batteries, drawn
@@ -76,7 +77,7 @@ class Plan(NamedTuple):
         rates: of which the known groups choose one; None are those that were learned with the weights.
     """
 
-    training: Way
+    training: Method
     rates: tuple[float | None, ...]
 
 
@@ -87,8 +88,8 @@ PLANS = {
     "maml": Plan("maml", (None,)),
     "reptile": Plan("reptile", RATES),
 }
-Trained = tuple[Choice, np.ndarray]
-Trainer = Callable[[Way, tuple[int, ...], int], Trained]
+Trained = tuple[ScoringModel, np.ndarray]
+Trainer = Callable[[Method, tuple[int, ...], int], Trained]
 """How networks are trained, the groups that are left out, and a seed -> they, and what they are to see."""
 
 
@@ -120,7 +121,7 @@ def experiment(config: Config) -> harness.Metrics:
 def trainer(config: Config, known: Known, kind: str) -> Trainer:
     """Train the networks of a selector or of a criterion, and remember them."""
     scores = known.table.scores
-    base = Settings(steps=config.steps, networks=config.networks, hidden=0.5, support=config.support)
+    base = Settings(steps=config.steps, networks=config.networks, dropout=0.5, support=config.support)
 
     def inputs(weights: np.ndarray) -> np.ndarray:
         if kind == "criterion":
@@ -128,9 +129,9 @@ def trainer(config: Config, known: Known, kind: str) -> Trainer:
         return selector_inputs(known.problems, scores, weights, known.groups)
 
     @cache
-    def trained(way: Way, out: tuple[int, ...], seed: int) -> Trained:
+    def trained(way: Method, out: tuple[int, ...], seed: int) -> Trained:
         weights = np.where(np.isin(known.groups, out), 0, known.table.weights)
-        option = Option(base._replace(way=way, rate=0.5 if way == "reptile" else base.rate), inputs)
+        option = Option(base._replace(method=way, rate=0.5 if way == "reptile" else base.rate), inputs)
         key, seen = jax.random.fold_in(config.key, seed), inputs(weights)
         return choosing.train(known, option, seen, scores, scores.shape[1:], weights, key), seen
 
@@ -158,17 +159,17 @@ def left_out(
 
 
 def _adapted(
-    config: Config, known: Known, choice: Choice, inputs: np.ndarray, rate: float | None, group: int
+    config: Config, known: Known, choice: ScoringModel, inputs: np.ndarray, rate: float | None, group: int
 ) -> np.ndarray:
     """The mean worth [P], over draws, of what is chosen for a group's problems outside of the support."""
     rows, scores, usable = np.flatnonzero(known.groups == group), known.table.scores, known.table.usable
-    parts = (inputs, scores, known.table.weights, known.groups, known.table.owners)
-    cases = Cases(*(part[rows] for part in parts))
+    parts = (inputs, scores, known.table.weights, known.groups, known.table.problem_numbers)
+    cases = Examples(*(part[rows] for part in parts))
     found = np.full((config.draws, len(scores)), np.nan)
-    for draw, (support, asked) in enumerate(_draws(config, cases.owners)):
-        adapted = adapt_choice(choice, Cases(*(part[support] for part in cases)), rate=rate)
-        preferred = choosing.allowed(choice_scores(adapted, cases.inputs), cases.inputs, usable[rows])
-        found[draw, rows[asked]] = choosing.worth(cases.worths, preferred)[asked]
+    for draw, (support, asked) in enumerate(_draws(config, cases.problems)):
+        adapted = adapt_scoring_model(choice, Examples(*(part[support] for part in cases)), rate=rate)
+        preferred = choosing.allowed(mean_scores(adapted, cases.inputs), cases.inputs, usable[rows])
+        found[draw, rows[asked]] = choosing.worth(cases.scores, preferred)[asked]
     return _over_problems(known, found)
 
 
@@ -181,7 +182,7 @@ def _baselines(config: Config, known: Known, reported: list[int]) -> dict[str, n
         others = np.where(np.isin(known.groups, reported) & (known.groups != group), weights, 0)
         best = np.argmax(others @ scores)
         group_best = np.argmax(weights[rows] @ scores[rows])
-        for draw, (support, asked) in enumerate(_draws(config, known.table.owners[rows])):
+        for draw, (support, asked) in enumerate(_draws(config, known.table.problem_numbers[rows])):
             own = np.argmax(scores[rows[support]].sum(0))
             worths = (scores[:, own], scores[:, best], scores[:, group_best], scores.max(1))
             for name, values in zip(BASELINES, worths, strict=True):
@@ -203,8 +204,8 @@ def _over_problems(known: Known, found: np.ndarray) -> np.ndarray:
     """Means [P] over draws and labellings of [draws, C]; NaN for problems that were never asked about."""
     counted = np.isfinite(found)
     per_case = np.where(counted, found, 0).sum(0)
-    sums = np.bincount(known.table.owners, per_case)
-    counts = np.bincount(known.table.owners, counted.sum(0))
+    sums = np.bincount(known.table.problem_numbers, per_case)
+    counts = np.bincount(known.table.problem_numbers, counted.sum(0))
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 

@@ -41,9 +41,10 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 import jmeta as jm
 from jmeta import ClassImages, Evaluation, harness
-from jmeta.distances import class_means, squared_differences, squared_distances, unit_length
+from jmeta.distances import squared_differences, squared_distances, unit_length
 from jmeta.metrics import Interval
 from jmeta.records import Batch, Clusterer, Learner, Metrics, Model, Sampler, Task
+from jmeta.weights import class_means
 
 UPDATES, RATE, ROUNDS = 20, 0.2, 50
 """Of ptmap: updates of the class means, how far each goes, as published; rounds of balancing in each."""

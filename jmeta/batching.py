@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, PyTree
 
-from .records import InputError
+from .errors import InputError
 
 AXIS = "tasks"
 CACHE, LEAST, LARGE, LITTLE = 2**18, 4, 2**21, 2**25

@@ -19,7 +19,7 @@ import jax
 import jaxlib
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from .records import InputError
+from .errors import InputError
 
 VARIABLE = "JMETA_CACHE_DIR"
 """The environment variable that names the folder; empty, it turns the cache off."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
 def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[Array, "N K"]:
@@ -69,29 +68,3 @@ def square_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def as_float(x: Array | np.ndarray) -> Float[Array, "..."]:
     """At least float32: distances in half precision would overflow at 256."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
-
-
-def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, " D"]:
-    """The mean of weighted points; the origin where all weights are zero.
-
-    >>> weighted_mean(jnp.array([[1.0], [5.0]]), jnp.array([3.0, 1.0]))
-    Array([2.], dtype=float32)
-    """
-    total = jnp.sum(weights)
-    return weights @ x / jnp.where(total > 0, total, 1)
-
-
-def class_means(
-    x: Float[Array, "N D"], labels: Int[Array, " N"], weights: Float[Array, " N"], classes: int
-) -> tuple[Float[Array, "C D"], Float[Array, " C"]]:
-    """The weighted mean of the points of each class, and its weight; the origin where that is zero.
-
-    Labels that name none of the classes, such as -1, do not count.
-
-    >>> means, mass = class_means(jnp.array([[1.0], [3.0], [9.0]]), jnp.array([0, 0, -1]), jnp.ones(3), 2)
-    >>> means.ravel(), mass
-    (Array([2., 0.], dtype=float32), Array([2., 0.], dtype=float32))
-    """
-    owners = weights[:, None] * jax.nn.one_hot(labels, classes, dtype=x.dtype)
-    mass = jnp.sum(owners, 0)
-    return owners.T @ x / jnp.where(mass > 0, mass, 1)[:, None], mass

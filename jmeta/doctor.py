@@ -106,7 +106,7 @@ def _saving() -> str:
 
 
 def _model() -> str:
-    from .selection.saved import load_model
+    from .artifacts.advisors import load_model
 
     advisors, card = load_model()
     told = " or ".join(sorted(advisors))

@@ -34,9 +34,10 @@ from rich.table import Table
 
 from .batching import use_all_cores
 from .compilation_cache import use_compilation_cache
+from .errors import InputError
 from .files import write_text
 from .metrics.interval import Interval, interval
-from .records import InputError, MetaState, MetaStep, Sampler
+from .records import MetaState, MetaStep, Sampler
 from .training.checkpoint import read_state
 from .training.evaluate import Evaluation
 from .training.hosts import connect

@@ -34,7 +34,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .records import Diff, InputError, LinearSolve, Step
+from .errors import InputError
+from .records import Diff, LinearSolve, Step
 from .trees import inexact_leaves, largest_change, replace_inexact, tangent_like
 
 

@@ -23,10 +23,6 @@ Metrics = dict[str, Array]
 """Named scalars that travel beside a loss."""
 
 
-class InputError(ValueError):
-    """Bad input from a user: one sentence that says what is wrong and what to do."""
-
-
 class Batch(NamedTuple):
     """Points, and what is known of them.
 

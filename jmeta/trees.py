@@ -11,9 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-EMPTY = -1e30
-"""Log-probability of what is not there: exp of it is 0, and 0 times it is no NaN."""
-
 
 def is_inexact(leaf: Any) -> bool:
     """Whether a leaf holds real or complex numbers, hence has a derivative.
@@ -104,24 +101,3 @@ def partial_of(function: Callable, /, *args: Any, **options: Any) -> partial:
     True
     """
     return partial(function, *args, **options)
-
-
-def weights_or_ones(inputs: Array | np.ndarray, weights: Array | np.ndarray | None) -> Float[Array, " N"]:
-    """The weights of N points, which are all ones where none were given.
-
-    >>> weights_or_ones(jnp.zeros((2, 5)), None)
-    Array([1., 1.], dtype=float32)
-    """
-    if weights is not None:
-        return jnp.asarray(weights)
-    dtype = jnp.result_type(inputs) if is_inexact(inputs) else jnp.float32
-    return jnp.ones(inputs.shape[0], dtype)
-
-
-def log_weights(weights: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Logarithms of weights, `EMPTY` where they are zero.
-
-    >>> log_weights(jnp.array([1.0, 0.0]))
-    Array([ 0.e+00, -1.e+30], dtype=float32)
-    """
-    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)

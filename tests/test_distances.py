@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta.distances import class_means, squared_distances
+from jmeta.distances import squared_distances
+from jmeta.weights import class_means
 
 X = np.random.default_rng(0).normal(size=(5, 3))
 

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 import jmeta as jm
+from jmeta.metafeatures.tables import feature_names, meta_features
 from jmeta.metrics import calinski_harabasz, davies_bouldin, silhouette
-from jmeta.selection.features import feature_names, meta_features
 
 from . import record
 from .timing import compiled, race

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jmeta as jm
-from jmeta.clustering.host import PORTFOLIO
+from jmeta.clustering.host_algorithms import HOST_ALGORITHMS
 
 from . import record
 
@@ -109,7 +109,7 @@ def on_device(make: Callable[[], jm.Clusterer], tasks: int) -> int:
 def on_host(name: str, tasks: int) -> int:
     """How many of so many tasks crash, or have a result that is not finite; a refusal is neither."""
     made = jax.jit(jax.vmap(lambda i: task(jax.random.fold_in(jax.random.key(1), i))))(jnp.arange(tasks))
-    clusterer = jm.host(name, K if PORTFOLIO[name].told else None)
+    clusterer = jm.host(name, K if HOST_ALGORITHMS[name].clusters_argument else None)
     failures = 0
     warnings.simplefilter("ignore")  # scikit-learn has much to say about such points
     for i in range(tasks):
@@ -131,7 +131,7 @@ def main() -> None:
     jm.use_all_cores()
     each = BATCH if options.quick else -(-options.tasks // len(DEVICE))
     host_each = 10 if options.quick else options.host_tasks
-    names = [name for name in PORTFOLIO if name != "genie"]
+    names = [name for name in HOST_ALGORITHMS if name != "genie"]
     runs = [(name, "device", each, lambda make=make: on_device(make, each)) for name, make in DEVICE.items()]
     runs += [(name, "host", host_each, lambda name=name: on_host(name, host_each)) for name in names]
     rows: list[dict[str, Any]] = []

@@ -26,14 +26,17 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 import jmeta as jm
+from jmeta.metafeatures.partitions import NAMES
+from jmeta.portfolio.candidates import Candidate, candidate
+from jmeta.portfolio.running import candidate_labels
 from jmeta.records import Recurrent
-from jmeta.rl.clustering import Attempt, DataSets, Search, Searched, clustering_search, tabulated
 from jmeta.rl.environment import Environment, Trial
-from jmeta.rl.live import Sight, live, live_set
-from jmeta.selection.choice import Cases, Settings, learn_choice
-from jmeta.selection.descriptors import NAMES
-from jmeta.selection.portfolio import Candidate, apply_candidate, candidate
-from jmeta.selection.selector import problem_inputs
+from jmeta.search.game import Attempt, Attempts, DataSets, Search, clustering_search, tabulated
+from jmeta.search.live import View, live, live_set
+from jmeta.selection.examples import Examples, Settings
+from jmeta.selection.scoring import fit_scoring_model
+from jmeta.selection.selector import problem_features
+from jmeta.selection.single_quality import SingleQuality
 
 from . import record
 from .timing import compiled, race
@@ -53,12 +56,12 @@ def main(options: record.Options) -> None:
     rows = []
     for name, device in (("table", False), ("live, device", True), ("live, host", False)):
         candidates = portfolio_of(device)
-        sight = _sight(candidates, x)
+        view = _view(candidates, x)
         count = trials if name == "table" else 1
         if name == "table":
-            sets, data = tabulated(_known(len(candidates), sight)), None
+            sets, data = tabulated(_known(len(candidates), view)), None
         else:
-            sets, data = live(candidates, sight), live_set(sight, x, labels)
+            sets, data = live(candidates, view), live_set(view, x, labels)
         ours = _played(candidates, sets, data, count, steps)
         loop = partial(_loop, portfolio_of(False), x, labels, steps)
         found = race(ours, loop, 1 if options.quick else options.repeats)
@@ -80,26 +83,26 @@ def portfolio_of(device: bool) -> tuple[Candidate, ...]:
     )
 
 
-def _sight(candidates: tuple[Candidate, ...], x: np.ndarray) -> Sight:
-    """How partitions are seen; the judge has learned nothing, which takes it as long."""
-    features, width = problem_inputs([x]), len(NAMES) + 2 + len(NAMED)
+def _view(candidates: tuple[Candidate, ...], x: np.ndarray) -> View:
+    """How partitions are seen; the quality model is hardly trained, which makes it no faster."""
+    features, width = problem_features([x]), len(NAMES) + 2 + len(NAMED)
     random = np.random.default_rng(0)
     inputs, groups = random.normal(size=(8, 1, width)).astype(np.float32), np.arange(8) % 2
-    cases = Cases(inputs, random.random((8, 1)), np.ones(8), groups, np.arange(8))
-    judge = learn_choice(cases, jax.random.key(0), settings=Settings(steps=1, absolute=True))
+    examples = Examples(inputs, random.random((8, 1)), np.ones(8), groups, np.arange(8))
+    model = fit_scoring_model(examples, jax.random.key(0), settings=Settings(steps=1, absolute=True))
     quantiles = np.concatenate([features - 1, features + 1])
-    return Sight(judge, quantiles, np.ones(features.shape[1], bool))
+    return View(SingleQuality(model, candidates), quantiles, np.ones(features.shape[1], bool))
 
 
-def _known(count: int, sight: Sight) -> Searched:
+def _known(count: int, view: View) -> Attempts:
     """A table of 64 data sets."""
     random, sets = np.random.default_rng(0), 64
-    shapes = (sets, len(sight.varies)), (sets, count, len(sight.judge.varies))
+    shapes = (sets, len(view.varies)), (sets, count, len(view.quality.model.varies))
     features, partitions = (random.normal(size=shape).astype(np.float32) for shape in shapes)
     quality, worths = random.random((2, sets, count)).astype(np.float32)
     every = (features, partitions, quality, np.ones((sets, count), bool), worths)
     first, *rest = map(jnp.asarray, every)
-    return Searched(first, Attempt(*rest))
+    return Attempts(first, Attempt(*rest))
 
 
 def _anyhow(game: Environment) -> jm.rl.Agent:
@@ -137,7 +140,7 @@ def _loop(candidates: tuple[Candidate, ...], x: np.ndarray, labels: np.ndarray, 
     """Any candidates, one after the other: the index of the one of the best silhouette."""
     best = (-2.0, 0.0)
     for at in np.random.default_rng(0).permutation(len(candidates))[:steps]:
-        found = apply_candidate(candidates[at], x, None, 0)
+        found = candidate_labels(candidates[at], x, None, 0)
         best = max(best, (silhouette_score(x, found), adjusted_rand_score(labels, found)))
     return best[1]
 

@@ -30,13 +30,13 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ..compiler import compiled
 from ..distances import square_root, squared_differences
-from ..metrics.density import joined_pairs
-from ..records import Assignment, Batch, Clusterer, InputError
-from ..trees import EMPTY
-from .neighbours import components, largest
+from ..errors import InputError
+from ..graphs import components, joined_pairs, largest
+from ..records import Assignment, Batch, Clusterer
+from ..validation import check_counts
+from ..weights import EMPTY
 from .partition import Partition, like_nearest, partition
 from .points import prepare_points
-from .validation import check_counts
 
 Linkage = Literal["ward", "average", "complete", "single"]
 

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import unit_length, weighted_mean
-from ..records import Clusterer, Diff, InputError, Model
-from ..trees import EMPTY
+from ..distances import unit_length
+from ..errors import InputError
+from ..records import Clusterer, Diff, Model
+from ..validation import check_counts
+from ..weights import EMPTY, weighted_mean
 from .gaussian_mixture import Components, Rule, Shape, check_mixture, mixture_clusterer
 from .means import with_class_means
 from .points import Points
-from .validation import check_counts
 
 LOG_VARIANCES = (-14.0, 4.0)
 """Of components, in units of the points' own variance."""

@@ -27,13 +27,14 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..compiler import compiled
 from ..distances import as_float, squared_differences
-from ..records import Assignment, Batch, Clusterer, InputError
-from ..trees import EMPTY
-from .neighbours import components, largest, typical_reach
+from ..errors import InputError
+from ..graphs import components, largest, typical_reach
+from ..records import Assignment, Batch, Clusterer
+from ..validation import check_counts, check_positive, learned_numbers
+from ..weights import EMPTY
 from .partition import hard_assignment
 from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
-from .validation import check_counts, check_positive, learned_numbers
 
 
 class Cores(NamedTuple):

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..records import InputError
+from ..errors import InputError
 
 
 class Genie:

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 
 from ..iteration import one_step
 from ..records import Clusterer, Diff
+from ..validation import Metric, check_choice, check_counts, checked_centers
 from .means import Rule, means_clusterer
 from .seeding import Seeding, kmeans_plus_plus
-from .validation import Metric, check_choice, check_counts, checked_centers
 
 
 def kmeans(

@@ -19,14 +19,16 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..compiler import compiled
 from ..distances import as_float, squared_differences
+from ..errors import InputError
+from ..graphs import components, largest, typical_reach
 from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff, InputError
-from ..trees import EMPTY, largest_change, log_weights
-from .neighbours import components, largest, typical_reach
+from ..records import Assignment, Batch, Clusterer, Diff
+from ..trees import largest_change
+from ..validation import check_counts, check_positive, learned_numbers
+from ..weights import EMPTY, log_weights
 from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .temperature import RANGE
-from .validation import check_counts, check_positive, learned_numbers
 
 SHARPNESS = 8.0
 """A climb that ends at distance d of a mode belongs to it by exp(-8 d^2 / h^2): by e^-2 where modes merge."""

@@ -20,10 +20,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..compiler import compiled
-from ..distances import as_float, class_means, squared_distances, unit_length
+from ..distances import as_float, squared_distances, unit_length
+from ..errors import InputError
 from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff, InputError
-from ..trees import EMPTY, largest_change, log_weights
+from ..records import Assignment, Batch, Clusterer, Diff
+from ..trees import largest_change
+from ..weights import EMPTY, class_means, log_weights
 from .points import Points, Units, prepare_points, units_around
 from .seeding import Seeding, attempts, least
 from .unrolled import Factors, Nudge, unrolled

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from ..distances import as_float, squared_differences
 from ..records import Assignment
-from ..trees import EMPTY
+from ..weights import EMPTY
 from .points import Points, Units, units_around
 
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import as_float, unit_length, weighted_mean
+from ..distances import as_float, unit_length
 from ..records import Batch
-from ..trees import EMPTY, weights_or_ones
+from ..weights import EMPTY, weighted_mean, weights_or_ones
 
 SMALLEST = 1e-18
 """Points closer to their mean than this are one point: the squares leave float32's range."""

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..records import InputError
-from .validation import check_positive
+from ..errors import InputError
+from ..validation import check_positive
 
 LENGTHS = (1e-9, 1e9)
 """Lengths, in the units of the computation, of which the fourth power is a float32, as derivatives need."""

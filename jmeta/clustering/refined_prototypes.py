@@ -25,15 +25,16 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..compiler import compiled
-from ..distances import as_float, class_means, squared_distances
+from ..distances import as_float, squared_distances
+from ..errors import InputError
 from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff, InputError
-from ..trees import EMPTY
+from ..records import Assignment, Batch, Clusterer, Diff
+from ..validation import check_counts, check_positive, learned_numbers
+from ..weights import EMPTY, class_means
 from .means import pin, shared_means
 from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .temperature import RANGE
-from .validation import check_counts, check_positive, learned_numbers
 
 Distractors = Literal["none", "cluster", "mask"]
 HIDDEN = 20

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import squared_distances, weighted_mean
+from ..distances import squared_distances
+from ..weights import weighted_mean
 
 Seeding = Callable[..., Float[Array, "K D"]]
 

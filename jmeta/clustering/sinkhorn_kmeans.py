@@ -24,13 +24,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..records import Clusterer, Diff, InputError
-from ..trees import EMPTY
+from ..errors import InputError
+from ..records import Clusterer, Diff
+from ..validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
+from ..weights import EMPTY
 from .means import Rule, Theta, log_mass, means_clusterer, pin
 from .points import Points
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
-from .validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
 
 
 def sinkhorn_kmeans(

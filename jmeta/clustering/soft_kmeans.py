@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..records import Clusterer, Diff, InputError
-from ..trees import EMPTY
+from ..errors import InputError
+from ..records import Clusterer, Diff
+from ..validation import Metric, check_choice, check_counts, check_positive, checked_centers, learned_numbers
+from ..weights import EMPTY
 from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
-from .validation import Metric, check_choice, check_counts, check_positive, checked_centers, learned_numbers
 
 
 def soft_kmeans(

@@ -21,15 +21,16 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..compiler import compiled
-from ..distances import as_float, square_root, squared_differences, unit_length, weighted_mean
-from ..records import Assignment, Batch, Clusterer, InputError
-from ..trees import EMPTY
-from .neighbours import typical_reach
+from ..distances import as_float, square_root, squared_differences, unit_length
+from ..errors import InputError
+from ..graphs import typical_reach
+from ..records import Assignment, Batch, Clusterer
+from ..validation import check_counts, learned_numbers
+from ..weights import EMPTY, weighted_mean
 from .points import prepare_points, units_around
 from .quantity import checked_quantity
 from .soft_kmeans import soft_kmeans
 from .temperature import RANGE
-from .validation import check_counts, learned_numbers
 
 
 class Spectrum(NamedTuple):

@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..distances import squared_distances, weighted_mean
-from ..records import InputError
+from ..distances import squared_distances
+from ..errors import InputError
+from ..weights import weighted_mean
 from .points import Points, Units
 
 RANGE = (1e-30, 1e30)

@@ -1,8 +1,7 @@
-"""AutoCluster: no number of clusters and no algorithm to choose.
+"""AutoCluster: clusters a table without choosing an algorithm or a number of clusters.
 
-A model that learned from thousands of clusterings orders candidates by what it sees of the table, runs them
-while there is time, foretells from the shape of each partition how well it agrees with what people would call
-the clusters, and takes the best.
+A meta-model ranks candidates by the meta-features of the table, runs them while there is time, predicts the
+adjusted Rand index of each partition with the true clusters, and returns the best.
 """
 
 from __future__ import annotations
@@ -19,30 +18,34 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from ..records import InputError
-from ..rl.searcher import LearnedSearch, unpacked_searcher
-from ..selection.advisor import SURE, Advisor
-from ..selection.explanation import Explanation, explain
-from ..selection.portfolio import Candidate, apply_candidate
-from ..selection.saved import load_model
-from ..selection.search import Found, search
+from ..artifacts.advisors import load_model
+from ..errors import InputError
+from ..portfolio.candidates import Candidate
+from ..portfolio.running import count_clusters, run_usable
+from ..search.explanation import Explanation, explain
+from ..search.learned import LearnedSearch
+from ..search.ranked import ranked_search
+from ..search.result import SearchResult
+from ..selection.advisor import Advisor
+from ..selection.quality import COVERAGE
 from .preparation import Scaling, prepare
 
-Way = Literal["ranked", "rl2"]
-ALL_ROWS = {"kmeans": 10**6, "gaussian_mixture": 10**6}
-"""Rows up to which an algorithm is fitted to all of them; for those not named here `MANY`."""
-MANY = 5_000
+SearchMethod = Literal["ranked", "rl2"]
+MAX_ROWS = {"kmeans": 10**6, "gaussian_mixture": 10**6}
+"""The largest number of rows that an algorithm is fitted to."""
+DEFAULT_MAX_ROWS = 5_000
+"""The same for algorithms not named in `MAX_ROWS`."""
 
 
-class Row(NamedTuple):
+class CandidateRow(NamedTuple):
     """One candidate of the ranking.
 
     Attributes:
-        name: algorithm, parameters and, where it is part of the choice, the number of clusters.
-        clusters: how many it found in the sample.
-        quality: the adjusted Rand index with the true clusters that is foretold of it.
-        width: half of the interval that holds it in four of five cases.
-        seconds: how long it took on the sample.
+        name: algorithm, parameters and, where it is part of the candidate, the number of clusters.
+        clusters: the number of clusters found in the sample.
+        quality: predicted adjusted Rand index with the true clusters.
+        width: half-width of the interval that holds it in four of five cases.
+        seconds: run time on the sample.
     """
 
     name: str
@@ -53,16 +56,16 @@ class Row(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """What was chosen, and why.
+    """The chosen strategy, and why.
 
     Attributes:
         candidate: the algorithm and its parameters; None where all rows are one cluster.
-        clusters: how many were found.
-        criterion: the internal criterion that is to be trusted most for such a table.
-        quality: the adjusted Rand index with the true clusters that is foretold.
-        width: half of the interval that holds it in four of five cases.
+        clusters: the number of clusters found.
+        criterion: the internal criterion to trust most for such a table.
+        quality: predicted adjusted Rand index with the true clusters.
+        width: half-width of the interval that holds it in four of five cases.
         scaling: what was done to the columns.
-        rows: how the labels of all rows came about.
+        rows: how the labels of all rows were computed.
         why: the reason for the choice.
     """
 
@@ -80,24 +83,24 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     """Cluster a table without choosing an algorithm or a number of clusters.
 
     Args:
-        n_clusters: how many; found unless given.
-        time_limit: seconds that candidates may take together.
-        n_candidates: how many are run at most; all of the model's unless given.
-        search: "ranked" runs candidates in the order that is foretold before any is run; "rl2" one after the
-            other, each chosen by a trained agent after what those before found, at most ten: better where no
-            more than ten can be run, worse where all can.
-        scaling: "auto" divides columns by their deviations where these differ by a factor of ten or more,
-            "standard" always, "none" never.
-        sample_size: rows that candidates are compared on; the one chosen is then fitted to all rows where it
-            can, else every other row follows its nearest row of the sample.
-        model: a file that `save_model` wrote; what it lacks is taken from those that come with jmeta.
-        random_state: everything random follows from it.
+        n_clusters: the number of clusters; found unless given. If given, exactly as many are returned.
+        time_limit: seconds for running all candidates.
+        n_candidates: the largest number of candidates that are run; all unless given.
+        search: "ranked" runs candidates in the order that the meta-model predicts; "rl2" runs one after the
+            other, each chosen by a trained agent after the outcomes so far, at most ten: better where no more
+            than ten can be run, worse where all can.
+        scaling: "auto" divides columns by their standard deviations where these differ by a factor of ten or
+            more, "standard" always, "none" never.
+        sample_size: number of rows that candidates are compared on; the chosen one is then fitted to all rows
+            if it scales to them, else every other row gets the label of its nearest row of the sample.
+        model: a file that `save_model` wrote; parts that it lacks are taken from those that come with jmeta.
+        random_state: all randomness follows from it.
 
     Attributes:
-        labels_: [N] cluster of each row; -1 where it belongs to none.
-        strategy_: an `Advice`: what was chosen, and why.
-        candidates_: a list of `Row`, the best first.
-        n_clusters_: how many were found.
+        labels_: [N] cluster of each row; -1 for noise.
+        strategy_: an `Advice`: the chosen strategy, and why.
+        candidates_: a list of `CandidateRow`, the best first.
+        n_clusters_: the number of clusters found.
         features_: name -> meta-feature of the table.
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3)])
@@ -112,7 +115,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         *,
         time_limit: float = 60.0,
         n_candidates: int | None = None,
-        search: Way = "ranked",
+        search: SearchMethod = "ranked",
         scaling: Scaling = "auto",
         sample_size: int = 2_000,
         model: str | os.PathLike | None = None,
@@ -132,18 +135,19 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         X: Num[np.ndarray, "N D"],  # noqa: N803 - scikit-learn's name
         y: Any = None,
         *,
-        progress: Callable[[int, int, Candidate], None] = lambda done, count, one: None,
+        progress: Callable[[int, int, Candidate], None] = lambda done, total, candidate: None,
     ) -> Self:
-        """Cluster the rows of a table.
+        """Clusters the rows of a table.
 
         Args:
-            X: [N, D] numbers; for tables with words and gaps see `jmeta cluster`.
-            y: not looked at.
-            progress: told after each candidate how many are done, how many there are, and which it was.
+            X: [N, D] numbers; for tables with text and missing values see `jmeta cluster`.
+            y: ignored.
+            progress: called after each run with the number done, the number in total, and the candidate.
 
         Raises:
-            InputError: a setting is out of its range, or the model cannot be read.
-            ValueError: the table is empty, not finite or not of numbers.
+            InputError: a setting is out of its range, fewer than `n_clusters` rows differ, or the model
+                cannot be read.
+            ValueError: the table is empty, or holds something other than finite numbers.
         """
         self._check()
         table = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
@@ -161,18 +165,20 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             )
         advisor = _advisor(self.model, self.n_clusters)
         kept = np.sort(np.random.default_rng(seed).permutation(len(points))[: self.sample_size])
-        find = (
-            _learned_search(self.model) if self.search == "rl2" else partial(search, clusters=self.n_clusters)
+        search = (
+            _learned_search(self.model)
+            if self.search == "rl2"
+            else partial(ranked_search, clusters=self.n_clusters)
         )
-        found = find(
+        result = search(
             advisor,
             points[kept],
             seconds=self.time_limit,
-            most=self.n_candidates,
+            max_candidates=self.n_candidates,
             seed=seed,
             progress=progress,
         )
-        return self._taken(points, kept, advisor, found, seed)
+        return self._keep(points, kept, advisor, result)
 
     def predict(self, X: Num[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:  # noqa: N803 - scikit-learn's name
         """The cluster of the nearest row that was clustered, for every new row.
@@ -185,23 +191,23 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         return self._nearest.predict(self._prepared(table))
 
     def explain(self) -> Explanation:
-        """What the choice rests on, as numbers; a report shows them.
+        """The numbers that the choice rests on, which a report shows.
 
         Raises:
-            InputError: all rows are one cluster, so that nothing was chosen.
+            InputError: all rows are one cluster, and no candidate was chosen.
         """
         check_is_fitted(self)
-        if self._found is None:
+        if self._result is None or self._advisor is None:
             raise InputError(f"nothing was chosen: {self.strategy_.why}.")
-        return explain(_advisor(self.model, self.n_clusters), self._sample, self._found, self.n_clusters)
+        return explain(self._advisor, self._sample, self._result, self.n_clusters)
 
     def _check(self) -> None:
         for name in ("n_clusters", "n_candidates"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int | np.integer) or value < 1):
                 raise InputError(f"{name} is {value!r}; give a whole number >= 1, or None.")
-        if self.search not in get_args(Way):
-            raise InputError(f"search is {self.search!r}; choose one of {', '.join(get_args(Way))}.")
+        if self.search not in get_args(SearchMethod):
+            raise InputError(f"search is {self.search!r}; choose one of {', '.join(get_args(SearchMethod))}.")
         if self.search == "rl2" and self.n_clusters is not None:
             raise InputError(
                 "search='rl2' finds the number of clusters; leave n_clusters out, or choose search='ranked'."
@@ -213,63 +219,62 @@ class AutoCluster(ClusterMixin, BaseEstimator):
 
     def _one_cluster(self, points: Float[np.ndarray, "N D"], why: str) -> Self:
         warnings.warn(f"{why}: every row is put into one cluster.", stacklevel=3)
-        self._found: Found | None = None
-        self.candidates_: list[Row] = []
+        self._result: SearchResult | None = None
+        self._advisor: Advisor | None = None
+        self.candidates_: list[CandidateRow] = []
         self.features_: dict[str, float] = {}
         self.strategy_ = Advice(None, 1, "none", 0.0, 0.0, self._prepared.said, "all rows", why)
         return self._labelled(points, np.zeros(len(points), int))
 
-    def _taken(
+    def _keep(
         self,
         points: Float[np.ndarray, "N D"],
         kept: Int[np.ndarray, " M"],
         advisor: Advisor,
-        found: Found,
-        seed: int,
+        result: SearchResult,
     ) -> Self:
-        """Keep what was found, and label all rows with the best of it."""
-        self._found, self._sample = found, points[kept]
-        quality, width, _ = found.judgement
+        """Sets the attributes from the result of a search, and labels all rows with its best candidate."""
+        self._result, self._advisor, self._sample = result, advisor, points[kept]
+        quality, width, _ = result.prediction
         self.candidates_ = [
-            Row(
-                advisor.candidates[at].name,
-                _count(found.outcomes[at].labels),
-                float(np.clip(quality[at], -1, 1)),
-                float(width[at]),
-                found.outcomes[at].seconds,
+            CandidateRow(
+                name=advisor.candidates[place].name,
+                clusters=count_clusters(result.outcomes[place].labels),
+                quality=float(np.clip(quality[place], -1, 1)),
+                width=float(width[place]),
+                seconds=result.outcomes[place].seconds,
             )
-            for at in found.ranking
+            for place in result.ranking
         ]
-        best = found.ranking[0]
+        best = result.ranking[0]
         chosen = advisor.candidates[best]
-        labels, rows = _on_all_rows(chosen, points, kept, found.outcomes[best].labels, self.n_clusters, seed)
-        self.features_ = dict(zip(found.names, found.features.tolist(), strict=True))
+        labels, rows = _on_all_rows(
+            chosen, points, kept, result.outcomes[best].labels, self.n_clusters, result.seed
+        )
+        self.features_ = dict(zip(result.feature_names, result.features.tolist(), strict=True))
         self.strategy_ = Advice(
-            chosen._replace(clusters=None),
-            _count(labels),
-            found.criterion,
-            *self.candidates_[0][2:4],
-            self._prepared.said,
-            rows,
-            _why(self.candidates_, found),
+            candidate=chosen._replace(clusters=None),
+            clusters=count_clusters(labels),
+            criterion=result.criterion,
+            quality=self.candidates_[0].quality,
+            width=self.candidates_[0].width,
+            scaling=self._prepared.said,
+            rows=rows,
+            why=_why(self.candidates_, result.runs),
         )
         return self._labelled(points, labels)
 
     def _labelled(self, points: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"]) -> Self:
         self.labels_ = labels
-        self.n_clusters_ = _count(labels)
+        self.n_clusters_ = count_clusters(labels)
         self._nearest = KNeighborsClassifier(1).fit(points, labels)
         return self
 
 
 def _distinct(points: Float[np.ndarray, "N D"], enough: int) -> int:
-    """How many rows differ; where they are enough among the first, of these alone."""
+    """The number of different rows; of the first rows alone where these are enough."""
     first = len(np.unique(points[: 10 * enough], axis=0))
     return first if first >= enough else len(np.unique(points, axis=0))
-
-
-def _count(labels: Int[np.ndarray, " N"]) -> int:
-    return len(np.unique(labels[labels >= 0]))
 
 
 def _advisor(path: str | os.PathLike | None, clusters: int | None) -> Advisor:
@@ -281,7 +286,7 @@ def _learned_search(path: str | os.PathLike | None) -> LearnedSearch:
 
 
 def _version(path: str | os.PathLike | None) -> tuple[str | None, float]:
-    """The path of a model, and when it was changed: a file is read again where it was."""
+    """The path of a model and its time of change, so that a changed file is read again."""
     try:
         return (None, 0.0) if path is None else (os.fspath(path), os.path.getmtime(path))
     except OSError as error:
@@ -294,16 +299,16 @@ def _parts(path: str | None, changed: float, shipped: str) -> dict[str, Any]:
 
 
 def _part(path: str | None, changed: float, name: str) -> Any:
-    """A part of a model; the one that comes with jmeta where the file has others."""
+    """A part of a model; the one that comes with jmeta where the file lacks it."""
     own = _parts(path, changed, "auto") if path else {}
     if own and not own.keys() & {"given", "unknown", "search"}:
-        raise InputError(f"{path} holds {', '.join(own)}; AutoCluster asks for given, unknown or search.")
+        raise InputError(f"{path} holds {', '.join(own)}; AutoCluster needs given, unknown or search.")
     return own[name] if name in own else _parts(None, 0.0, "search" if name == "search" else "auto")[name]
 
 
 @cache
 def _ready_search(path: str | None, changed: float) -> LearnedSearch:
-    return LearnedSearch(unpacked_searcher(_part(path, changed, "search")))
+    return LearnedSearch(_part(path, changed, "search"))
 
 
 def _on_all_rows(
@@ -314,14 +319,13 @@ def _on_all_rows(
     clusters: int | None,
     seed: int,
 ) -> tuple[Int[np.ndarray, " N"], str]:
-    """The labels of all rows, and how they came about."""
+    """The labels of all rows, and how they were computed."""
     if len(kept) == len(points):
         return labels, "all rows were clustered together"
-    if len(points) <= ALL_ROWS.get(chosen.algorithm, MANY):
-        with warnings.catch_warnings(action="ignore"):
-            return apply_candidate(chosen, points, clusters, seed), (
-                f"chosen on {len(kept):,} rows, then fitted to all {len(points):,}"
-            )
+    if len(points) <= MAX_ROWS.get(chosen.algorithm, DEFAULT_MAX_ROWS):
+        outcome = run_usable(chosen, points, clusters, seed)
+        if outcome.labels is not None:
+            return outcome.labels, f"chosen on {len(kept):,} rows, then fitted to all {len(points):,}"
     nearest = KNeighborsClassifier(1).fit(points[kept], labels)
     return nearest.predict(points), (
         f"{len(kept):,} rows were clustered, and each of the other {len(points) - len(kept):,} follows the "
@@ -329,12 +333,12 @@ def _on_all_rows(
     )
 
 
-def _why(ranking: list[Row], found: Found) -> str:
-    best = ranking[0]
-    ran = sum(outcome.failure != "not run" for outcome in found.outcomes)
-    said = (
-        f"{best.name}, of {ran} candidates that were run, is foretold to agree best with the true clusters: "
-        f"adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({SURE:.0%} sure)"
+def _why(rows: list[CandidateRow], runs: int) -> str:
+    best = rows[0]
+    why = (
+        f"{best.name}, of {runs} candidates that were run, is predicted to agree best with the true "
+        f"clusters: adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({COVERAGE:.0%} sure)"
     )
-    other = next((row for row in ranking[1:] if row.name.split(" /")[0] != best.name.split(" /")[0]), None)
-    return said + (f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else "")
+    method = best.name.split(" /")[0]
+    other = next((row for row in rows[1:] if row.name.split(" /")[0] != method), None)
+    return why + (f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else "")

@@ -14,12 +14,13 @@ from jaxtyping import Array, Float, Int, Key, Num, PyTree
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
+from ..artifacts.recipes import Trained
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
+from ..errors import InputError
 from ..metrics.internal import silhouette
-from ..recipes import Trained
-from ..records import Batch, Clusterer, InputError
-from ..selection.portfolio import padded, room_for
+from ..padding import pad_points, padded_size
+from ..records import Batch, Clusterer
 from .space import in_range, space
 
 Sizes = Literal["any", "equal"]
@@ -90,7 +91,7 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
         most = self.n_clusters or max(2, min(self.most_clusters, len(points) - 1))
         self._clusterer = (self.sizes, self.n_clusters or self.most_clusters, self.restarts)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        wide = padded(points, room_for(len(points)))
+        wide = pad_points(points, padded_size(len(points)))
         fits = {
             count: _fitted(_made(*self._clusterer), *wide, count, jax.random.key(seed))
             for count in range(least, most + 1)
@@ -111,7 +112,7 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         points = self._embedded(X, first=False)
-        wide, _ = padded(points, room_for(len(points)))
+        wide, _ = pad_points(points, padded_size(len(points)))
         return np.asarray(_assigned(_made(*self._clusterer), self._state, wide))[: len(points)]
 
     def _check(self) -> None:

@@ -19,10 +19,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, chec
 from ..clustering.gaussian_mixture import Shape, gaussian_mixture
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
-from ..clustering.validation import Metric
+from ..errors import InputError
 from ..iteration import one_step
-from ..records import Batch, Clusterer, InputError
-from ..selection.portfolio import padded, room_for
+from ..padding import pad_points, padded_size
+from ..records import Batch, Clusterer
+from ..validation import Metric
 from .space import in_range
 
 TOLERANCE = 1e-6
@@ -64,7 +65,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
             )
         self._middle = self._origin(np.asarray(x, np.float64), weights)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        points, real = padded(self._centered(x), room_for(len(x)))
+        points, real = pad_points(self._centered(x), padded_size(len(x)))
         real[: len(x)] = weights
         self._state = jax.device_get(_fitted(clusterer, points, real, jax.random.key(seed)))
         self._describe(self._state)
@@ -114,7 +115,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
         return in_range(np.asarray(x, np.float64) - self._middle)
 
     def _log_probs(self, clusterer: Clusterer, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
-        points, _ = padded(self._centered(x), room_for(len(x)))
+        points, _ = pad_points(self._centered(x), padded_size(len(x)))
         return np.asarray(_assigned(clusterer, self._state, points))[: len(x)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.decomposition import PCA
 
-from ..records import InputError
+from ..errors import InputError
 
 Scaling = Literal["auto", "standard", "none"]
 UNLIKE = 10.0

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..records import InputError
-from ..tasks.datasets import read_npz
+from ..errors import InputError
+from ..files import read_npz
 from .preparation import deviations
 
 KINDS = 20

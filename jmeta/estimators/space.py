@@ -10,11 +10,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from ..clustering.validation import LARGEST
-from ..recipes import Trained, load_trained, make
-from ..records import InputError, Model
-from ..selection.portfolio import room_for
+from ..artifacts.recipes import Trained, load_trained, make
+from ..errors import InputError
+from ..padding import padded_size
+from ..records import Model
 from ..tasks.episodes import scaled
+from ..validation import LARGEST
 
 
 class Space(NamedTuple):
@@ -46,7 +47,7 @@ class Space(NamedTuple):
     def __call__(self, x: np.ndarray) -> Float[np.ndarray, "N E"]:
         """Rows as the network sees them, padded so that tables of about the same size share a program."""
         rows = self.rows(x)
-        wide = np.zeros((room_for(len(rows)), *rows.shape[1:]), rows.dtype)
+        wide = np.zeros((padded_size(len(rows)), *rows.shape[1:]), rows.dtype)
         wide[: len(rows)] = rows
         weights = (np.arange(len(wide)) < len(rows)).astype(np.float32)
         return np.asarray(_applied(self.model, self.params, wide, weights))[: len(rows)]

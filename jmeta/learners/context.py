@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from ..records import Batch, InputError, Learner, Loss, Model
+from ..errors import InputError
+from ..records import Batch, Learner, Loss, Model
 from .gradient import Descent, maml
 
 

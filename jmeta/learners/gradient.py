@@ -37,10 +37,11 @@ import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from ..compiler import compiled
-from ..inner_gradients import Gradient, Scalar, mixed_mode
+from ..errors import InputError
 from ..iteration import iterate, unroll
-from ..records import Batch, Diff, InputError, Learner, Loss, Model
+from ..records import Batch, Diff, Learner, Loss, Model
 from ..trees import path_name
+from .inner_gradients import Gradient, Scalar, mixed_mode
 from .numbers import Number, as_number
 from .optimizers import descent
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Key, PyTree
 
 from ..compiler import compiled
 from ..records import Batch, Learner
-from ..trees import weights_or_ones
+from ..weights import weights_or_ones
 
 
 def inductive(learner: Learner) -> Learner:

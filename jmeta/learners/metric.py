@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..compiler import compiled
-from ..distances import class_means, squared_distances, unit_length
-from ..records import Batch, InputError, Learner, Model
-from ..trees import EMPTY, log_weights, weights_or_ones
+from ..distances import squared_distances, unit_length
+from ..errors import InputError
+from ..records import Batch, Learner, Model
+from ..weights import EMPTY, class_means, log_weights, weights_or_ones
 
 
 def prototypes(model: Model, *, ways: int) -> Learner:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from ..records import InputError
+from ..errors import InputError
 
 
 class Number(NamedTuple):

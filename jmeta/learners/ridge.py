@@ -17,8 +17,9 @@ from jaxtyping import Array, Float, Key
 
 from ..compiler import compiled
 from ..distances import square_root
-from ..records import Batch, InputError, Learner
-from ..trees import weights_or_ones
+from ..errors import InputError
+from ..records import Batch, Learner
+from ..weights import weights_or_ones
 
 
 class Ridge(NamedTuple):

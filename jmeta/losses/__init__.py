@@ -1,12 +1,6 @@
 """Losses: `(outputs, targets, weights=None) -> (scalar, metrics)`. Targets of -1 do not count."""
 
-from .clustering import (
-    matched_cross_entropy,
-    pairwise_cross_entropy,
-    pairwise_divergence,
-    soft_ari,
-    soft_nmi,
-)
+from .clustering import matched_cross_entropy, pairwise_cross_entropy, pairwise_divergence, soft_ari, soft_nmi
 from .embedding import supervised_contrastive, within_class_variance
 from .regret import expected_regret, listwise, regret_and_error
 from .supervised import cross_entropy, squared_error

@@ -9,8 +9,7 @@ from jaxtyping import Array, Float, Int
 from ..agreement import adjusted_rand, best_matching, contingency, mutual_information, part_of
 from ..compiler import compiled
 from ..records import Metrics
-from ..trees import weights_or_ones
-from .supervised import weighted_average
+from ..weights import weighted_average, weights_or_ones
 
 LOWEST = -1e6
 """Log-probabilities count as at least this, so that no matching is decided by rounding."""

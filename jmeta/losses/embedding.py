@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..compiler import compiled
-from ..distances import class_means
-from ..records import InputError, Loss, Metrics
-from ..trees import weights_or_ones
-from .supervised import weighted_average
+from ..errors import InputError
+from ..records import Loss, Metrics
+from ..weights import class_means, weighted_average, weights_or_ones
 
 SMALLEST = 1e-18
 """An embedding whose squared length is less has no direction."""

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..compiler import compiled
-from ..records import InputError, Metrics
-from ..trees import weights_or_ones
-from .supervised import weighted_average
+from ..errors import InputError
+from ..records import Metrics
+from ..weights import weighted_average, weights_or_ones
 
 
 @compiled

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..compiler import compiled
-from ..records import InputError, Metrics
-from ..trees import weights_or_ones
+from ..errors import InputError
+from ..records import Metrics
+from ..weights import weighted_average, weights_or_ones
 
 
 @compiled
@@ -71,13 +72,3 @@ def cross_entropy(
 def _check_given(targets: Array | None) -> None:
     if targets is None:
         raise InputError("there are no targets; use labelled tasks, or a loss that looks at none.")
-
-
-def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array, ""]:
-    """sum_n w_n v_n / sum_n w_n, and 0 where all weights are zero; what has none may be anything.
-
-    >>> float(weighted_average(jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])))
-    1.0
-    """
-    total = jnp.sum(weights)
-    return jnp.sum(jnp.where(weights != 0, weights * values, 0)) / jnp.where(total > 0, total, 1)

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..compiler import compiled
 from ..records import Batch, Clusterer, Loss, Metrics
-from ..trees import weights_or_ones
-from .supervised import weighted_average
+from ..weights import weighted_average, weights_or_ones
 
 
 def clustering_energy(

@@ -2,12 +2,7 @@
 
 from .agreement import adjusted_rand_index, fowlkes_mallows, matched_accuracy, purity
 from .density import density_validity
-from .information import (
-    adjusted_mutual_information,
-    completeness,
-    homogeneity,
-    normalized_mutual_information,
-)
+from .information import adjusted_mutual_information, completeness, homogeneity, normalized_mutual_information
 from .internal import calinski_harabasz, davies_bouldin, dunn, silhouette, simplified_silhouette
 from .interval import Interval, interval
 from .neighbourhood import near_dunn, near_neighbours

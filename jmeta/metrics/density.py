@@ -6,12 +6,12 @@ Reference: Moulavi et al. 2014, Density-based clustering validation.
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 from jax.nn import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from ..graphs import spanning_forest
 from ..records import AnyArray
-from ..trees import weights_or_ones
+from ..weights import weights_or_ones
 from .internal import counted_clusters, distances
 from .partitions import compiled_metric
 
@@ -70,60 +70,6 @@ def density_validity(
     counted = jnp.sum(weights_or_ones(x, weights) > 0)
     shares = jnp.sum(member, 0) / jnp.maximum(counted, 1)
     return jnp.where(enough, jnp.sum(jnp.where(shares > 0, shares * validity, 0)), 0)
-
-
-def spanning_forest(
-    lengths: Float[Array, "N N"], ties: Float[Array, "N N"], joined: Bool[Array, "N N"]
-) -> Bool[Array, "N N"]:
-    """The edges of a minimum spanning tree of each component, by Prim's algorithm: N steps of N numbers.
-
-    Of edges of one length, as all have that start where points are sparse, that of less `ties` comes first.
-
-    >>> lengths = jnp.array([[0.0, 1, 5], [1, 0, 2], [5, 2, 0]])
-    >>> spanning_forest(lengths, lengths, ~jnp.eye(3, dtype=bool)).astype(int)
-    Array([[0, 1, 0],
-           [1, 0, 1],
-           [0, 1, 0]], dtype=int32)
-    """
-    count = len(lengths)
-    lengths = jnp.where(joined, lengths, jnp.inf)
-
-    def grow(carry: tuple, _: None) -> tuple[tuple, tuple]:
-        reached, tied, parent, done = carry
-        # Where nothing is in reach the next tree starts, from a point without an edge.
-        near = jnp.where(done, jnp.inf, jnp.minimum(reached, jnp.finfo(reached.dtype).max))
-        nearest = jnp.argmin(jnp.where(near == jnp.min(near), tied, jnp.inf))
-        edge = (nearest, parent[nearest], jnp.isfinite(reached[nearest]))
-        new, new_tied = lengths[nearest], ties[nearest]
-        closer = (new < reached) | ((new == reached) & (new_tied < tied))
-        after = (
-            jnp.where(closer, new, reached),
-            jnp.where(closer, new_tied, tied),
-            jnp.where(closer, nearest, parent),
-            done.at[nearest].set(True),
-        )
-        return after, edge
-
-    unreached = jnp.full(count, jnp.inf, lengths.dtype)
-    start = (unreached, jnp.zeros(count, ties.dtype), jnp.arange(count), jnp.zeros(count, bool))
-    _, (ends, starts, real) = lax.scan(grow, start, None, length=count)
-    return joined_pairs(ends, starts, real, count)
-
-
-def joined_pairs(
-    first: Int[Array, " E"], second: Int[Array, " E"], holds: Bool[Array, " E"], count: int
-) -> Bool[Array, "N N"]:
-    """The symmetric relation of `count` points that holds for some pairs of them.
-
-    Both directions are written: XLA's code for the transpose of a matrix of booleans that was scattered into
-    ends the process on CPU, from a thousand points on.
-
-    >>> joined_pairs(jnp.array([0, 0]), jnp.array([1, 2]), jnp.array([True, False]), 3).astype(int)
-    Array([[0, 1, 0],
-           [1, 0, 0],
-           [0, 0, 0]], dtype=int32)
-    """
-    return jnp.zeros((count, count), bool).at[first, second].max(holds).at[second, first].max(holds)
 
 
 def _core_distances(

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from ..distances import as_float, square_root, weighted_mean
+from ..distances import as_float, square_root
 from ..records import AnyArray
+from ..weights import weighted_mean
 from .partitions import compiled_metric, members
 
 

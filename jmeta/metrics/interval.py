@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
-from ..records import InputError
+from ..errors import InputError
 
 
 class Interval(NamedTuple):

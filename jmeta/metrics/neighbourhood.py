@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from ..records import AnyArray, InputError
+from ..errors import InputError
+from ..records import AnyArray
 from .internal import counted_clusters, distances
 from .partitions import compiled_metric
 

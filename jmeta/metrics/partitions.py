@@ -13,8 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from ..agreement import contingency
 from ..compiler import Function, compiled
-from ..records import AnyArray, InputError
-from ..trees import weights_or_ones
+from ..errors import InputError
+from ..records import AnyArray
+from ..weights import weights_or_ones
 
 
 def table(

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num
 
 from ..distances import as_float
-from ..records import AnyArray, Batch, Clusterer, InputError
-from ..trees import weights_or_ones
+from ..errors import InputError
+from ..records import AnyArray, Batch, Clusterer
+from ..weights import weights_or_ones
 from .agreement import adjusted_rand_index
 
 
@@ -50,8 +51,9 @@ def stability(
     """
     if resamples < 2 or not 0 < part < 1:
         raise InputError("stability compares two parts or more, each more than nothing and less than all.")
-    points, params = as_float(points), clusterer.init(key)
-    keys = jax.random.split(key, resamples)
+    init_key, parts_key = jax.random.split(key)
+    points, params = as_float(points), clusterer.init(init_key)
+    keys = jax.random.split(parts_key, resamples)
     whole = weights_or_ones(points, weights)
 
     if not isinstance(whole, jax.core.Tracer):

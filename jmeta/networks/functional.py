@@ -10,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from ..compiler import compiled
-from ..records import InputError, Model
+from ..errors import InputError
+from ..records import Model
 
 
 def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:

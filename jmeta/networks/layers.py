@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..trees import weights_or_ones
+from ..weights import weights_or_ones
 
 Norm = Literal["batch", "layer", "none"]
 EPSILON = 1e-5

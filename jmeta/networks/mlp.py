@@ -9,7 +9,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ..records import InputError, Model
+from ..errors import InputError
+from ..records import Model
 from .functional import functional
 
 

@@ -17,8 +17,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..compiler import compiled
-from ..records import InputError, Recurrent
-from ..trees import log_weights
+from ..errors import InputError
+from ..records import Recurrent
+from ..weights import log_weights
 from .attention import attend
 from .functional import check_sizes, stateless
 

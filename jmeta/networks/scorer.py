@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ..records import InputError, Model
+from ..errors import InputError
+from ..records import Model
 from .functional import functional
 
 

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ..records import InputError, Model
-from ..trees import log_weights, weights_or_ones
+from ..errors import InputError
+from ..records import Model
+from ..weights import log_weights, weights_or_ones
 from .attention import attend
 from .functional import check_sizes, functional
 

@@ -11,11 +11,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from ..selection.explanation import SHOWN, Explanation, Placed, Reason
+from ..search.explanation import Explanation, FeaturePercentile, Reason
 from .page import figure, page, table
 
 LISTED, WORDS = 12, 3
 """Columns of the table, and words of a column, that are shown of a cluster."""
+MAX_SHOWN = 8
+"""Candidates that are shown."""
 _COLORS = matplotlib.color_sequences["tab20"]
 
 
@@ -64,7 +66,7 @@ def clustering_report(
             figure(
                 _views(explanation, ranking[0].name),
                 "Rows on the two axes along which they differ most, "
-                f"{explanation.kept:.0%} of their variance; noise is grey.",
+                f"{explanation.explained_variance:.0%} of their variance; noise is grey.",
             ),
             "<h2>The ranking</h2>",
             figure(
@@ -80,7 +82,7 @@ def clustering_report(
             ),
             table(
                 ["property", "chosen", "mean of all"],
-                [[r.name, f"{r.value:.3g}", f"{r.others:.3g}"] for r in explanation.reasons],
+                [[r.name, f"{r.value:.3g}", f"{r.mean:.3g}"] for r in explanation.reasons],
             ),
             "<h2>The table beside those that were learned from</h2>",
             figure(
@@ -147,12 +149,12 @@ def _views(explanation: Explanation, name: str) -> Figure:
         colors = [
             _COLORS[label % len(_COLORS)] if label >= 0 else (0.7, 0.7, 0.7) for label in labels.tolist()
         ]
-        axes.scatter(explanation.flat[:, 0], explanation.flat[:, 1], s=9, c=colors, linewidths=0)
+        axes.scatter(explanation.projection[:, 0], explanation.projection[:, 1], s=9, c=colors, linewidths=0)
     return figure
 
 
 def _bars(ranking: Sequence[Any]) -> Figure:
-    rows = list(ranking[:SHOWN])[::-1]
+    rows = list(ranking[:MAX_SHOWN])[::-1]
     figure = Figure(figsize=(8, 0.9 + 0.38 * len(rows)), layout="constrained")
     axes = figure.add_subplot(xlabel="adjusted Rand index that is foretold")
     quality, width = (np.array([getattr(row, name) for row in rows]) for name in ("quality", "width"))
@@ -174,7 +176,7 @@ def _effects(reasons: Sequence[Reason]) -> Figure:
     return figure
 
 
-def _percentiles(features: Sequence[Placed]) -> Figure:
+def _percentiles(features: Sequence[FeaturePercentile]) -> Figure:
     rows = list(features)[::-1]
     figure = Figure(figsize=(8, 0.9 + 0.2 * len(rows)), layout="constrained")
     axes = figure.add_subplot(xlabel="share of the known problems that have less of it, %", xlim=(-3, 103))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 from matplotlib.figure import Figure
 
-from ..records import InputError
+from ..errors import InputError
 
 _COLORS = matplotlib.color_sequences["tab10"]
 

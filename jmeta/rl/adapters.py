@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import io_callback
 from jaxtyping import Array, Key, PyTree
 
-from ..records import InputError
+from ..errors import InputError
 from .environment import Action, Environment, Space, Transition
 
 

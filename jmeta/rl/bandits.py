@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..clustering.validation import check_counts
+from ..validation import check_counts
 from .environment import Action, Environment, Space, Transition
 
 

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ..records import InputError, Recurrent
+from ..errors import InputError
+from ..records import Recurrent
 from .environment import Action, Environment
 
 SEES = ("observation", "action", "reward", "done", "clock")

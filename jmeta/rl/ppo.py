@@ -25,11 +25,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts, over_tasks
-from ..clustering.validation import check_counts
 from ..compiler import compiled
-from ..records import InputError, MetaState, MetaStep, Metrics
+from ..errors import InputError
+from ..records import MetaState, MetaStep, Metrics
 from ..training.step import descended
 from ..trees import all_finite
+from ..validation import check_counts
 from .environment import Environment, Trial
 from .policy import Agent, entropy, log_probability, logits_and_value
 from .rollout import History, rollout

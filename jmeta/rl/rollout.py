@@ -11,8 +11,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..batching import over_tasks
-from ..clustering.validation import check_counts
-from ..records import InputError, Metrics
+from ..errors import InputError
+from ..records import Metrics
+from ..validation import check_counts
 from .environment import Environment, Transition, Trial
 from .policy import Agent, Last, Masks, log_probability, logits_and_value, nothing_yet, sample
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from ..clustering.validation import check_counts
+from ..validation import check_counts
 from .environment import Action, Environment, Space, Transition
 
 

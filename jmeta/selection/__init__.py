@@ -1,50 +1,43 @@
-"""Meta-clustering: which strategy for which problem."""
+"""Algorithm selection: models that rank candidates before they run, and score partitions afterwards."""
 
-from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
-from .consensus import consensus
-from .criterion import Criterion, adapt_criterion, candidate_inputs, criterion_scores, learn_criterion
-from .features import feature_names, meta_features
-from .image_features import image_features
-from .portfolio import Candidate, candidate, portfolio
-from .selector import (
-    Selector,
-    Strategy,
-    adapt_selector,
-    answer,
-    learn_selector,
-    problem_inputs,
-    selector_inputs,
+from .advisor import Advisor, learn_advisor, rank_candidates
+from .examples import Examples, Settings
+from .quality import Prediction, QualityModel, predict_quality
+from .scoring import ScoringModel, adapt_scoring_model, fit_scoring_model, mean_scores
+from .selector import Selector, Strategy, adapt_selector, choose_strategy, learn_selector, selector_inputs
+from .set_quality import (
+    SetQuality,
+    adapt_set_quality,
+    candidate_inputs,
+    learn_set_quality,
+    set_quality_scores,
 )
-from .table import Case, Outcome, Table, performance_table
+from .single_quality import SingleQuality, learn_single_quality
 
 __all__ = [
-    "Candidate",
-    "Case",
-    "Cases",
-    "Choice",
-    "Criterion",
-    "Outcome",
+    "Advisor",
+    "Examples",
+    "Prediction",
+    "QualityModel",
+    "ScoringModel",
     "Selector",
+    "SetQuality",
     "Settings",
+    "SingleQuality",
     "Strategy",
-    "Table",
-    "adapt_choice",
-    "adapt_criterion",
+    "adapt_scoring_model",
     "adapt_selector",
-    "answer",
-    "candidate",
+    "adapt_set_quality",
     "candidate_inputs",
-    "choice_scores",
-    "consensus",
-    "criterion_scores",
-    "feature_names",
-    "image_features",
-    "learn_choice",
-    "learn_criterion",
+    "choose_strategy",
+    "fit_scoring_model",
+    "learn_advisor",
     "learn_selector",
-    "meta_features",
-    "performance_table",
-    "portfolio",
-    "problem_inputs",
+    "learn_set_quality",
+    "learn_single_quality",
+    "mean_scores",
+    "predict_quality",
+    "rank_candidates",
     "selector_inputs",
+    "set_quality_scores",
 ]

@@ -1,34 +1,30 @@
-"""The selector: from meta-features alone, before anything is run, to a strategy.
+"""The selector: from the meta-features of a problem to a strategy, before any candidate runs.
 
 A strategy is an algorithm with its parameters, a number of clusters, and the internal criterion by which to
-judge what comes out. One network answers with a score for every candidate of a portfolio and, beside them,
-for every criterion; what a criterion is worth on a problem is what the partition that it prefers is worth.
-Among the meta-features is what the candidates were worth on the known problems that are most alike, those of
-the same group left out, as the group of a new problem is not known.
+compare partitions. One network scores every candidate of a portfolio and every criterion; the score of a
+criterion on a problem is that of the partition which the criterion prefers. The inputs are meta-features and
+the scores of the candidates on the most similar known problems of other groups, as the group of a new problem
+is not known.
 
 Reference: Ferrari & de Castro 2015, Clustering algorithm selection by meta-learning systems.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
 
-from ..clustering.validation import check_points
-from ..compiler import QUICKLY
-from ..records import InputError
-from .choice import Cases, Choice, Settings, adapt_choice, choice_scores, learn_choice
-from .descriptors import NAMES, landmarks
-from .features import FEATURES, feature_names, meta_features
-from .portfolio import Candidate
-from .table import Table, check_portfolio
+from ..errors import InputError
+from ..metafeatures.partitions import NAMES
+from ..metafeatures.problems import problem_features
+from ..portfolio.candidates import Candidate
+from ..portfolio.table import Table, check_portfolio
+from .examples import Examples, Settings
+from .scoring import ScoringModel, adapt_scoring_model, fit_scoring_model, mean_scores
 
 CRITERIA = {
     "silhouette": "silhouette",
@@ -40,17 +36,17 @@ CRITERIA = {
     "gap": "gap",
     "most_agreement": "mean agreement",
 }
-"""Criteria that a strategy may name, each with the descriptor that it maximises."""
-NEAREST = 5
-"""Known problems that are asked what was best."""
+"""Internal criteria that a strategy may name, each with the descriptor that it maximises."""
+NEIGHBOURS = 5
+"""Number of similar problems whose scores are averaged."""
 
 
 class Strategy(NamedTuple):
-    """What the selector answers.
+    """The answer of a selector to a problem.
 
     Attributes:
         candidate: the algorithm and its parameters.
-        clusters: how many to look for; None where the algorithm finds that itself.
+        clusters: the number of clusters to look for; None where the algorithm finds it.
         criterion: a name of `CRITERIA`.
     """
 
@@ -60,21 +56,21 @@ class Strategy(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """What was learned from a table.
+    """A trained selector, with the problems that it was trained on.
 
     Attributes:
-        choice: the networks.
-        candidates: of the table.
-        known: [C, F] meta-features of its cases.
-        worths: [C, A] of its candidates.
-        told: whether the number of clusters is given with a problem.
+        model: the networks.
+        candidates: A of the table.
+        features: [C, F] meta-features of the instances of the table.
+        scores: [C, A] of the candidates.
+        known_k: whether the number of clusters is given with a problem.
     """
 
-    choice: Choice
+    model: ScoringModel
     candidates: tuple[Candidate, ...]
-    known: Float[np.ndarray, "C F"]
-    worths: Float[np.ndarray, "C A"]
-    told: bool
+    features: Float[np.ndarray, "C F"]
+    scores: Float[np.ndarray, "C A"]
+    known_k: bool
 
 
 def learn_selector(
@@ -84,38 +80,46 @@ def learn_selector(
     *,
     settings: Settings = Settings(),  # noqa: B008 - a record that is never written to
 ) -> Selector:
-    """A selector from what the candidates of a table were worth.
+    """A selector trained on the scores of a table.
 
     Args:
         table: of problems with known answers.
-        candidate_inputs: of its candidates, from `criterion.candidate_inputs`.
+        candidate_inputs: of its candidates, from `set_quality.candidate_inputs`.
         key: a typed key.
         settings: of the networks.
 
     Raises:
-        InputError: the problems are of one group, or as from `learn_choice`.
+        InputError: the problems are of one group, or as from `fit_scoring_model`.
     """
-    known = table_inputs(table)
-    cases = selector_cases(table, known, candidate_inputs)
-    choice = learn_choice(cases, key, settings=settings, parts=(table.scores.shape[1], len(CRITERIA)))
-    return Selector(choice, table.candidates, known, table.scores, table.told)
+    features = table_features(table)
+    examples = selector_examples(table, features, candidate_inputs)
+    sizes = (table.scores.shape[1], len(CRITERIA))
+    model = fit_scoring_model(examples, key, settings=settings, sizes=sizes)
+    return Selector(model, table.candidates, features, table.scores, table.known_k)
 
 
-def selector_cases(
-    table: Table, known: Float[np.ndarray, "C F"], candidate_inputs: Float[np.ndarray, "C A F"]
-) -> Cases:
-    """What a selector learns from: the worths of candidates and of `CRITERIA`, side by side.
+def selector_examples(
+    table: Table, features: Float[np.ndarray, "C F"], candidate_inputs: Float[np.ndarray, "C A F"]
+) -> Examples:
+    """The training examples of a selector: scores of candidates and of `CRITERIA`, side by side.
 
     Args:
         table: of problems with known answers.
-        known: their meta-features, from `table_inputs`.
+        features: their meta-features, from `table_features`.
         candidate_inputs: of its candidates.
+
+    Raises:
+        InputError: the problems are of one group.
     """
     if len(set(table.groups)) < 2:
-        raise InputError("a selector is learned from problems of two groups or more, each left out in turn.")
-    worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
-    inputs = selector_inputs(known, table.scores, table.weights, table.numbers)
-    return Cases(inputs, worths, table.weights, table.numbers, table.owners)
+        raise InputError("a selector is trained on two groups of problems or more; give another group.")
+    return Examples(
+        inputs=selector_inputs(features, table.scores, table.weights, table.group_numbers),
+        scores=np.concatenate([table.scores, criterion_scores(table, candidate_inputs)], 1),
+        weights=table.weights,
+        groups=table.group_numbers,
+        problems=table.problem_numbers,
+    )
 
 
 def adapt_selector(
@@ -126,186 +130,139 @@ def adapt_selector(
     steps: int = 5,
     rate: float | None = None,
 ) -> Selector:
-    """The selector after some steps of descent on problems of a new group, whose answers are known.
+    """The selector after some steps of gradient descent on problems of a new group, whose answers are known.
 
     Args:
-        selector: from `learn_selector`; of `settings.way` "maml" it was trained for this.
+        selector: from `learn_selector`; one with `settings.method` "maml" was trained for this.
         table: of the new problems.
         candidate_inputs: of its candidates.
-        steps: of descent.
-        rate: of descent.
+        steps: of gradient descent.
+        rate: learning rate; unless given those of the training.
 
     Raises:
-        InputError: the table is of other candidates, or as from `adapt_choice`.
+        InputError: the table is of other candidates, or as from `adapt_scoring_model`.
     """
     check_portfolio(selector.candidates, table)
-    inputs = _beside_known(selector, table_inputs(table))
-    worths = np.concatenate([table.scores, criterion_worths(table, candidate_inputs)], 1)
-    cases = Cases(inputs, worths, table.weights, np.zeros(len(inputs), int), table.owners)
-    return selector._replace(choice=adapt_choice(selector.choice, cases, steps=steps, rate=rate))
+    inputs = _with_neighbours(selector, table_features(table))
+    examples = Examples(
+        inputs=inputs,
+        scores=np.concatenate([table.scores, criterion_scores(table, candidate_inputs)], 1),
+        weights=table.weights,
+        groups=np.zeros(len(inputs), int),
+        problems=table.problem_numbers,
+    )
+    return selector._replace(model=adapt_scoring_model(selector.model, examples, steps=steps, rate=rate))
 
 
-def answer(
+def choose_strategy(
     selector: Selector, points: Float[np.ndarray, "N D"], clusters: int | None = None, *, seed: int = 0
 ) -> Strategy:
-    """The strategy for a new problem; only meta-features are looked at.
+    """The strategy for a new problem, from its meta-features.
 
     Args:
         selector: from `learn_selector`.
         points: [N, D].
-        clusters: how many there are, where that is given.
+        clusters: the number of clusters, for a selector that was trained with it.
         seed: which landmarks.
 
     Raises:
-        InputError: the number of clusters is missing, or given to a selector that was learned without; the
+        InputError: the number of clusters is missing, or given to a selector that was trained without; the
             points cannot be clustered, or the selector is of another version.
     """
-    if (clusters is not None) != selector.told:
+    if (clusters is not None) != selector.known_k:
         raise InputError(
-            f"the selector was learned {'with' if selector.told else 'without'} the number of clusters; "
-            f"{'give' if selector.told else 'leave out'} clusters."
+            f"the selector was trained {'with' if selector.known_k else 'without'} the number of clusters; "
+            f"{'give' if selector.known_k else 'leave out'} clusters."
         )
-    seen = problem_inputs([points], None if clusters is None else [clusters], seed=seed)
-    candidates, criteria = selector_scores(selector, seen)
+    features = problem_features([points], None if clusters is None else [clusters], seed=seed)
+    candidates, criteria = selector_scores(selector, features)
     chosen = selector.candidates[int(candidates[0].argmax())]
-    return Strategy(chosen, chosen.sought(clusters), tuple(CRITERIA)[int(criteria[0].argmax())])
+    return Strategy(chosen, chosen.clusters_for(clusters), tuple(CRITERIA)[int(criteria[0].argmax())])
 
 
 def selector_scores(
-    selector: Selector, problems: Float[np.ndarray, "C F"]
+    selector: Selector, features: Float[np.ndarray, "C F"]
 ) -> tuple[Float[np.ndarray, "C A"], Float[np.ndarray, "C Q"]]:
-    """The scores of every candidate and of every one of `CRITERIA`, from what `problem_inputs` says.
+    """The scores of every candidate and of every one of `CRITERIA`, from `problem_features`.
 
     Raises:
         InputError: the selector is of another version.
     """
-    scores = choice_scores(selector.choice, _beside_known(selector, problems))
+    scores = mean_scores(selector.model, _with_neighbours(selector, features))
     count = len(selector.candidates)
     return scores[:, :count], scores[:, count:]
 
 
-def _beside_known(selector: Selector, seen: Float[np.ndarray, "C F"]) -> Float[np.ndarray, "C G"]:
-    """What the selector sees of new problems: their own meta-features, and the answers of known ones."""
-    if seen.shape[1] != selector.known.shape[1]:
-        raise InputError("the selector is of another version of jmeta; learn it anew.")
-    every = np.concatenate([selector.known, seen])
-    worths = np.concatenate([selector.worths, np.zeros((len(seen), selector.worths.shape[1]))])
-    known = np.arange(len(every)) < len(selector.known)
-    return selector_inputs(every, worths, known, np.where(known, 0, 1))[len(selector.known) :]
+def _with_neighbours(selector: Selector, features: Float[np.ndarray, "C F"]) -> Float[np.ndarray, "C G"]:
+    """The inputs for new problems: their meta-features, and the scores on similar known problems."""
+    if features.shape[1] != selector.features.shape[1]:
+        raise InputError("the selector is of another version of jmeta; train it again.")
+    every = np.concatenate([selector.features, features])
+    scores = np.concatenate([selector.scores, np.zeros((len(features), selector.scores.shape[1]))])
+    known = np.arange(len(every)) < len(selector.features)
+    return selector_inputs(every, scores, known, np.where(known, 0, 1))[len(selector.features) :]
 
 
-def table_inputs(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C F"]:
-    """Meta-features of the problem of every case; with its number of clusters where that is given."""
-    sights = list(dict.fromkeys(table.sights))
-    points = [table.problems[place].points for place, _ in sights]
-    clusters = [count for _, count in sights if count is not None] if table.told else None
-    found = problem_inputs(points, clusters, seed=seed)
-    return found[[sights.index(sight) for sight in table.sights]]
-
-
-def problem_inputs(
-    points: Sequence[Float[np.ndarray, "N D"]],
-    clusters: Sequence[int] | None = None,
-    *,
-    groups: Sequence[str] = tuple(FEATURES),
-    seed: int = 0,
-) -> Float[np.ndarray, "C F"]:
-    """Meta-features of problems of any size, by a thousand landmarks of each.
-
-    Args:
-        points: of every problem.
-        clusters: how many each has; estimated unless given.
-        groups: of meta-features.
-        seed: which landmarks, and what is drawn while features are computed.
-
-    Raises:
-        InputError: there is no problem, or its points cannot be clustered.
-
-    >>> np.exp(problem_inputs([np.eye(3), np.eye(4)], [2, 2], groups=["size"])).round(2)
-    array([[3., 3., 1., 2.],
-           [4., 4., 1., 2.]], dtype=float32)
-    """
-    found = []
-    sizes = [feature_names(groups).index(name) for name in FEATURES["size"][:3] if "size" in groups]
-    if not len(points):
-        raise InputError("there is no problem to describe; give one or more.")
-    for place, x in enumerate(map(np.asarray, points)):
-        if x.ndim == 2 and len(x) < 2:
-            raise InputError("fewer than two points have no meta-features; give two or more.")
-        check_points(x, None)
-        kept = landmarks(x, [], seed=seed)
-        width = 1 << max(2, (x.shape[1] - 1).bit_length())  # few shapes, few programs
-        wide = np.pad(kept.points, ((0, 0), (0, width - x.shape[1])))
-        given = None if clusters is None else jnp.asarray(clusters[place])
-        compute = _features if len(points) > 1 else _features_once
-        one = np.array(compute(wide, kept.weights, jax.random.key(seed), given, tuple(groups)))
-        if sizes:
-            one[sizes[0]] = np.log(len(x))
-            one[sizes[2]] = one[sizes[0]] - one[sizes[1]]
-        found.append(one)
-    return np.stack(found)
+def table_features(table: Table, *, seed: int = 0) -> Float[np.ndarray, "C F"]:
+    """The meta-features of the problem of every instance, with its number of clusters where K is known."""
+    distinct = list(dict.fromkeys(table.visible))
+    points = [table.problems[problem].points for problem, _ in distinct]
+    clusters = [count for _, count in distinct if count is not None] if table.known_k else None
+    features = problem_features(points, clusters, seed=seed)
+    return features[[distinct.index(visible) for visible in table.visible]]
 
 
 def selector_inputs(
-    problems: Float[np.ndarray, "C F"],
-    worths: Float[np.ndarray, "C A"],
+    features: Float[np.ndarray, "C F"],
+    scores: Float[np.ndarray, "C A"],
     known: Bool[np.ndarray, " C"] | Float[np.ndarray, " C"],
     groups: Int[np.ndarray, " C"],
 ) -> Float[np.ndarray, "C G"]:
-    """What the selector sees: meta-features, and what was best on the nearest known problems."""
-    return np.concatenate([problems, nearest_worths(problems, worths, known, groups)], 1)
+    """The inputs of a selector: meta-features, and `neighbour_scores`."""
+    return np.concatenate([features, neighbour_scores(features, scores, known, groups)], 1)
 
 
-def nearest_worths(
-    inputs: Float[np.ndarray, "C F"],
-    worths: Float[np.ndarray, "C A"],
+def neighbour_scores(
+    features: Float[np.ndarray, "C F"],
+    scores: Float[np.ndarray, "C A"],
     known: Bool[np.ndarray, " C"] | Float[np.ndarray, " C"],
     groups: Int[np.ndarray, " C"],
     *,
-    nearest: int = NEAREST,
+    nearest: int = NEIGHBOURS,
 ) -> Float[np.ndarray, "C A"]:
-    """What candidates were worth, less the mean of all, on the known cases most alike of other groups.
+    """The mean centred scores of candidates on the most similar known problems of other groups.
 
-    Cases with the same points are of one group, so that no case is told its own answer.
+    A score is centred by the mean over candidates.
+
+    Instances of one problem are of one group, so that none sees its own scores.
 
     Args:
-        inputs: [C, F] meta-features.
-        worths: [C, A] of candidates; only known ones are looked at.
-        known: [C] zero or False where the answer is not known.
-        groups: [C].
-        nearest: how many are averaged.
+        features: [C, F] meta-features.
+        scores: [C, A] of candidates; those that are not known are not read.
+        known: [C] zero or False where the scores are not known.
+        groups: [C] numbers.
+        nearest: how many problems are averaged.
     """
     known = np.asarray(known) > 0
-    scaled = StandardScaler().fit(inputs[known]).transform(inputs)
+    scaled = StandardScaler().fit(features[known]).transform(features)
     scaled = np.clip(scaled, -3, 3)
-    apart = cdist(scaled, scaled)
+    distances = cdist(scaled, scaled)
     allowed = known & (groups[:, None] != groups)
-    order = np.argsort(np.where(allowed, apart, np.inf), 1, kind="stable")[:, :nearest]
+    order = np.argsort(np.where(allowed, distances, np.inf), 1, kind="stable")[:, :nearest]
     usable = np.take_along_axis(allowed, order, 1)[..., None]
-    centered = np.where(known[:, None], worths - worths.mean(1, keepdims=True), 0)
+    centered = np.where(known[:, None], scores - scores.mean(1, keepdims=True), 0)
     return (centered[order] * usable).sum(1) / np.maximum(usable.sum(1), 1)
 
 
 def criterion_values(candidate_inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C A Q"]:
-    """What each of `CRITERIA` says of every candidate, better if larger; -inf of fewer than two clusters."""
+    """The value of each of `CRITERIA` for every candidate, better if larger; -inf without two clusters."""
     names = (*NAMES, "mean agreement")
     values = candidate_inputs[:, :, [names.index(name) for name in CRITERIA.values()]]
-    parted = candidate_inputs[:, :, names.index("log clusters")] > 0
-    return np.where(parted[..., None], values, -np.inf)
+    several = candidate_inputs[:, :, names.index("log clusters")] > 0
+    return np.where(several[..., None], values, -np.inf)
 
 
-def criterion_worths(table: Table, candidate_inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C Q"]:
-    """The worth of the candidate that each of `CRITERIA` prefers."""
+def criterion_scores(table: Table, candidate_inputs: Float[np.ndarray, "C A F"]) -> Float[np.ndarray, "C Q"]:
+    """The score of the candidate that each of `CRITERIA` prefers."""
     values = np.where(table.usable[..., None], criterion_values(candidate_inputs), -np.inf)
     return np.take_along_axis(table.scores, values.argmax(1), 1)
-
-
-def _seen(
-    points: Array, weights: Array, key: Key[Array, ""], clusters: Array | None, groups: tuple[str, ...]
-) -> Float[Array, " F"]:
-    return meta_features(points, weights, key, clusters=clusters, groups=groups)
-
-
-_features = jax.jit(_seen, static_argnames="groups")
-_features_once = jax.jit(_seen, static_argnames="groups", compiler_options=QUICKLY)
-"""For one problem alone."""

@@ -13,8 +13,6 @@ import hashlib
 import io
 import itertools
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,19 +21,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from ..files import written_whole
-from ..records import InputError
+from ..errors import InputError
+from ..files import _DAMAGE, read_npz, write_npz
 from . import splits
 from .episodes import ClassImages
 from .stored import StoredImages, by_class
 
 _FILES = {"omniglot": "omniglot", "cifar10": "cifar10_jpeg90", "cifar100": "cifar100_jpeg90"}
-_LARGEST = 2**30
-_DAMAGE = (
-    *(OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-"""What readers raise at damaged files; none has one error of its own."""
 
 
 def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> ClassImages:
@@ -92,38 +84,6 @@ def load_stored(name: str, split: str = "all", *, data_dir: str | os.PathLike | 
         return found
     _check_classes(found, name)
     return found.classes(chosen)
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file, after a look at how large it says they are.
-
-    Raises:
-        InputError: the file is truncated, damaged, holds pickles, or would unpack to over 1 GiB.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST:
-            raise InputError(f"{path} would unpack to {size / 2**30:.1f} GiB; only 1 GiB is allowed.")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except InputError:
-        raise
-    except _DAMAGE as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}); fetch it again.") from error
-
-
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays, whole or not at all.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_npz(Path(folder) / "a.npz", x=np.arange(2))
-    ...     read_npz(Path(folder) / "a.npz")
-    {'x': array([0, 1])}
-    """
-    with written_whole(path) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _digits() -> ClassImages:

@@ -12,7 +12,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key, Num
 
 from ..compiler import compiled
-from ..records import Batch, InputError, Sampler, Task
+from ..errors import InputError
+from ..records import Batch, Sampler, Task
 from ..trees import partial_of
 
 

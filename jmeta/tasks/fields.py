@@ -27,8 +27,9 @@ from jaxtyping import Float, Int, Num
 from sklearn import datasets as bundled
 from sklearn.decomposition import PCA
 
-from ..records import InputError
-from .datasets import load, read_npz
+from ..errors import InputError
+from ..files import read_npz
+from .datasets import load
 from .episodes import ClassImages
 from .problems import BATTERIES, Problem, batteries, data_folder
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, Shaped
 
 from ..compiler import compiled
-from ..records import Batch, InputError, Sampler, Task
+from ..errors import InputError
+from ..records import Batch, Sampler, Task
 from ..trees import partial_of
 from .episodes import ClassImages, episodes
 

@@ -17,8 +17,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from ..records import InputError, Sampler
-from .datasets import read_npz
+from ..errors import InputError
+from ..files import read_npz
+from ..records import Sampler
 
 BATTERIES = ("wut", "sipu", "fcps", "graves", "uci", "other")
 """Those of the published protocol; "g2mg" and "h2mg" exist too."""

@@ -28,7 +28,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from ..compiler import compiled
-from ..records import Batch, InputError, Sampler, Task
+from ..errors import InputError
+from ..records import Batch, Sampler, Task
 
 KINDS = ("blobs", "bars", "rings", "moons", "spirals", "motley")
 HIDDEN = 8

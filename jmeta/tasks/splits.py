@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
-from ..records import InputError
+from ..errors import InputError
 
 NAMES = ("train", "val", "test")
 _VINYALS = (

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int, Key, PyTree, UInt8
 
-from ..records import HostSampler, InputError, Task
+from ..errors import InputError
+from ..records import HostSampler, Task
 from .episodes import ClassImages, episodes
 
 AHEAD = 8

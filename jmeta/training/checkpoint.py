@@ -26,7 +26,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from ..records import InputError, MetaState
+from ..errors import InputError
+from ..records import MetaState
 
 FORMAT = 2
 """Of the manifest; it goes up when its fields change."""

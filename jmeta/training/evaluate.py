@@ -13,17 +13,12 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..agreement import best_matching, contingency
 from ..batching import over_tasks, placed
+from ..errors import InputError
 from ..losses import cross_entropy, squared_error
-from ..metrics import (
-    Interval,
-    adjusted_rand_index,
-    interval,
-    matched_accuracy,
-    normalized_mutual_information,
-)
-from ..records import Batch, Clusterer, HostSampler, InputError, Learner, Metrics, Sampler, Task
+from ..metrics import Interval, adjusted_rand_index, interval, matched_accuracy, normalized_mutual_information
+from ..records import Batch, Clusterer, HostSampler, Learner, Metrics, Sampler, Task
 from ..tasks.stored import ahead, beside_the_host
-from ..trees import weights_or_ones
+from ..weights import weights_or_ones
 from .feed import Given
 from .loop import traceable
 from .objectives import query_targets, support_labels

@@ -12,7 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key
 
 from ..batching import AXIS
-from ..records import HostSampler, InputError, Task
+from ..errors import InputError
+from ..records import HostSampler, Task
 from ..tasks.episodes import scaled
 from ..tasks.stored import ahead, beside_the_host
 

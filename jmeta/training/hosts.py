@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from jaxtyping import PyTree
 
-from ..records import InputError
+from ..errors import InputError
 
 SECONDS = 20
 """After which a host that says nothing is given up, and all end."""

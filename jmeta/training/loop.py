@@ -22,12 +22,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..batching import over_tasks, placed
-from ..records import HostSampler, InputError, MetaState, MetaStep, Metrics, Sampler, Task
+from ..errors import InputError
+from ..records import HostSampler, MetaState, MetaStep, Metrics, Sampler, Task
 from .checkpoint import Checkpoints, Run, plain_key
 from .feed import Feed, Given, task_keys
 from .hosts import local
+from .preemption import DivergedError, Pace, Stop, only_writer
 from .rows import Row, Told, Totals, added, begun, empty, filled, means, numbers
-from .survival import DivergedError, Pace, Stop, only_writer
 
 DIVERGED = "diverged.json"
 """Beside the states of a run that was given up: the keys of its tasks."""

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from ..errors import InputError
 from ..losses import cross_entropy
-from ..records import Batch, Clusterer, InputError, Learner, Loss, Metrics, Task, TaskLoss
-from ..trees import weights_or_ones
+from ..records import Batch, Clusterer, Learner, Loss, Metrics, Task, TaskLoss
+from ..weights import weights_or_ones
 
 
 def query_loss(learner: Learner, loss: Loss) -> TaskLoss:

@@ -23,9 +23,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks
 from ..compiler import compiled
-from ..records import InputError, MetaState, MetaStep, Metrics, Task
+from ..errors import InputError
+from ..records import MetaState, MetaStep, Metrics, Task
 from ..trees import all_finite
-from .estimators import check_perturbations, moved, perturbations
+from .gradient_estimators import check_perturbations, moved, perturbations
 from .step import descended
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..batching import alike
-from ..records import InputError, Metrics
+from ..errors import InputError
+from ..records import Metrics
 
 Row = dict[str, float]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from ..records import InputError
+from ..errors import InputError
 from .rows import Row
 
 

@@ -15,7 +15,7 @@ from ..batching import count_tasks, fold_over_tasks, of_all_hosts
 from ..compiler import compiled
 from ..records import Estimator, MetaState, MetaStep, Metrics, Task, TaskLoss
 from ..trees import all_finite, still_finite
-from .estimators import backpropagation
+from .gradient_estimators import backpropagation
 
 
 def meta_step(

@@ -9,7 +9,7 @@ import pytest
 from sklearn.cluster import DBSCAN, KMeans
 
 import jmeta as jm
-from jmeta.clustering.host import PORTFOLIO
+from jmeta.clustering.host_algorithms import HOST_ALGORITHMS
 
 K, N = 3, 30
 TRUTH = np.arange(N) % K
@@ -30,7 +30,7 @@ def blobs(seed=0, spread=0.2):
 
 
 INSTALLED = [
-    name for name, entry in PORTFOLIO.items() if importlib.util.find_spec(entry.module.split(".")[0])
+    name for name, entry in HOST_ALGORITHMS.items() if importlib.util.find_spec(entry.module.split(".")[0])
 ]
 
 
@@ -39,7 +39,7 @@ def name(request):
     return request.param
 
 
-@pytest.mark.parametrize("name", list(PORTFOLIO))
+@pytest.mark.parametrize("name", list(HOST_ALGORITHMS))
 def test_an_algorithm_whose_package_is_not_installed_says_so(name, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     with pytest.raises(jm.InputError, match="install it with pip"):
@@ -47,7 +47,7 @@ def test_an_algorithm_whose_package_is_not_installed_says_so(name, monkeypatch):
 
 
 def made(name):
-    return jm.host(name, K if PORTFOLIO[name].told else None, **OPTIONS.get(name, {}))
+    return jm.host(name, K if HOST_ALGORITHMS[name].clusters_argument else None, **OPTIONS.get(name, {}))
 
 
 def labels(assignment):

@@ -15,10 +15,10 @@ from sklearn.datasets import make_circles, make_moons
 
 import jmeta as jm
 from jmeta.clustering.density import core_clusters
-from jmeta.clustering.neighbours import components, reach
 from jmeta.clustering.points import Points
 from jmeta.clustering.spectral import leading_projector
 from jmeta.distances import squared_distances
+from jmeta.graphs import components, reach
 
 KEY = jax.random.key(0)
 

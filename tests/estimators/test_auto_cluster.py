@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jmeta as jm
-from jmeta.estimators.auto_cluster import MANY
+from jmeta.artifacts.advisors import load_model, save_model
+from jmeta.estimators.auto_cluster import DEFAULT_MAX_ROWS
 from jmeta.estimators.preparation import AXES, prepare
-from jmeta.selection.saved import load_model, save_model
 from jmeta.selection.selector import CRITERIA
 
 FEW = dict(n_candidates=4)
@@ -69,7 +69,7 @@ def test_a_trained_agent_searches_within_its_budget():
     assert 1 <= len(model.candidates_) <= 3
     assert 1 <= len(heard) <= 3
     assert all(count == 3 for _, count in heard)
-    assert model.explain().flat.shape == (90, 2)
+    assert model.explain().projection.shape == (90, 2)
     again = jm.AutoCluster(search="rl2", n_candidates=3).fit(points)
     np.testing.assert_array_equal(again.labels_, model.labels_)
 
@@ -94,7 +94,7 @@ def test_what_a_model_lacks_is_taken_from_those_that_come_along(tmp_path):
         own.labels_, jm.AutoCluster(search="rl2", n_candidates=2).fit(points).labels_
     )
     save_model(tmp_path / "other.npz", {"embedding": np.zeros(1)}, card)
-    with pytest.raises(jm.InputError, match="holds embedding; AutoCluster asks for"):
+    with pytest.raises(jm.InputError, match="holds embedding; AutoCluster needs"):
         jm.AutoCluster(model=tmp_path / "other.npz").fit(points)
 
 
@@ -148,7 +148,7 @@ def test_units_are_made_alike_where_they_differ_and_what_was_done_is_said():
 
 
 def test_large_tables_are_chosen_for_by_a_sample():
-    points, labels = make_blobs(MANY + 500, centers=3, cluster_std=0.5, random_state=0)
+    points, labels = make_blobs(DEFAULT_MAX_ROWS + 500, centers=3, cluster_std=0.5, random_state=0)
     model = jm.AutoCluster(3, sample_size=100, **FEW).fit(points)
     assert adjusted_rand_score(labels, model.labels_) > 0.95
     assert model.labels_.shape == (len(points),)
@@ -214,8 +214,8 @@ def test_hostile_tables_give_labels(scale):
 def test_the_model_that_ships_says_where_it_is_from():
     advisors, card = load_model()
     assert set(advisors) == {"given", "unknown"}
-    assert advisors["given"].selector.told
-    assert not advisors["unknown"].selector.told
+    assert advisors["given"].selector.known_k
+    assert not advisors["unknown"].selector.known_k
     assert card["problems"] > 300
     assert {"blobs", "tables"} <= set(card["groups"])
-    assert all(np.isfinite(one.spread) for one in advisors.values())
+    assert all(np.isfinite(one.quality.spread) for one in advisors.values())

@@ -6,8 +6,8 @@ import pytest
 
 from experiments import choosing, selection
 from experiments.choosing import Known
-from jmeta.selection import candidate, performance_table
-from jmeta.selection.choice import Settings
+from jmeta.portfolio import candidate, performance_table
+from jmeta.selection.examples import Settings
 
 SETTINGS = Settings(steps=3, networks=1)
 

@@ -9,8 +9,8 @@ import pytest
 
 from experiments import cifar_fs, few_shot_clustering, omniglot_maml, selection, sinusoid
 from jmeta import harness
+from jmeta.errors import InputError
 from jmeta.metrics import Interval
-from jmeta.records import InputError
 
 
 @dataclasses.dataclass(frozen=True)

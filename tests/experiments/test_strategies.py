@@ -8,7 +8,7 @@ import pytest
 
 from experiments import cifar10_strategies, strategy_maml
 from experiments.cifar10_strategies import MODES, TRAINED, ten_tasks
-from jmeta.selection import portfolio
+from jmeta.portfolio import portfolio
 
 CONFIG = strategy_maml.PRESETS["quick"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jmeta.selection import candidate, performance_table
-from jmeta.selection.criterion import candidate_inputs
+from jmeta.portfolio import candidate, performance_table
+from jmeta.selection.set_quality import candidate_inputs
 from jmeta.tasks.problems import Problem
 
 RANDOM = np.random.default_rng(0)

@@ -32,7 +32,7 @@ def drawings(tmp_path):
             VERSION = tfds.core.Version("1.0.0")
 
             def _info(self):
-                label = tfds.features.ClassLabel(names=found.names)
+                label = tfds.features.ClassLabel(names=found.feature_names)
                 image = tfds.features.Image(shape=(28, 28, 1))
                 return tfds.core.DatasetInfo(
                     builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})

@@ -149,9 +149,9 @@ def test_a_set_prepared_by_tensorflow_datasets_feeds_the_loop_and_its_index_is_k
 def test_all_of_omniglot_is_prepared_read_back_and_learned_from(drawings):
     """32,460 drawings: each class comes back whole, in the order of a shuffle; a learner learns from them."""
     stored, found = jm.load_stored("drawings", data_dir=drawings), jm.load("omniglot")
-    assert stored.names == found.names
+    assert stored.names == found.feature_names
     np.testing.assert_array_equal(stored.counts, found.counts)
-    for label in range(0, len(found.names), 97):
+    for label in range(0, len(found.feature_names), 97):
         some = (stored.classes([label]).in_memory().examples[0], found.examples[label])
         same(*(sorted(image.tobytes() for image in np.asarray(each)) for each in some))
     sampler = jm.stored_episodes(stored, ways=5, shots=1, queries=5, rotations=True)

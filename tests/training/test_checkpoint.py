@@ -15,7 +15,7 @@ import pytest
 import jmeta as jm
 from jmeta.records import MetaState
 from jmeta.training.checkpoint import MANIFEST, Checkpoints, read_state, verified
-from jmeta.training.survival import only_writer
+from jmeta.training.preemption import only_writer
 
 
 def small(step, value=1.0):
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_its_states_are_read(stat
 import os, pathlib, sys, jax, jax.numpy as jnp, jmeta as jm
 from jmeta.records import MetaState
 from jmeta.training.checkpoint import Checkpoints, read_state
-from jmeta.training.survival import only_writer
+from jmeta.training.preemption import only_writer
 folder = pathlib.Path(sys.argv[1])
 like = MetaState(jnp.asarray(0), {"w": jnp.zeros(300), "key": jax.random.key(0)}, ())
 if os.geteuid() == 0:  # to whom every folder is open

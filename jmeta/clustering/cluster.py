@@ -1,0 +1,65 @@
+"""The public door of clustering, for arrays in hand."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jaxtyping import Array, Float, Key, Num
+
+from ..distances import as_float
+from ..records import AnyArray, Assignment, Batch, Clusterer
+from ..validation import as_array, check_enough, check_key, check_points
+
+
+def cluster(
+    clusterer: Clusterer,
+    points: Num[AnyArray, "N D"],
+    *,
+    weights: Float[AnyArray, " N"] | None = None,
+    key: Key[Array, ""],
+) -> Assignment:
+    """Cluster one table of points.
+
+    Checks the input, fills the defaults, then fits and assigns. Inside `jit` and `vmap` only
+    shapes can be checked. Build a clusterer once: each one is compiled for itself.
+
+    Args:
+        clusterer: the algorithm, such as `soft_kmeans(clusters=3)`.
+        points: [N, D] finite numbers of any real type.
+        weights: [N] how much each point counts; zero leaves it out. All ones unless given.
+        key: a typed key; equal keys give equal results.
+
+    Returns:
+        The assignment of all N points, those of weight zero included.
+
+    Raises:
+        InputError: the points or weights cannot be clustered; the message says why.
+
+    >>> import jax.numpy as jnp, jmeta as jm
+    >>> points = jnp.array([[0.0, 0], [0, 1], [9, 9], [9, 8]])
+    >>> found = cluster(jm.kmeans(2), points, key=jax.random.key(0))
+    >>> labels = found.log_probs.argmax(-1)
+    >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
+    True
+    """
+    points = as_array("points", points)
+    weights = None if weights is None else as_array("weights", weights)
+    check_points(points, weights)
+    check_key(key)
+    x = as_float(points)
+    if not clusterer.traceable:
+        return _fit_and_assign(clusterer, x, weights, key)
+    shapes = jax.eval_shape(partial(_run, clusterer), x, weights, key)
+    check_enough(points, weights, shapes.log_probs.shape[-1])
+    return _run(clusterer, x, weights, key)
+
+
+def _fit_and_assign(clusterer: Clusterer, x: Array, weights: Array | None, key: Key[Array, ""]) -> Assignment:
+    init_key, fit_key = jax.random.split(key)
+    params = clusterer.init(init_key)
+    state = clusterer.fit(params, Batch(x, weights=weights), fit_key)
+    return clusterer.assign(params, state, x)
+
+
+_run = jax.jit(_fit_and_assign, static_argnums=0)

@@ -1,0 +1,140 @@
+"""What the algorithms of neighbourhoods share: how far neighbours are, what hangs together, and slots.
+
+All have fixed shapes, so that they vmap over tasks; points of weight zero are nobody's neighbours.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from .distances import square_root
+
+
+def reach(
+    squared: Float[Array, "N N"], weights: Float[Array, " N"], amount: Float[Array, ""]
+) -> Float[Array, " N"]:
+    """How far from each point `amount` of weight lies, its own included.
+
+    >>> line = jnp.array([[0.0], [1.0], [3.0]])
+    >>> reach(jnp.square(line - line.T), jnp.ones(3), 2)
+    Array([1., 1., 2.], dtype=float32)
+    """
+    far = jnp.where(weights > 0, squared, jnp.inf)
+    order = jnp.argsort(far, 1)
+    gathered = jnp.cumsum(weights[order], 1)
+    counted = jnp.sum(weights > 0)
+    place = jnp.minimum(jnp.sum(gathered < amount * (1 - 1e-5), 1), jnp.maximum(counted - 1, 0))
+    chosen = jnp.take_along_axis(order, place[:, None], 1)
+    return square_root(jnp.take_along_axis(squared, chosen, 1)[:, 0])
+
+
+def typical_reach(
+    squared: Float[Array, "N N"], weights: Float[Array, " N"], amount: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The weighted mean of `reach`; 1 where that is zero."""
+    total = jnp.sum(weights)
+    mean = weights @ reach(squared, weights, amount) / jnp.where(total > 0, total, 1)
+    return jnp.where(mean > 0, mean, 1)
+
+
+def components(joined: Bool[Array, "N N"]) -> Int[Array, " N"]:
+    """The connected components of a symmetric relation: each point's is the least index in it.
+
+    Everyone takes the least label of its neighbours and hands it to the point that it had its label from;
+    then all take the label of their label. A path takes about log N rounds, in whatever order.
+
+    >>> joined = jnp.array([[0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]], bool)
+    >>> components(joined)
+    Array([0, 1, 0, 0], dtype=int32)
+    """
+    count = len(joined)
+    near = joined | jnp.eye(count, dtype=bool)
+
+    def settle(carry: tuple) -> tuple:
+        _, labels = carry
+        least = jnp.min(jnp.where(near, labels, count), 1)
+        least = least.at[labels].min(least)
+        return labels, least[least]
+
+    everyone = jnp.arange(count)
+    start = (everyone - 1, everyone)
+    return lax.while_loop(lambda carry: jnp.any(carry[0] != carry[1]), settle, start)[1]
+
+
+def largest(
+    roots: Int[Array, " N"], weights: Float[Array, " N"], clusters: int, used: Bool[Array, " K"]
+) -> tuple[Int[Array, " K"], Bool[Array, " K"], Int[Array, " N"]]:
+    """Slots for the heaviest components.
+
+    Args:
+        roots: [N] the component of each point, named by one of its points.
+        weights: [N] how much each point counts for its component.
+        clusters: K.
+        used: [K] which slots may be used.
+
+    Returns:
+        The root of each slot, whether the slot holds a component, and each point's slot, -1 for none.
+    """
+    mass = jax.ops.segment_sum(weights, roots, num_segments=max(len(roots), clusters))
+    heaviest, chosen = lax.top_k(mass, clusters)
+    filled = used & (heaviest > 0)
+    owned = (roots[:, None] == chosen) & filled
+    slots = jnp.where(jnp.any(owned, 1), jnp.argmax(owned, 1), -1)
+    return jnp.minimum(chosen, len(roots) - 1), filled, slots
+
+
+def spanning_forest(
+    lengths: Float[Array, "N N"], ties: Float[Array, "N N"], joined: Bool[Array, "N N"]
+) -> Bool[Array, "N N"]:
+    """The edges of a minimum spanning tree of each component, by Prim's algorithm: N steps of N numbers.
+
+    Of edges of one length, as all have that start where points are sparse, that of less `ties` comes first.
+
+    >>> lengths = jnp.array([[0.0, 1, 5], [1, 0, 2], [5, 2, 0]])
+    >>> spanning_forest(lengths, lengths, ~jnp.eye(3, dtype=bool)).astype(int)
+    Array([[0, 1, 0],
+           [1, 0, 1],
+           [0, 1, 0]], dtype=int32)
+    """
+    count = len(lengths)
+    lengths = jnp.where(joined, lengths, jnp.inf)
+
+    def grow(carry: tuple, _: None) -> tuple[tuple, tuple]:
+        reached, tied, parent, done = carry
+        # Where nothing is in reach the next tree starts, from a point without an edge.
+        near = jnp.where(done, jnp.inf, jnp.minimum(reached, jnp.finfo(reached.dtype).max))
+        nearest = jnp.argmin(jnp.where(near == jnp.min(near), tied, jnp.inf))
+        edge = (nearest, parent[nearest], jnp.isfinite(reached[nearest]))
+        new, new_tied = lengths[nearest], ties[nearest]
+        closer = (new < reached) | ((new == reached) & (new_tied < tied))
+        after = (
+            jnp.where(closer, new, reached),
+            jnp.where(closer, new_tied, tied),
+            jnp.where(closer, nearest, parent),
+            done.at[nearest].set(True),
+        )
+        return after, edge
+
+    unreached = jnp.full(count, jnp.inf, lengths.dtype)
+    start = (unreached, jnp.zeros(count, ties.dtype), jnp.arange(count), jnp.zeros(count, bool))
+    _, (ends, starts, real) = lax.scan(grow, start, None, length=count)
+    return joined_pairs(ends, starts, real, count)
+
+
+def joined_pairs(
+    first: Int[Array, " E"], second: Int[Array, " E"], holds: Bool[Array, " E"], count: int
+) -> Bool[Array, "N N"]:
+    """The symmetric relation of `count` points that holds for some pairs of them.
+
+    Both directions are written: XLA's code for the transpose of a matrix of booleans that was scattered into
+    ends the process on CPU, from a thousand points on.
+
+    >>> joined_pairs(jnp.array([0, 0]), jnp.array([1, 2]), jnp.array([True, False]), 3).astype(int)
+    Array([[0, 1, 0],
+           [1, 0, 0],
+           [0, 0, 0]], dtype=int32)
+    """
+    return jnp.zeros((count, count), bool).at[first, second].max(holds).at[second, first].max(holds)
