@@ -92,6 +92,8 @@ INNER: dict[str, Callable[[Clusterer], Loss]] = {"energy": relative_energy, "inf
 class Config(harness.Options):
     """Options of this experiment."""
 
+    variants = ("dataset",)
+
     dataset: Literal["digits", "omniglot"] = "digits"
     """digits: trained on 0 to 4 and their quarter turns, tested on 5 to 9; omniglot: Vinyals' split with
     rotations."""

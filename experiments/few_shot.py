@@ -23,6 +23,8 @@ DataSet = Literal["omniglot", "cifar100", "digits"]
 class Config(harness.Options):
     """Options of a few-shot experiment."""
 
+    variants = ("dataset", "method", "ways")
+
     method: Method = "maml"
     """Which method is trained and tested."""
     dataset: DataSet = "omniglot"

@@ -66,6 +66,8 @@ PHASES: dict[Row, tuple[Loss, ...]] = {
 class Config(harness.Options):
     """Options of this experiment."""
 
+    variants = ("dataset", "ways")
+
     dataset: Literal["digits", "omniglot", "cifar100"] = "digits"
     """digits: trained on 0 to 4, tested on 5 to 9; omniglot: Vinyals' split with rotations; cifar100: that
     of CIFAR-FS."""

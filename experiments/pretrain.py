@@ -53,7 +53,7 @@ class Config(choosing.Options):
     """How often the criterion sees a table again with candidates taken away."""
     batch: int = 64
     """Examples of a step of training."""
-    hidden: float = 0.5
+    hidden: float = harness.option(0.5, least=0)
     """The share of inputs that are hidden from a step of training."""
     width: int = 32
     """Of the networks."""

@@ -51,7 +51,7 @@ class Config(harness.Options):
     """Of the memory."""
     rate: float = 5e-3
     """Of Adam at the start; it falls to a tenth."""
-    entropy: float = 0.005
+    entropy: float = harness.option(0.005, least=0)
     """Weight of the entropy."""
     discount: float = 1.0
     """Of rewards to come."""

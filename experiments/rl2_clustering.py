@@ -91,9 +91,9 @@ class Config(pretrain.Config):
     """Agents of each kind."""
     rate: float = 1e-3
     """Of Adam; it falls to a tenth."""
-    entropy: float = 0.01
+    entropy: float = harness.option(0.01, least=0)
     """Weight of the entropy."""
-    unseen: float = 0.5
+    unseen: float = harness.option(0.5, least=0)
     """The share of what is seen that is hidden from a trial of training."""
 
 

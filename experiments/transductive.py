@@ -41,7 +41,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 import jmeta as jm
 from jmeta import ClassImages, Evaluation, harness
-from jmeta.distances import squared_differences, squared_distances, unit_length
+from jmeta.distances import exact_squared_distances, squared_distances, unit_length
 from jmeta.metrics import Interval
 from jmeta.records import Batch, Clusterer, Learner, Metrics, Model, Sampler, Task
 from jmeta.weights import class_means
@@ -62,6 +62,8 @@ AGAINST = {
 @dataclasses.dataclass(frozen=True)
 class Config(harness.Options):
     """Options of this experiment."""
+
+    variants = ("dataset",)
 
     dataset: Literal["digits", "omniglot", "cifar100"] = "cifar100"
     """digits: trained on 0 to 4, tested on 5 to 9; omniglot: Vinyals' split with rotations; cifar100: that
@@ -280,7 +282,7 @@ def smoothed(pull: float, neighbours: int, iterations: int, points: Points) -> F
     mean = jnp.mean(jnp.concatenate([points.support, points.query]), 0)
     support, query = unit_length(points.support - mean), unit_length(points.query - mean)
     fit = nearest_mean(points._replace(support=support, query=query))
-    apart = squared_differences(query, query) + jnp.where(jnp.eye(len(query), dtype=bool), jnp.inf, 0)
+    apart = exact_squared_distances(query, query) + jnp.where(jnp.eye(len(query), dtype=bool), jnp.inf, 0)
     _, near = lax.top_k(-apart, neighbours)
 
     def step(answer: Float[Array, "Q W"], _: None) -> tuple[Float[Array, "Q W"], None]:

@@ -60,6 +60,8 @@ BLOCK = 500
 class Config(harness.Options):
     """Options of this experiment."""
 
+    variants = ("dataset",)
+
     dataset: Literal["digits", "omniglot"] = "omniglot"
     """digits: trained on 0 to 4, tested on 5 to 9; omniglot: Vinyals' split with rotations."""
     train: tuple[Literal["protonet", "maml", "random", "labels"], ...] = (*METHODS, "random", "labels")

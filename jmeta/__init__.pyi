@@ -90,6 +90,7 @@ from .records import Learner as Learner
 from .records import MetaState as MetaState
 from .records import MetaStep as MetaStep
 from .records import Model as Model
+from .records import Report as Report
 from .records import Task as Task
 from .tasks import ClassImages as ClassImages
 from .tasks import StoredImages as StoredImages
@@ -104,11 +105,21 @@ from .tasks import sinusoid as sinusoid
 from .tasks import stored_episodes as stored_episodes
 from .training.checkpoint import read_state as read_state
 from .training.evaluate import Evaluation as Evaluation
+from .training.evaluate import as_learner as as_learner
 from .training.evaluate import clustering_score as clustering_score
 from .training.evaluate import evaluate as evaluate
 from .training.evaluate import query_score as query_score
 from .training.gradient_estimators import backpropagation as backpropagation
 from .training.gradient_estimators import evolution as evolution
+from .training.hooks import EarlyStop as EarlyStop
+from .training.hooks import Hook as Hook
+from .training.hooks import JSONLog as JSONLog
+from .training.hooks import PrintRows as PrintRows
+from .training.hooks import Profile as Profile
+from .training.hooks import ProgressBar as ProgressBar
+from .training.hooks import TensorBoard as TensorBoard
+from .training.hooks import Validate as Validate
+from .training.hooks import WeightsAndBiases as WeightsAndBiases
 from .training.loop import learning_curve as learning_curve
 from .training.loop import loop as loop
 from .training.loop import train as train
@@ -122,6 +133,7 @@ from .training.objectives import query_loss as query_loss
 from .training.objectives import total as total
 from .training.persistent import InnerProblem as InnerProblem
 from .training.persistent import persistent_evolution as persistent_evolution
+from .training.save_states import SaveStates as SaveStates
 from .training.step import meta_step as meta_step
 from .training.step import scheduled as scheduled
 

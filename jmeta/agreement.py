@@ -1,6 +1,6 @@
-"""How two partitions agree: the tables and counts under both losses and metrics.
+"""Agreement of two partitions: the tables and counts that losses and metrics share.
 
-A partition is soft, [N, K] rows of probabilities; a hard one is its one-hot form.
+A partition is soft, with rows of probabilities [N, K]; a hard one is given in one-hot form.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 def contingency(
     x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
 ) -> Float[Array, "K C"]:
-    """How much weight each pair of clusters shares: M_kc = sum_n w_n x_nk y_nc.
+    """The weight that each pair of clusters shares: M_kc = sum_n w_n x_nk y_nc.
 
     >>> one_hot = jnp.eye(2)[jnp.array([0, 1, 1])]
     >>> contingency(one_hot, one_hot, jnp.ones(3))
@@ -27,16 +27,17 @@ def contingency(
 def pairs_together(
     x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Expected weight of the pairs of different points that are together: in both, in x, in y; of all.
+    """The expected weight of the pairs of points that are together in both, in x and in y, and of all pairs.
 
-    With M the contingency table, (||M||^2 - sum_n w_n^2 ||x_n||^2 ||y_n||^2) / 2 in both, and likewise
-    for each alone.
+    With M the contingency table it is (||M||^2 - sum_n w_n^2 ||x_n||^2 ||y_n||^2) / 2 in both, and
+    likewise in each partition.
 
     >>> one_hot = jnp.eye(2)[jnp.array([0, 1, 1])]
     >>> [float(pairs) for pairs in pairs_together(one_hot, one_hot, jnp.ones(3))]
     [1.0, 1.0, 1.0, 3.0]
     """
-    own_x, own_y = jnp.sum(x * x, 1), jnp.sum(y * y, 1)
+    own_x = jnp.sum(x * x, 1)
+    own_y = jnp.sum(y * y, 1)
     squares = weights * weights
 
     def pairs(masses: Array, own: Array) -> Array:
@@ -54,10 +55,9 @@ def pairs_together(
 def adjusted_rand(
     x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
 ) -> Float[Array, ""]:
-    """The adjusted Rand index of two soft partitions; the ordinary one where both are hard.
+    """The adjusted Rand index of two soft partitions; the standard one if both are hard.
 
-    It counts `pairs_together`, and is 1 where the index says nothing, both partitions being trivial
-    in the same way.
+    It is 1 where it is undefined because both partitions are trivial in the same way.
 
     >>> x, y = (jnp.eye(2)[jnp.array(labels)] for labels in ([0, 0, 1, 1], [0, 0, 1, 0]))
     >>> print(adjusted_rand(x, x, jnp.ones(4)), adjusted_rand(x, y, jnp.ones(4)))
@@ -73,28 +73,29 @@ def adjusted_for_chance(
     total: Float[Array, ""],
     rounding: Float[Array, ""],
 ) -> Float[Array, ""]:
-    """The adjusted Rand index from the weights of pairs that are together, and the scale of their rounding.
+    """The adjusted Rand index from the weights of `pairs_together`, and the scale of their rounding error.
 
     >>> float(adjusted_for_chance(*map(jnp.asarray, (2.0, 2.0, 2.0, 6.0, 4.0))))
     1.0
     """
     expected = in_x * in_y / jnp.where(total > 0, total, 1)
     span = (in_x + in_y) / 2 - expected
-    says = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * (in_x + in_y + rounding)
-    return jnp.where(says, (both - expected) / jnp.where(says, span, 1), 1)
+    defined = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * (in_x + in_y + rounding)
+    return jnp.where(defined, (both - expected) / jnp.where(defined, span, 1), 1)
 
 
 def mutual_information(
     counts: Float[Array, "K C"],
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """What a contingency table says: mutual information, entropy of the rows, of the columns, in nats.
+    """The mutual information of a contingency table and the entropies of its rows and columns, in nats.
 
     >>> [round(float(part), 4) for part in mutual_information(jnp.eye(2))]
     [0.6931, 0.6931, 0.6931]
     """
     total = jnp.sum(counts)
     joint = counts / jnp.where(total > 0, total, 1)
-    of_rows, of_columns = entropy_of(joint.sum(1)), entropy_of(joint.sum(0))
+    of_rows = entropy_of(joint.sum(1))
+    of_columns = entropy_of(joint.sum(0))
     information = of_rows + of_columns - entropy_of(joint)
     parts = (information, of_rows, of_columns)
     information, of_rows, of_columns = (
@@ -104,7 +105,7 @@ def mutual_information(
 
 
 def part_of(information: Float[Array, ""], entropy: Float[Array, ""]) -> Float[Array, ""]:
-    """Information as a part of an entropy, at most 1; 1 where there is no entropy.
+    """Information divided by entropy, at most 1; 1 if the entropy is zero.
 
     >>> float(part_of(jnp.array(0.5), jnp.array(2.0)))
     0.25
@@ -113,7 +114,7 @@ def part_of(information: Float[Array, ""], entropy: Float[Array, ""]) -> Float[A
 
 
 def entropy_of(probabilities: Float[Array, "..."]) -> Float[Array, ""]:
-    """In nats; probabilities of zero add nothing, and have no derivative.
+    """The entropy in nats; probabilities of zero add nothing and have a derivative of zero.
 
     >>> print(f"{entropy_of(jnp.array([0.5, 0.5, 0.0])):.4f}")
     0.6931
@@ -123,9 +124,9 @@ def entropy_of(probabilities: Float[Array, "..."]) -> Float[Array, ""]:
 
 
 def best_matching(gain: Float[Array, "C K"]) -> Int[Array, " C"]:
-    """The one-to-one matching of rows to columns with the greatest total gain; not differentiated.
+    """The one-to-one matching of rows to columns with the largest total gain; not differentiated.
 
-    Rows without a partner, where there are more rows than columns, get -1.
+    If there are more rows than columns, unmatched rows get -1.
 
     Reference: Kuhn 1955, The Hungarian method for the assignment problem.
 

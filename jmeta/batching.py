@@ -1,8 +1,8 @@
-"""Many tasks at once: in chunks that stay in the cache, on every device there is.
+"""Computation over batches of tasks, in chunks that fit into the cache and on all devices.
 
-`vmap` alone runs each step of a loop over all tasks before the next one, and streams all of them through
-memory every time; on a CPU it also leaves most cores idle. The same tasks in small chunks, one after
-another on one device per core, give the same numbers several times sooner.
+`vmap` alone runs each step of a loop for all tasks before the next step, which streams all tasks through
+memory every time and on a CPU leaves most cores idle. Processing small chunks one after another, with one
+device per core, gives the same results several times faster.
 """
 
 from __future__ import annotations
@@ -24,17 +24,21 @@ from jaxtyping import Array, PyTree
 from .errors import InputError
 
 AXIS = "tasks"
-CACHE, LEAST, LARGE, LITTLE = 2**18, 4, 2**21, 2**25
-"""On a CPU: bytes that the largest array of a chunk may have; how many tasks it has at least, since a
-product of few small matrices is slow; the bytes beyond which a task is better alone; and the bytes that all
-tasks together must compute to be worth a second device, which takes half a millisecond to begin and end."""
+CHUNK_BYTES = 2**18
+"""The target size of the largest array of a chunk on a CPU."""
+MIN_CHUNK = 4
+"""The smallest number of tasks in a chunk on a CPU, as a product of few small matrices is slow."""
+LARGE_TASK_BYTES = 2**21
+"""A chunk on a CPU holds a single task if `MIN_CHUNK` tasks would need a larger array than this."""
+MIN_PARALLEL_BYTES = 2**25
+"""The size of all results from which several CPU devices are used: starting them takes half a millisecond."""
 
 
 def use_all_cores() -> None:
-    """Give jax one CPU device per core, which `over_tasks` and `meta_step` share tasks out to.
+    """Gives jax one CPU device per core, among which `over_tasks` and `meta_step` divide tasks.
 
-    Call it before any array is made: later, and where the number of CPU devices was chosen already, nothing
-    changes. The experiments and the benchmarks do so.
+    Call it before any array is created; it has no effect later, or if the number of CPU devices is already
+    set. The experiments and the benchmarks call it.
     """
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if jax.config.values["jax_num_cpu_devices"] > 0 or chosen:
@@ -47,34 +51,34 @@ def use_all_cores() -> None:
 
 
 def task_mesh(devices: int | None = None) -> Mesh:
-    """A mesh of devices, of all hosts together, that tasks are shared out to.
+    """A mesh of devices, across all hosts, among which tasks are divided.
 
     Args:
-        devices: how many, the first ones; all unless given.
+        devices: number of devices, taken in order; all unless given.
 
     Raises:
-        InputError: there are not so many.
+        InputError: there are fewer devices.
 
     >>> task_mesh(1).shape["tasks"]
     1
     """
-    found = jax.devices()
-    count = len(found) if devices is None else devices
-    if not 1 <= count <= len(found):
-        raise InputError(f"a mesh of {count} devices was asked for, but there are {len(found)}.")
-    return _mesh(found[:count])
+    available = jax.devices()
+    count = len(available) if devices is None else devices
+    if not 1 <= count <= len(available):
+        raise InputError(f"a mesh of {count} devices is impossible; give 1 to {len(available)} devices.")
+    return _mesh(available[:count])
 
 
 def of_all_hosts(mesh: Mesh | None) -> Mesh | None:
-    """The mesh itself; without one that of all devices where there are several hosts, which train as one."""
+    """`mesh`, or if it is None and there are several hosts, which train together, the mesh of all devices."""
     return task_mesh() if mesh is None and jax.process_count() > 1 else mesh
 
 
 def shard_tasks(tasks: PyTree, mesh: Mesh) -> PyTree:
-    """Put a batch of tasks on the devices of a mesh, each its own part.
+    """Places a batch of tasks on the devices of a mesh, one part on each.
 
     Raises:
-        InputError: the devices do not divide the tasks.
+        InputError: the number of tasks is not a multiple of the number of devices.
 
     >>> shard_tasks(jnp.arange(4.0), task_mesh(1)).sharding.spec
     P('tasks',)
@@ -92,26 +96,27 @@ def over_tasks(
     shared: int = 0,
     mesh: Mesh | None = None,
 ) -> Callable[..., PyTree]:
-    """`jax.vmap(function)`, sooner: chunks of tasks, shared out to all local devices; compiled once.
+    """A faster `jax.vmap(function)`: computes chunks of tasks on all local devices; compiled once.
 
-    Take gradients inside: `over_tasks(jax.grad(loss))` keeps only what one chunk needs, while the gradient
-    of `over_tasks(loss)` keeps what all need. Call it outermost, inside `jit` or not.
+    Take gradients inside: `over_tasks(jax.grad(loss))` stores the residuals of one chunk at a time, the
+    gradient of `over_tasks(loss)` those of all tasks. Make it the outermost transform, inside `jit` or not.
 
-    Under a `jit` of your own give it arguments on one device, such as `jax.device_get` of trained parameters.
-    Where they lie on two, each does all the work, and CPUs that factorise matrices wait for each other.
+    Inside another `jit`, pass arguments that lie on one device, such as `jax.device_get` of trained
+    parameters. If they lie on several, each device does all the work, and CPU devices that factorise matrices
+    deadlock.
 
     Args:
-        function: of one task; its arguments are pytrees of arrays.
-        chunk: how many tasks a device takes at once; by the size of what it computes unless given.
-        shared: how many of the first arguments are the same for all tasks.
+        function: function of one task; its arguments are pytrees of arrays.
+        chunk: tasks per device at a time; chosen by the size of the computed arrays unless given.
+        shared: number of leading arguments that are the same for all tasks.
         mesh: the devices; all local ones, at most one per task, unless given.
 
     Returns:
-        The function of T tasks: all its arguments but the shared ones have a leading axis T, and so have its
-        results.
+        The function of T tasks: all arguments but the shared ones, and all results, have a leading axis T.
 
     Raises:
-        InputError: there is no task, arguments disagree about how many there are, or `chunk` is no count.
+        InputError: there is no task, the arguments disagree about the number of tasks, or `chunk` is not a
+            positive whole number.
 
     >>> over_tasks(lambda x, y: x + jnp.sum(y))(jnp.arange(3.0), jnp.ones((3, 2)))
     Array([2., 3., 4.], dtype=float32)
@@ -130,20 +135,21 @@ def fold_over_tasks(
     chunk: int | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]:
-    """Sum over tasks, in chunks and over devices; one all-reduce adds the devices' sums up.
+    """Sums over tasks, in chunks and across devices; one all-reduce adds the sums of the devices.
 
     Args:
-        function: (shared, chunk of tasks, real) -> (totals, each). `totals` are added over chunks, `each` has
-            the chunk's leading axis. Where the tasks do not fill the last chunk, its last task is repeated,
-            and `real` [chunk] is False.
-        chunk: how many tasks a device takes at once; by the size of what it computes unless given.
+        function: (shared, chunk of tasks, real) -> (totals, each). `totals` are summed over chunks, `each`
+            has the chunk's leading axis. The last chunk is padded by repeating the last task; `real` [chunk]
+            is False for the padding.
+        chunk: tasks per device at a time; chosen by the size of the computed arrays unless given.
         mesh: the devices; all local ones, at most one per task, unless given.
 
     Returns:
         The function (shared, tasks) -> (totals, each of all T tasks).
 
     Raises:
-        InputError: there is no task, arguments disagree about how many there are, or `chunk` is no count.
+        InputError: there is no task, the arguments disagree about the number of tasks, or `chunk` is not a
+            positive whole number.
 
     >>> double = fold_over_tasks(lambda w, x, real: (jnp.sum(jnp.where(real, w * x, 0)), x), chunk=2)
     >>> double(2.0, jnp.arange(3.0))
@@ -168,7 +174,7 @@ def fold_over_tasks(
             return (_all_reduce(totals) if len(devices) > 1 else totals), each
 
         if len(devices) > 1:
-            # Nothing is for the check to insert: with it, a gradient inside would be summed over devices.
+            # check_vma would insert collectives: a gradient taken inside would be summed over devices.
             one_device = jax.shard_map(
                 one_device,
                 mesh=mesh or _mesh(devices),
@@ -183,14 +189,14 @@ def fold_over_tasks(
 
 
 def placed(program: Any, args: PyTree) -> PyTree:
-    """The arguments of a traced program, on the devices that it shares tasks out to, and on no others.
+    """Places the arguments of a traced program on the devices among which it divides tasks, and no others.
 
-    What such a program returns lies there too: fed back to it, it would otherwise be compiled again. And one
-    that shares nothing out would do all its work on every device that holds its arguments.
+    The results of such a program lie on these devices; passing them back in would otherwise compile it again.
+    A program that does not divide tasks would do all its work on every device that holds its arguments.
 
     Args:
         program: a jaxpr.
-        args: its arguments.
+        args: the arguments of the program.
     """
     meshes = [e.params["mesh"] for e in _equations(program) if e.primitive.name == "shard_map"]
     if meshes:
@@ -202,7 +208,7 @@ def placed(program: Any, args: PyTree) -> PyTree:
 
 
 def alike(leaf: Any, everywhere: Sharding) -> Array:
-    """A value that all hosts hold alike, as one array on the devices of all of them."""
+    """A value that is equal on all hosts, as one array on the devices of all hosts."""
     if everywhere.is_fully_addressable:
         return jax.device_put(leaf, everywhere)
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -215,38 +221,38 @@ def alike(leaf: Any, everywhere: Sharding) -> Array:
 
 
 def count_tasks(tasks: PyTree) -> int:
-    """How many tasks a batch has: the length of the leading axis of all its arrays."""
+    """The number of tasks in a batch: the length of the leading axis of its arrays."""
     counts = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(tasks)}
     if len(counts) > 1:
-        raise InputError(f"arrays hold {sorted(counts)} tasks; give as many of each.")
+        raise InputError(f"the arrays hold {sorted(counts)} tasks; give arrays of equal length.")
     if not counts or counts == {0}:
         raise InputError("the batch holds no task; give at least one.")
     return counts.pop()
 
 
 LAPACK = ("cholesky", "eigh", "eig", "lu", "qr", "schur", "svd", "triangular_solve")
-"""Primitives that wait, inside a thread of a pool, for work in the same pool where they are given several
-matrices: two devices wait forever."""
+"""Primitives that, given several matrices, wait in a pool thread for other work of the same pool, so that two
+devices deadlock."""
 
 
 def _plan(
     function: Callable, shared: PyTree, tasks: PyTree, count: int, chunk: int | None, mesh: Mesh | None
 ) -> tuple[list[jax.Device], int]:
-    """Which devices, and how many tasks each takes at once; an accelerator takes all its tasks."""
+    """The devices to use, and the number of tasks per chunk; an accelerator takes all its tasks at once."""
     devices = list(mesh.devices.flat) if mesh else jax.local_devices()[:count]
     cpu = devices[0].platform == "cpu"
     if cpu and (chunk is None or len(devices) > 1):
         one = jax.tree.map(lambda leaf: leaf[:1], tasks)
         jaxpr = jax.make_jaxpr(function)(shared, one, jnp.ones(1, bool)).jaxpr
         equations = list(_equations(jaxpr))
-        matrices = _most_factorized(equations)
-        if mesh is None and (matrices or count * _bytes_computed(jaxpr) < LITTLE):
+        matrices = _max_factorized(equations)
+        if mesh is None and (matrices or count * _bytes_computed(jaxpr) < MIN_PARALLEL_BYTES):
             devices = devices[:1]
         if matrices and len(devices) > 1:
             if matrices > 1:
                 raise InputError(
-                    f"each task factorises {matrices} matrices at once, which CPU devices together never "
-                    "end; give task_mesh(1)."
+                    f"each task factorises {matrices} matrices at once, on which several CPU devices "
+                    "deadlock; give task_mesh(1)."
                 )
             return devices, 1
     each = -(-count // len(devices))
@@ -254,19 +260,19 @@ def _plan(
         return devices, min(each, chunk or each)
     made = [variable.aval for equation in equations for variable in equation.outvars]
     largest = max((_bytes(aval) for aval in [*map(jax.typeof, jax.tree.leaves(one)), *made]), default=1)
-    size = min(each, max(LEAST, CACHE // largest) if LEAST * largest <= LARGE else 1)
-    # Some size near it may leave no task over.
+    size = min(each, max(MIN_CHUNK, CHUNK_BYTES // largest) if MIN_CHUNK * largest <= LARGE_TASK_BYTES else 1)
+    # A size near it may need less padding.
     return devices, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
 
 
-def _most_factorized(equations: list[JaxprEqn]) -> int:
-    """How many matrices LAPACK is given at once, at most."""
-    given: list[Any] = [e.invars[0].aval for e in equations if e.primitive.name in LAPACK]
-    return max((math.prod(matrices.shape[:-2]) for matrices in given), default=0)
+def _max_factorized(equations: list[JaxprEqn]) -> int:
+    """The largest number of matrices that one LAPACK call receives."""
+    operands: list[Any] = [e.invars[0].aval for e in equations if e.primitive.name in LAPACK]
+    return max((math.prod(matrices.shape[:-2]) for matrices in operands), default=0)
 
 
 def _equations(jaxpr: Any) -> Iterator[JaxprEqn]:
-    """Every equation of a program, those of its loops and branches once."""
+    """Every equation of a program; those of loops and branches once."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
@@ -274,7 +280,7 @@ def _equations(jaxpr: Any) -> Iterator[JaxprEqn]:
 
 
 def _bytes_computed(jaxpr: Any) -> int:
-    """Bytes of all results of a program, those of a loop of known length as often as it runs."""
+    """The size in bytes of all results of a program; those of a loop of known length count once per pass."""
     total = 0
     for equation in jaxpr.eqns:
         inner = [_bytes_computed(part) for part in jaxprs_in_params(equation.params)]
@@ -288,7 +294,7 @@ def _bytes(aval: Any) -> int:
 
 
 def _scan(function: Callable, shared: PyTree, parts: tuple, rounds: int) -> tuple[PyTree, PyTree]:
-    """One chunk after another; totals are added up as they come."""
+    """Runs one chunk after another, summing the totals."""
     split = jax.tree.map(lambda leaf: leaf.reshape(rounds, len(leaf) // rounds, *leaf.shape[1:]), parts)
     first = jax.tree.map(lambda leaf: leaf[0], split)
     zeros = jax.tree.map(
@@ -296,15 +302,15 @@ def _scan(function: Callable, shared: PyTree, parts: tuple, rounds: int) -> tupl
     )
 
     def add(totals: PyTree, part: tuple) -> tuple[PyTree, PyTree]:
-        found, each = function(shared, *part)
-        return jax.tree.map(jnp.add, totals, found), each
+        own, each = function(shared, *part)
+        return jax.tree.map(jnp.add, totals, own), each
 
     totals, each = lax.scan(add, zeros, split)
     return totals, jax.tree.map(lambda leaf: leaf.reshape(rounds * leaf.shape[1], *leaf.shape[2:]), each)
 
 
 def _all_reduce(totals: PyTree) -> PyTree:
-    """The sum over devices, of all numbers at once."""
+    """The sum over devices, as one all-reduce of all elements."""
     vector, restored = ravel_pytree(totals)
     return restored(lax.psum(vector, AXIS)) if vector.size else totals
 
@@ -314,7 +320,7 @@ def _mesh(devices: list[jax.Device]) -> Mesh:
 
 
 def _padded(leaf: Any, count: int) -> Any:
-    """The leaf with its last task repeated, up to `count`."""
+    """The leaf with its last task repeated, up to `count` tasks."""
     missing = count - leaf.shape[0]
     if not missing:
         return leaf

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .files import is_written_through, write_text
+from .files import is_special_file, write_text
 
 if TYPE_CHECKING:
     from .estimators import AutoCluster
@@ -279,7 +279,7 @@ def _check_writable(path: Path | None) -> None:
     """Refuse an output that cannot be written before any work is done."""
     if path is None:
         return
-    changed = path if path.exists() and is_written_through(path) else path.parent
+    changed = path if path.exists() and is_special_file(path) else path.parent
     if path.is_dir() or not path.parent.is_dir() or not os.access(changed, os.W_OK):
         raise ValueError(f"{path} cannot be written; name a file in a folder that exists and is yours.")
 
@@ -299,7 +299,7 @@ def train(file: Path, options: list[str]) -> None:
             runpy.run_path(str(file), run_name="__main__")
         except SyntaxError as error:
             raise ValueError(f"{error.filename} is not Python: line {error.lineno}, {error.msg}.") from None
-    result = folder / (harness.AGAIN if "--frozen" in words else harness.SUMMARY)
+    result = folder / (harness.EVALUATION if "--frozen" in words else harness.SUMMARY)
     if not result.is_file() or result.stat().st_mtime < began - 1:
         raise ValueError(f"{file} wrote no {result}; end it with harness.run(experiment, PRESETS).")
     if as_json:
@@ -333,7 +333,7 @@ def report(chosen: Report) -> None:
     _check_writable(out)
     summary, again = (
         _read(path) if (path := chosen.run / name).is_file() else {}
-        for name in (harness.SUMMARY, harness.AGAIN)
+        for name in (harness.SUMMARY, harness.EVALUATION)
     )
     logs = {
         path.stem.removeprefix("training_"): harness.rows(path)

@@ -1,8 +1,8 @@
-"""Compiled programs on disk, so that a program is compiled once and read afterwards.
+"""A cache of compiled programs on disk.
 
-XLA takes seconds to compile what then runs for milliseconds. jax can keep compiled programs in a folder; this
-module chooses the folder, and keeps it private and bounded. Importing jmeta changes nothing: the command, the
-experiments and the tests call `use_compilation_cache`, and so can you.
+XLA takes seconds to compile programs that run for milliseconds. jax can keep compiled programs in a folder;
+this module chooses the folder and keeps it private and bounded. Importing jmeta does not enable the cache:
+the command, the experiments and the tests call `use_compilation_cache`.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from .errors import InputError
 
 VARIABLE = "JMETA_CACHE_DIR"
-"""The environment variable that names the folder; empty, it turns the cache off."""
+"""The environment variable that names the folder; an empty value turns the cache off."""
 FOLDER = "jax_compilation_cache_dir"
-"""The option of jax that names it."""
+"""The jax option that names the folder."""
 MAX_BYTES = 2**30
-"""How large all entries may be together."""
+"""The largest total size of all entries."""
 
 
 def use_compilation_cache(
     folder: str | os.PathLike[str] | None = None, *, max_bytes: int = MAX_BYTES
 ) -> Path | None:
-    """Keeps compiled programs on disk from now on, and returns their folder; None where the cache is off.
+    """Enables the cache of compiled programs and returns its folder; None if the cache is off.
 
-    Each combination of jax version and processor has a folder of its own, so that none reads the entries of
-    another. Entries are removed, least recently used first, until the rest is at most `max_bytes` large: now
-    and when the process ends. What cannot be read or written is compiled instead, without a message. Entries
-    are machine code that will be executed, so choose a folder that nobody else can write to.
+    Each combination of jax version and processor has its own subfolder. Now and when the process ends, the
+    least recently used entries are removed until at most `max_bytes` remain. Programs whose entries cannot be
+    read or written are compiled without a message. Entries are machine code that will be executed, so choose
+    a folder that only you can write to.
 
     Args:
-        folder: where to keep them. By default $JMETA_CACHE_DIR; else the folder that jax already has, such as
-            $JAX_COMPILATION_CACHE_DIR, which is left as it is; else jmeta in $XDG_CACHE_HOME or in ~/.cache.
+        folder: the cache folder. By default $JMETA_CACHE_DIR; else the folder that jax already uses, such as
+            $JAX_COMPILATION_CACHE_DIR, which is left unchanged; else jmeta in $XDG_CACHE_HOME or in ~/.cache.
             An empty name turns the cache off.
-        max_bytes: how large all entries may be together, 0 or more.
+        max_bytes: the largest total size of all entries, 0 or more.
 
     Raises:
         InputError: `max_bytes` is negative.
@@ -57,7 +57,7 @@ def use_compilation_cache(
     >>> jax.config.update(FOLDER, before)
     """
     if max_bytes < 0:
-        raise InputError(f"max_bytes is {max_bytes}; give the size of the cache in bytes, 0 or more.")
+        raise InputError(f"max_bytes is {max_bytes}; give a size in bytes >= 0.")
     chosen = os.environ.get(VARIABLE) if folder is None else os.fspath(folder)
     current = getattr(jax.config, FOLDER)
     if chosen is None and current:
@@ -77,19 +77,19 @@ def use_compilation_cache(
 
 
 def _default() -> Path:
-    """The folder where this user's programs keep what they can make again."""
+    """The jmeta folder in the user's cache directory."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path("~/.cache")) / "jmeta"
 
 
 def _made(folder: Path) -> Path | None:
-    """The folder for entries of this version of jax and this processor; None if it cannot be made."""
+    """Creates the folder for this version of jax and this processor; None if it cannot be created."""
     try:
         compiled = folder.expanduser().absolute() / "compiled"
         compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = compiled / f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{_processor()}"
         entries.mkdir(exist_ok=True)
-    except (OSError, RuntimeError):  # a RuntimeError where there is no home
+    except (OSError, RuntimeError):  # RuntimeError if there is no home directory
         return None
     return entries
 
@@ -99,14 +99,14 @@ def _processor() -> str:
     names = ("model name", "flags", "CPU implementer", "CPU part", "Features")
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        described = sorted({line for line in lines if line.partition(":")[0].strip() in names})
+        description = sorted({line for line in lines if line.partition(":")[0].strip() in names})
     except OSError:
-        described = [platform.system(), platform.release(), platform.processor()]
-    return hashlib.sha256("\n".join([platform.machine(), *described]).encode()).hexdigest()[:12]
+        description = [platform.system(), platform.release(), platform.processor()]
+    return hashlib.sha256("\n".join([platform.machine(), *description]).encode()).hexdigest()[:12]
 
 
 def _bound(compiled: Path, max_bytes: int) -> None:
-    """Removes empty entries, and the least recently used until the rest is at most `max_bytes` large."""
+    """Removes empty entries, and the least recently used until at most `max_bytes` remain."""
     found = []
     for path in compiled.glob("*/*-cache"):
         with suppress(OSError):  # another process has removed it

@@ -1,7 +1,7 @@
-"""How functions are compiled: each as one program, and quickly where a program runs only once or twice.
+"""Compilation of functions as single programs, and fast compilation of programs that run once or twice.
 
-With `QUICKLY`, the meta-features of one table are compiled in a third of the time with jax 0.10.2, in six
-tenths with 0.12.0, and run in three to five times as much.
+With `QUICKLY`, the meta-features of one table compile in 1/3 of the time with jax 0.10.2 and in 0.6 of it
+with 0.12.0, and take three to five times as long to run.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ QUICKLY: dict[str, bool | int] = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
 }
-"""What `jax.jit(compiler_options=...)` takes."""
-if jax.__version_info__ < (0, 11, 1):  # later ones refuse it
+"""Options for `jax.jit(compiler_options=...)`."""
+if jax.__version_info__ < (0, 11, 1):  # later versions reject the option
     QUICKLY["xla_cpu_use_fusion_emitters"] = False
 
 
 def compiled(function: Function, traceable: bool = True, static: Sequence[str] = ()) -> Function:
-    """Returns `function`, compiled as one program where it is called outside of `jit`.
+    """Returns `function`, compiled as one program when it is called outside `jit`.
 
-    There jax would compile each of its operations separately, some tens of milliseconds for each of hundreds.
-    Inside of `jit`, `vmap` or `grad` of a program nothing changes: it is traced as if it stood there.
+    Otherwise jax would compile each of its hundreds of operations separately, in tens of milliseconds each.
+    Inside `jit`, `vmap` or `grad` nothing changes: the function is traced inline.
 
     Args:
-        function: of arrays and pytrees of arrays.
-        traceable: whether it runs on the device; a function of the host is returned unchanged.
-        static: names of arguments that are no arrays.
+        function: function of arrays and pytrees of arrays.
+        traceable: whether it runs on-device; a function that runs on the host is returned unchanged.
+        static: names of the arguments that are not arrays.
 
     >>> compiled(lambda x: x + 1)(1.0)
     Array(2., dtype=float32, weak_type=True)
@@ -49,7 +49,7 @@ def compiled(function: Function, traceable: bool = True, static: Sequence[str] =
 
 
 def flags() -> str:
-    """The same for a whole process, as $XLA_FLAGS; each compiles on one core, as several run side by side.
+    """`QUICKLY` for a whole process, as $XLA_FLAGS, with one core per compilation for parallel processes.
 
     >>> flags().split()[0]
     '--xla_backend_optimization_level=0'

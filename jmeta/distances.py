@@ -1,4 +1,4 @@
-"""Distances between points: squared, so that no derivative is infinite at a duplicate."""
+"""Distances between points, squared, so that derivatives are finite at duplicates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from jaxtyping import Array, Float
 def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[Array, "N K"]:
     """Squared Euclidean distances, ||x_n||^2 + ||y_k||^2 - 2 x_n . y_k, never below zero.
 
-    One matrix product does the work. Its rounding error grows with the norms: move points to
-    their mean first when they lie far from the origin. Derivatives of every order are exact, also
-    where a point is a centre, as every seed is.
+    They take one matrix product, whose rounding error grows with the norms: centre points that lie far from
+    the origin first. Derivatives of every order are exact, also where a point coincides with a centre.
 
     Args:
         x: [N, D] points.
@@ -25,26 +24,27 @@ def squared_distances(x: Float[Array, "N D"], y: Float[Array, "K D"]) -> Float[A
     >>> squared_distances(jnp.array([[0.0, 0.0], [3.0, 4.0]]), jnp.array([[0.0, 0.0]])).ravel()
     Array([ 0., 25.], dtype=float32)
     """
-    if x.shape[-1] == 1:  # a product of one term XLA computes anew, and rounds anew, wherever it is used
-        return squared_differences(x, y)
+    if x.shape[-1] == 1:  # XLA recomputes a one-term product at each use, and rounds differently
+        return exact_squared_distances(x, y)
     norms = jnp.sum(x * x, -1)[:, None] + jnp.sum(y * y, -1)[None, :]
     rounded = norms - 2 * jnp.matmul(x, y.T, precision="highest")
     return rounded + lax.stop_gradient(jnp.maximum(-rounded, 0))
 
 
-def squared_differences(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
-    """Squared Euclidean distances, sum_d (x_nd - y_md)^2: slower than `squared_distances`, and exact.
+def exact_squared_distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
+    """Squared Euclidean distances, sum_d (x_nd - y_md)^2: slower than `squared_distances`, but exact.
 
-    What looks at neighbours needs it: one point far away would round off all distances that are short.
+    Methods based on neighbours need them: with `squared_distances`, the rounding error of a single outlier
+    would exceed the short distances.
 
-    >>> squared_differences(jnp.array([[1e5], [1e5 + 0.25]]), jnp.array([[1e5]])).ravel()
+    >>> exact_squared_distances(jnp.array([[1e5], [1e5 + 0.25]]), jnp.array([[1e5]])).ravel()
     Array([0.    , 0.0625], dtype=float32)
     """
     return jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), -1)
 
 
 def unit_length(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    """Each row divided by its length; a row of zeros stays one.
+    """Each row divided by its Euclidean norm; rows of zeros are unchanged.
 
     >>> unit_length(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
     Array([[0.6, 0.8],
@@ -57,8 +57,9 @@ def unit_length(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
 
 
 def square_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The square root, zero below zero, with a derivative of zero there instead of an infinite one.
+    """The square root; for x <= 0 both the value and the derivative are zero.
 
+    >>> import jax
     >>> square_root(jnp.array([4.0, 0.0])), jax.grad(square_root)(0.0)
     (Array([2., 0.], dtype=float32), Array(0., dtype=float32, weak_type=True))
     """
@@ -66,5 +67,5 @@ def square_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def as_float(x: Array | np.ndarray) -> Float[Array, "..."]:
-    """At least float32: distances in half precision would overflow at 256."""
+    """`x` as an array of float32 or wider, as half-precision distances would overflow at 256."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))

@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all."""
+"""Atomic writing of files, and reading of npz files that may be damaged."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .errors import InputError
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, which takes its place once all of it is written, whoever else writes the same.
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that replaces `path` once it is complete, even with concurrent writers.
 
-    What is no file of its own, such as a link, a pipe or a terminal, is written to as it comes.
+    A path that is not a regular file, such as a link, a pipe or a terminal, is written to directly.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with written_whole(Path(folder) / "a.txt") as file:
+    ...     with atomic_write(Path(folder) / "a.txt") as file:
     ...         _ = file.write(b"whole")
     ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
     [('a.txt', 'whole')]
     """
-    if is_written_through(path):
+    if is_special_file(path):
         with path.open("wb") as file:
             yield file
         return
@@ -42,48 +42,48 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def is_written_through(path: Path) -> bool:
-    """Whether a path leads to something else, whose place a file must not take."""
+def is_special_file(path: Path) -> bool:
+    """Whether a path is a link, pipe, terminal or the like, which a file must not replace."""
     return path.is_symlink() or (path.exists() and not path.is_file())
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, whole or not at all."""
-    with written_whole(path) as file:
+    """Writes text in UTF-8, atomically."""
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
-_LARGEST = 2**30
+MAX_BYTES = 2**30
+"""The largest unpacked size of an npz file."""
 
-
-_DAMAGE = (
+READ_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
-"""What readers raise at damaged files; none has one error of its own."""
+"""Errors that readers raise on damaged files; none has a single error class for them."""
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file, after a look at how large it says they are.
+    """All arrays of an npz file, after checking their declared size.
 
     Raises:
-        InputError: the file is truncated, damaged, holds pickles, or would unpack to over 1 GiB.
+        InputError: the file is truncated or damaged, holds pickles, or would unpack to more than 1 GiB.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST:
-            raise InputError(f"{path} would unpack to {size / 2**30:.1f} GiB; only 1 GiB is allowed.")
+        if size > MAX_BYTES:
+            raise InputError(f"{path} would unpack to {size / 2**30:.1f} GiB; give a file of at most 1 GiB.")
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
     except InputError:
         raise
-    except _DAMAGE as error:
+    except READ_ERRORS as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}); fetch it again.") from error
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays, whole or not at all.
+    """Writes arrays to an npz file, atomically.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -91,5 +91,5 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
     ...     read_npz(Path(folder) / "a.npz")
     {'x': array([0, 1])}
     """
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

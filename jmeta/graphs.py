@@ -1,6 +1,6 @@
-"""What the algorithms of neighbourhoods share: how far neighbours are, what hangs together, and slots.
+"""Neighbour distances, connected components and spanning trees, with fixed shapes.
 
-All have fixed shapes, so that they vmap over tasks; points of weight zero are nobody's neighbours.
+All functions can be vmapped over tasks. Points of weight zero are not neighbours.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from jaxtyping import Array, Bool, Float, Int
 from .distances import square_root
 
 
-def reach(
+def neighbour_distance(
     squared: Float[Array, "N N"], weights: Float[Array, " N"], amount: Float[Array, ""]
 ) -> Float[Array, " N"]:
-    """How far from each point `amount` of weight lies, its own included.
+    """The radius around each point that holds `amount` of weight, including its own.
 
     >>> line = jnp.array([[0.0], [1.0], [3.0]])
-    >>> reach(jnp.square(line - line.T), jnp.ones(3), 2)
+    >>> neighbour_distance(jnp.square(line - line.T), jnp.ones(3), 2)
     Array([1., 1., 2.], dtype=float32)
     """
     far = jnp.where(weights > 0, squared, jnp.inf)
@@ -31,20 +31,20 @@ def reach(
     return square_root(jnp.take_along_axis(squared, chosen, 1)[:, 0])
 
 
-def typical_reach(
+def mean_neighbour_distance(
     squared: Float[Array, "N N"], weights: Float[Array, " N"], amount: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The weighted mean of `reach`; 1 where that is zero."""
+    """The weighted mean of `neighbour_distance`; 1 if it is zero."""
     total = jnp.sum(weights)
-    mean = weights @ reach(squared, weights, amount) / jnp.where(total > 0, total, 1)
+    mean = weights @ neighbour_distance(squared, weights, amount) / jnp.where(total > 0, total, 1)
     return jnp.where(mean > 0, mean, 1)
 
 
 def components(joined: Bool[Array, "N N"]) -> Int[Array, " N"]:
-    """The connected components of a symmetric relation: each point's is the least index in it.
+    """The connected components of a symmetric adjacency matrix, each named by its smallest index.
 
-    Everyone takes the least label of its neighbours and hands it to the point that it had its label from;
-    then all take the label of their label. A path takes about log N rounds, in whatever order.
+    In every round each point takes the smallest label of its neighbours and writes it to the point that its
+    previous label names; then each point takes the label of its label. A path takes about log N rounds.
 
     >>> joined = jnp.array([[0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]], bool)
     >>> components(joined)
@@ -59,24 +59,24 @@ def components(joined: Bool[Array, "N N"]) -> Int[Array, " N"]:
         least = least.at[labels].min(least)
         return labels, least[least]
 
-    everyone = jnp.arange(count)
-    start = (everyone - 1, everyone)
+    indices = jnp.arange(count)
+    start = (indices - 1, indices)
     return lax.while_loop(lambda carry: jnp.any(carry[0] != carry[1]), settle, start)[1]
 
 
-def largest(
+def largest_components(
     roots: Int[Array, " N"], weights: Float[Array, " N"], clusters: int, used: Bool[Array, " K"]
 ) -> tuple[Int[Array, " K"], Bool[Array, " K"], Int[Array, " N"]]:
-    """Slots for the heaviest components.
+    """Assigns the components of largest weight to K slots.
 
     Args:
         roots: [N] the component of each point, named by one of its points.
-        weights: [N] how much each point counts for its component.
+        weights: [N] weight of each point within its component.
         clusters: K.
         used: [K] which slots may be used.
 
     Returns:
-        The root of each slot, whether the slot holds a component, and each point's slot, -1 for none.
+        The root of each slot, whether the slot holds a component, and the slot of each point, -1 for none.
     """
     mass = jax.ops.segment_sum(weights, roots, num_segments=max(len(roots), clusters))
     heaviest, chosen = lax.top_k(mass, clusters)
@@ -89,9 +89,10 @@ def largest(
 def spanning_forest(
     lengths: Float[Array, "N N"], ties: Float[Array, "N N"], joined: Bool[Array, "N N"]
 ) -> Bool[Array, "N N"]:
-    """The edges of a minimum spanning tree of each component, by Prim's algorithm: N steps of N numbers.
+    """The edges of a minimum spanning tree of each component, by Prim's algorithm in N steps of cost N.
 
-    Of edges of one length, as all have that start where points are sparse, that of less `ties` comes first.
+    Among edges of equal length, which are common where points are sparse, the one with the smaller value in
+    `ties` comes first.
 
     >>> lengths = jnp.array([[0.0, 1, 5], [1, 0, 2], [5, 2, 0]])
     >>> spanning_forest(lengths, lengths, ~jnp.eye(3, dtype=bool)).astype(int)
@@ -104,7 +105,7 @@ def spanning_forest(
 
     def grow(carry: tuple, _: None) -> tuple[tuple, tuple]:
         reached, tied, parent, done = carry
-        # Where nothing is in reach the next tree starts, from a point without an edge.
+        # If no point can be reached, the next tree starts, at a point without an edge.
         near = jnp.where(done, jnp.inf, jnp.minimum(reached, jnp.finfo(reached.dtype).max))
         nearest = jnp.argmin(jnp.where(near == jnp.min(near), tied, jnp.inf))
         edge = (nearest, parent[nearest], jnp.isfinite(reached[nearest]))
@@ -121,18 +122,18 @@ def spanning_forest(
     unreached = jnp.full(count, jnp.inf, lengths.dtype)
     start = (unreached, jnp.zeros(count, ties.dtype), jnp.arange(count), jnp.zeros(count, bool))
     _, (ends, starts, real) = lax.scan(grow, start, None, length=count)
-    return joined_pairs(ends, starts, real, count)
+    return adjacency_of_pairs(ends, starts, real, count)
 
 
-def joined_pairs(
+def adjacency_of_pairs(
     first: Int[Array, " E"], second: Int[Array, " E"], holds: Bool[Array, " E"], count: int
 ) -> Bool[Array, "N N"]:
-    """The symmetric relation of `count` points that holds for some pairs of them.
+    """The symmetric adjacency matrix of `count` points from a list of pairs.
 
-    Both directions are written: XLA's code for the transpose of a matrix of booleans that was scattered into
-    ends the process on CPU, from a thousand points on.
+    Both directions are scattered, as XLA's CPU code for the transpose of a scattered boolean matrix crashes
+    the process from a thousand points on.
 
-    >>> joined_pairs(jnp.array([0, 0]), jnp.array([1, 2]), jnp.array([True, False]), 3).astype(int)
+    >>> adjacency_of_pairs(jnp.array([0, 0]), jnp.array([1, 2]), jnp.array([True, False]), 3).astype(int)
     Array([[0, 1, 0],
            [1, 0, 0],
            [0, 0, 0]], dtype=int32)

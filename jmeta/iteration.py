@@ -1,22 +1,22 @@
-"""Iterated maps and their derivatives: the one idea of the library.
+"""Iterated maps and their derivatives, on which the clusterers and learners are built.
 
-Soft k-means, EM, the MAML inner loop and its relatives are all an iterated map
-`x <- step(x, theta, i)`. They differ in the map, and in how the result x*(theta) is differentiated.
-The map is `step`; how it is differentiated is `diff`, one of the rules below or your own `Diff`:
+Soft k-means, EM, the MAML inner loop and its relatives all iterate a map `x <- step(x, theta, i)`. They
+differ in the map and in how the result x*(theta) is differentiated, which is set by `diff`: one of the
+differentiation rules below or another `Diff`.
 
 ====================  ========================================  ===============  =====  ========
-rule                  what it is                                memory in steps  d/dx0  d/dtheta
+rule                  what is differentiated                    memory in steps  d/dx0  d/dtheta
 ====================  ========================================  ===============  =====  ========
-`unroll(remat)`       back through every step                   O(steps)         yes    yes
-`every_step(remat)`   the same, and every iterate is kept       O(steps)         yes    yes
-`truncate(last)`      back through the last steps only          O(last)          no     yes
+`unroll(remat)`       every step                                O(steps)         yes    yes
+`every_step(remat)`   every step; all iterates are returned     O(steps)         yes    yes
+`truncate(last)`      the last steps only                       O(last)          no     yes
 `one_step()`          one step at the solution (Jacobian-free)  O(1)             no     yes
 `straight_through()`  identity Jacobian: first-order MAML       O(1)             yes    no
 `implicit(solve)`     implicit function theorem                 O(1)             no     yes
 ====================  ========================================  ===============  =====  ========
 
-With `remat` the memory of `unroll` is one carry per step. All rules may be differentiated again, in
-either mode. A step must take every differentiable input through `theta` and close over no array.
+With `remat`, `unroll` stores one carry per step. All rules can be differentiated again, in either mode. A
+step must receive every differentiable input through `theta` and close over no array.
 
 References: Blondel et al. 2022, Efficient and modular implicit differentiation; Fung et al. 2022,
 JFB: Jacobian-free backpropagation for implicit networks; Finn et al. 2017, Model-agnostic
@@ -42,19 +42,19 @@ from .trees import inexact_leaves, largest_change, replace_inexact, tangent_like
 def iterate(
     step: Step, x0: PyTree, theta: PyTree, *, steps: int, diff: Diff, tol: float | None = None
 ) -> PyTree:
-    """Iterate a map: x_{i+1} = step(x_i, theta, i), for i = 0 ... steps - 1.
+    """Iterates a map: x_{i+1} = step(x_i, theta, i), for i = 0 ... steps - 1.
 
     Args:
         step: the map, `step(x, theta, i) -> x`.
         x0: the first iterate, any pytree.
         theta: all that the map depends on, any pytree.
-        steps: how many steps at most.
-        diff: how the result is differentiated; see the module's table.
-        tol: stop early once no number of x moves by more than this; not under `unroll`.
+        steps: maximum number of steps.
+        diff: the differentiation rule; see the table in the module docstring.
+        tol: stops early once no element of x changes by more than this; not supported by `unroll`.
 
     Returns:
-        The last iterate, x0 itself after zero steps. Ask `residual` whether it is a fixed point before
-        trusting an implicit or a one-step derivative.
+        The last iterate; x0 if `steps` is 0. Implicit and one-step derivatives are valid only at a fixed
+        point, which `residual` checks.
 
     Raises:
         InputError: `steps` is negative, or `tol` is given to a rule that needs every step.
@@ -70,9 +70,9 @@ def iterate(
 
 
 def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[Array, ""]:
-    """How far one more step would move x: the largest change of a number, never differentiated.
+    """The largest change of an element of x in one more step; not differentiated.
 
-    Zero at a fixed point. Algorithms that must converge report it.
+    It is zero at a fixed point.
 
     >>> float(residual(lambda x, theta, i: (x + theta) / 2, 3.0, 4.0))
     0.5
@@ -81,14 +81,14 @@ def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[
 
 
 def unroll(remat: bool = False) -> Diff:
-    """Differentiate through every step.
+    """Differentiates through every step.
 
-    The exact derivative of what was computed, converged or not, also to x0. The first step is
-    peeled off the loop, so that under vmap an x0 that all tasks share stays shared in it.
+    The derivative is exact, converged or not, also with respect to x0. The first step is peeled off the
+    loop, so that under `vmap` an x0 shared by all tasks stays shared in it.
 
     Args:
-        remat: recompute each step while going back: memory falls to one carry per step, for
-            about one more forward pass.
+        remat: recomputes each step in the backward pass: memory falls to one carry per step, for about one
+            more forward pass.
     """
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
@@ -99,12 +99,12 @@ def unroll(remat: bool = False) -> Diff:
 
 
 def every_step(remat: bool = False) -> Diff:
-    """Keep every iterate x_0 ... x_steps, stacked on a leading axis, and differentiate through all of them.
+    """Returns all iterates x_0 ... x_steps, stacked on a leading axis, and differentiates through them.
 
-    For losses over all steps, such as MAML++'s.
+    For losses over all steps, such as that of MAML++.
 
     Args:
-        remat: recompute each step while going back, as `unroll` does.
+        remat: recomputes each step in the backward pass, as in `unroll`.
 
     >>> doubled = iterate(lambda x, theta, i: x * theta, jnp.ones(1), 2.0, steps=3, diff=every_step())
     >>> doubled.ravel()
@@ -126,12 +126,13 @@ def every_step(remat: bool = False) -> Diff:
 
 
 def truncate(last: int) -> Diff:
-    """Differentiate through the last steps only; the iterate before them counts as constant.
+    """Differentiates through the last steps only; the iterate before them counts as constant.
 
-    So nothing reaches x0: a start is learned only where theta holds it too, as in a proximal term.
+    The derivative with respect to x0 is therefore zero: an initialisation is learned only if theta holds it
+    too, as in a proximal term.
 
     Args:
-        last: how many steps to differentiate through, one or more.
+        last: number of steps to differentiate through, one or more.
     """
     _check("last", last)
 
@@ -146,27 +147,27 @@ def truncate(last: int) -> Diff:
 
 
 def one_step() -> Diff:
-    """Differentiate one step at the solution: dx = (d step / d theta) dtheta.
+    """Differentiates one step at the solution: dx = (d step / d theta) dtheta.
 
-    This is `implicit` with I in the place of (I - J)^-1, hence exact where the map forgets its
-    input (hard k-means), and off by about rho / (1 - rho) where it contracts at rate rho.
+    This is `implicit` with (I - J)^-1 replaced by I: exact if the step does not depend on x locally (hard
+    k-means), with a relative error of about rho / (1 - rho) if the map contracts at rate rho.
     """
     return _at_solution(lambda matvec, b: b)
 
 
 def implicit(linear_solve: LinearSolve) -> Diff:
-    """Differentiate the fixed point: dx = (I - J)^-1 (d step / d theta) dtheta.
+    """Differentiates the fixed point: dx = (I - J)^-1 (d step / d theta) dtheta.
 
-    J = d step / dx at the solution, which must have converged. Memory does not grow with steps.
-    The derivative to x0 is zero: to learn an initialisation, unroll.
+    J = d step / dx at the solution, which must have converged. Memory does not grow with the number of
+    steps. The derivative with respect to x0 is zero; use `unroll` to learn an initialisation.
 
     Args:
-        linear_solve: `gmres` or `neumann` for any map; `conjugate_gradient` only where J is
-            symmetric, as in gradient descent.
+        linear_solve: `gmres` or `neumann` for any map; `conjugate_gradient` only if J is symmetric, as in
+            gradient descent.
     """
 
     def solve(matvec: Callable, b: Any) -> Any:
-        # As one vector: jax transposes a solve only if every part of b is a tangent, and a part of x
+        # Solved as one vector: jax transposes a solve only if every leaf of b is a tangent, and a leaf of x
         # may not depend on theta at all.
         vector, unravel = ravel_pytree(b)
 
@@ -180,7 +181,7 @@ def implicit(linear_solve: LinearSolve) -> Diff:
 
 
 def straight_through() -> Diff:
-    """Differentiate as if the result were x0: first-order MAML. The derivative to theta is zero."""
+    """Differentiates as if the result were x0, as in first-order MAML; the derivative in theta is zero."""
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
         @jax.custom_jvp
@@ -197,10 +198,10 @@ def straight_through() -> Diff:
 
 
 def conjugate_gradient(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolve:
-    """Conjugate gradients, for a symmetric positive definite I - J: maps that descend a gradient.
+    """Conjugate gradients, for a symmetric positive definite I - J, as in gradient descent.
 
     Args:
-        iterations: at most how many.
+        iterations: maximum number of iterations.
         tol: the relative residual at which to stop.
     """
     _check("iterations", iterations)
@@ -212,10 +213,10 @@ def conjugate_gradient(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolv
 
 
 def gmres(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolve:
-    """Generalised minimal residuals, for any I - J, such as those of k-means and EM.
+    """The generalised minimal residual method, for any I - J, such as those of k-means and EM.
 
     Args:
-        iterations: the dimension of the Krylov space, at most that of x.
+        iterations: dimension of the Krylov space; at most that of x.
         tol: the relative residual at which to stop.
     """
     _check("iterations", iterations)
@@ -229,10 +230,10 @@ def gmres(iterations: int = 10, *, tol: float = 1e-6) -> LinearSolve:
 
 
 def neumann(terms: int = 10) -> LinearSolve:
-    """The Neumann series sum_{j <= terms} J^j b, for maps that contract; no inner product needed.
+    """The Neumann series sum_{j <= terms} J^j b, for contracting maps; needs no inner product.
 
     Args:
-        terms: how many powers of J after the first.
+        terms: the highest power of J.
     """
     _check("terms", terms)
 
@@ -258,7 +259,7 @@ def _check_whole(tol: float | None, rule: str) -> None:
 def _run(
     step: Step, x: PyTree, theta: PyTree, steps: int, tol: float | None = None, start: int = 0
 ) -> PyTree:
-    """Take `steps` steps, numbered from `start`; the first is peeled off the loop."""
+    """Takes `steps` steps, numbered from `start`; the first is peeled off the loop."""
     if steps == 0:
         return x
     first = step(x, theta, jnp.asarray(start))

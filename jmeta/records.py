@@ -1,11 +1,11 @@
-"""Data and contracts: every record and protocol of the library, and no behaviour.
+"""The records and protocols of the library; no behaviour.
 
-Shape letters, here and everywhere: T tasks, N points, D features, K clusters, W ways, S shots,
-Q queries. A batch of tasks is a `Task` whose every array has a leading axis T.
+Shape letters, in all modules: T tasks, N points, D features, K clusters, W ways, S shots, Q queries. A batch
+of tasks is a `Task` in which every array has a leading axis T.
 
-Records of data (`Batch`, `Task`, `Assignment`, `MetaState`) are pytrees. Records of functions
-(`Model`, `Recurrent`, `Learner`, `Clusterer`, `MetaStep`) are how parts are handed to each other; anything
-with the same functions is one. Arguments always come as: what is differentiated, then data, then key.
+Records of data (`Batch`, `Task`, `Assignment`, `MetaState`, `Report`) are pytrees. Records of functions
+(`Model`, `Recurrent`, `Learner`, `Clusterer`, `MetaStep`) connect the parts of the library; anything with the
+same functions can take their place. The order of arguments is: what is differentiated, data, key.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 AnyArray = Array | np.ndarray
-"""Of the device or of numpy: what the doors take."""
+"""A JAX or a NumPy array: what public functions accept."""
 Metrics = dict[str, Array]
-"""Named scalars that travel beside a loss."""
+"""Named scalars that are returned with a loss."""
 
 
 class Batch(NamedTuple):
-    """Points, and what is known of them.
+    """Points, with their targets and weights.
 
     Attributes:
         inputs: [N, ...] points.
-        targets: [N] labels or [N, ...] values; -1 where one label is hidden, None where all are.
-        weights: [N] in [0, 1]: padding, masks and sample weights in one; None means all ones.
-        clusters: how many of the K cluster slots this task uses; None means all of them.
+        targets: [N] labels or [N, ...] values; -1 where a label is hidden, None where all are.
+        weights: [N] in [0, 1]; serve as padding, masks and sample weights. None means all ones.
+        clusters: number of the K cluster slots that this task uses; None means all of them.
     """
 
     inputs: Shaped[Array, "N ..."]
@@ -40,13 +40,13 @@ class Batch(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One task: what may be adapted to, what is asked, and its own randomness.
+    """One task: a support, a query and a key.
 
     Attributes:
         support: the batch that a learner adapts to.
-        query: the batch that it is then asked about.
+        query: the batch that it is then evaluated on.
         truth: [N] hidden labels of an unlabelled support; only losses and metrics may read them.
-        key: a typed key for all that is random while adapting.
+        key: a typed key for the randomness of adaptation.
     """
 
     support: Batch
@@ -56,10 +56,10 @@ class Task(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """Which cluster each point belongs to.
+    """The assignment of points to clusters.
 
     Attributes:
-        log_probs: [N, K] log of the probability of each cluster, given that a point is not noise.
+        log_probs: [N, K] log-probability of each cluster, given that the point is not noise.
         noise: [N] probability that a point belongs to no cluster.
     """
 
@@ -79,11 +79,11 @@ class Recurrent(NamedTuple):
 
     Attributes:
         init: `key -> params`.
-        start: `params -> hidden`, the memory of nothing.
+        start: `params -> hidden`, the initial memory.
         step: `(params, hidden, inputs [F]) -> (hidden, outputs [O])`.
-        unroll: `(params, inputs [L, F], resets [L]) -> outputs [L, O]`, what `step` gives from `start`, all
-            at once; where `resets` holds, the memory is `start` before that step.
-        limit: the most steps that it can take; None where there is no end to them.
+        unroll: `(params, inputs [L, F], resets [L]) -> outputs [L, O]`, the outputs of L calls of `step` from
+            `start`, computed together; where `resets` is true, the memory is set to `start` before that step.
+        limit: the largest number of steps; None if unlimited.
     """
 
     init: Callable[..., PyTree]
@@ -94,11 +94,11 @@ class Recurrent(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """What is meta-learned.
+    """A learner whose parameters `meta` are meta-learned.
 
     Attributes:
         init: `key -> meta`.
-        adapt: `(meta, support, key) -> fast`, where `fast` describes the result whole.
+        adapt: `(meta, support, key) -> fast`, where `fast` is all that `predict` needs.
         predict: `(fast, inputs, weights=None) -> outputs`.
     """
 
@@ -111,10 +111,10 @@ class Clusterer(NamedTuple):
     """A clustering algorithm.
 
     Attributes:
-        init: `key -> params`, its learnable numbers; empty unless some were named.
-        fit: `(params, batch, key) -> state`, where `state` describes the result whole.
-        assign: `(params, state, inputs) -> Assignment`, for points seen or never seen.
-        traceable: whether it runs on the device, inside `jit`, `vmap` and `grad`.
+        init: `key -> params`, the learned parameters; empty unless some were named.
+        fit: `(params, batch, key) -> state`, where `state` is all that `assign` needs.
+        assign: `(params, state, inputs) -> Assignment`, for points of the fit or new ones.
+        traceable: whether it runs on-device, inside `jit`, `vmap` and `grad`.
     """
 
     init: Callable[..., PyTree]
@@ -124,13 +124,13 @@ class Clusterer(NamedTuple):
 
 
 class MetaState(NamedTuple):
-    """Everything that meta-training carries from step to step.
+    """The state of meta-training.
 
     Attributes:
-        step: how many meta-steps were taken; it also numbers the tasks.
+        step: number of meta-steps taken; it also determines which tasks are drawn.
         meta: the meta-parameters.
         opt: the outer optimiser's state.
-        carry: what an estimator keeps between steps, else empty.
+        carry: what a gradient estimator keeps between steps, else empty.
     """
 
     step: Int[Array, ""]
@@ -139,34 +139,50 @@ class MetaState(NamedTuple):
     carry: PyTree = ()
 
 
-class MetaStep(NamedTuple):
-    """One meta-update. `init(meta) -> state`; `update(state, tasks) -> (state, metrics)`.
+class Report(NamedTuple):
+    """What one meta-update reports; all scalars.
 
-    `mesh`, where one was chosen, is the devices that it shares tasks out to; a loop draws them there.
+    Attributes:
+        loss: mean over the tasks that were kept.
+        skipped: number of tasks left out, as their loss or gradient was not finite.
+        metrics: further means over the tasks that were kept, by name.
+    """
+
+    loss: Float[Array, ""]
+    skipped: Int[Array, ""]
+    metrics: Metrics
+
+
+class MetaStep(NamedTuple):
+    """One meta-update.
+
+    Attributes:
+        init: `meta -> state`.
+        update: `(state, tasks) -> (state, report)`.
+        mesh: the devices that tasks are divided among, on which a loop draws them; None for one device.
     """
 
     init: Callable[[PyTree], MetaState]
-    update: Callable[[MetaState, Any], tuple[MetaState, Metrics]]
+    update: Callable[[MetaState, Any], tuple[MetaState, Report]]
     mesh: Mesh | None = None
 
 
 class HostSampler(NamedTuple):
-    """A distribution of tasks that are made on the host, as where images do not fit into memory.
+    """A distribution of tasks that are drawn on the host, for images that do not fit into memory.
 
     Attributes:
-        draw: `keys [T] -> tasks`, a batch of NumPy arrays, each task made from its own key alone; the
-            tasks' own keys are plain numbers (`jax.random.key_data`), and uint8 inputs stand for values in
-            [0, 1].
+        draw: `keys [T] -> tasks`, a batch of NumPy arrays, each task drawn with its own key alone; the keys
+            inside the tasks are raw (`jax.random.key_data`), and uint8 inputs stand for values in [0, 1].
     """
 
     draw: Callable[[Key[Array, " T"]], Task]
 
 
 class Step(Protocol):
-    """The map that is iterated; it takes every differentiable input through `theta`."""
+    """The map that is iterated; every differentiable input is passed in `theta`."""
 
     def __call__(self, x: Any, theta: Any, i: Int[Array, ""]) -> Any:
-        """The next iterate, of the same structure, shapes and types as `x`."""
+        """The next iterate, with the structure, shapes and dtypes of `x`."""
 
 
 class Diff(Protocol):
@@ -177,14 +193,14 @@ class Diff(Protocol):
 
 
 class LinearSolve(Protocol):
-    """Solves `matvec(v) = b`, where `matvec` is linear and v, b are pytrees of one structure."""
+    """Solves `matvec(v) = b`, where `matvec` is linear and v and b are pytrees of the same structure."""
 
     def __call__(self, matvec: Callable[[Any], Any], b: Any) -> Any:
         """The solution, or an approximation to it."""
 
 
 class Loss(Protocol):
-    """A loss of outputs against targets."""
+    """A loss between outputs and targets."""
 
     def __call__(
         self, outputs: Array, targets: Array, weights: Array | None = None
@@ -193,26 +209,26 @@ class Loss(Protocol):
 
 
 class TaskLoss(Protocol):
-    """What meta-training minimises, for one task."""
+    """The loss of one task, which meta-training minimises."""
 
     def __call__(self, meta: Any, task: Task) -> tuple[Float[Array, ""], Metrics]:
         """The loss of the task, and metrics."""
 
 
-class Estimator(Protocol):
-    """How a meta-gradient is obtained: by back-propagation, or by evolution strategies."""
+class GradientEstimator(Protocol):
+    """Estimates a meta-gradient, by back-propagation or by evolution strategies."""
 
     def __call__(
         self, loss: TaskLoss, meta: Any, tasks: Task, weights: Float[Array, " T"], step: Int[Array, ""]
     ) -> tuple[Any, tuple[Float[Array, " T"], dict[str, Float[Array, " T"]]]]:
-        """The gradient of the weighted sum of task losses, then each task's loss and metrics.
+        """The gradient of the weighted sum of task losses, and the loss and metrics of each task.
 
-        `step` counts meta-steps: what is random differs from one to the next, also for the same tasks.
+        `step` counts meta-steps, so that the randomness of each step is its own, also for the same tasks.
         """
 
 
 class Sampler(Protocol):
-    """A distribution of tasks; a batch is its vmap over keys."""
+    """A distribution of tasks; `vmap` over keys draws a batch."""
 
     def __call__(self, key: Key[Array, ""]) -> Task:
-        """One task, drawn with one key."""
+        """The task drawn with the key."""

@@ -1,4 +1,4 @@
-"""Pytrees: the few operations that jax and optax lack."""
+"""Pytree operations that jax and optax lack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 
 def is_inexact(leaf: Any) -> bool:
-    """Whether a leaf holds real or complex numbers, hence has a derivative.
+    """Whether a leaf holds real or complex numbers, and so has a derivative.
 
     >>> is_inexact(jnp.ones(2)), is_inexact(jnp.arange(2)), is_inexact(jax.random.key(0))
     (True, False, False)
@@ -31,7 +31,7 @@ def inexact_leaves(tree: PyTree) -> list[Array]:
 
 
 def replace_inexact(tree: PyTree, leaves: list[Array]) -> PyTree:
-    """The tree with `leaves` in the places of its inexact leaves.
+    """The tree with its inexact leaves replaced by `leaves`.
 
     >>> replace_inexact({"count": 3, "weight": 1.5}, [2.5])
     {'count': 3, 'weight': 2.5}
@@ -41,7 +41,7 @@ def replace_inexact(tree: PyTree, leaves: list[Array]) -> PyTree:
 
 
 def tangent_like(primal: Array, dot: Array) -> Array | np.ndarray:
-    """`dot` where the primal has a derivative, else the empty tangent that jax expects.
+    """`dot` if the primal has a derivative, else the empty tangent that jax expects.
 
     >>> tangent_like(jnp.array(1.5), jnp.array(2.0)), tangent_like(jnp.array(3), jnp.array(3)).dtype
     (Array(2., dtype=float32, weak_type=True), dtype([('float0', 'V')]))
@@ -50,7 +50,7 @@ def tangent_like(primal: Array, dot: Array) -> Array | np.ndarray:
 
 
 def path_name(path: tuple) -> str:
-    """The place of a leaf in a tree, its keys joined by slashes.
+    """The path of a leaf in a tree, as keys joined by slashes.
 
     >>> tree = {"layers": [{"kernel": 1.0}]}
     >>> [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
@@ -60,7 +60,7 @@ def path_name(path: tuple) -> str:
 
 
 def largest_change(x: PyTree, y: PyTree) -> Float[Array, ""]:
-    """The maximum of |x - y| over all real numbers of two trees of one structure; never differentiated.
+    """The maximum of |x - y| over the inexact leaves of two trees of equal structure; not differentiated.
 
     >>> float(largest_change({"a": jnp.zeros(2)}, {"a": jnp.array([1.0, -3.0])}))
     3.0
@@ -71,7 +71,7 @@ def largest_change(x: PyTree, y: PyTree) -> Float[Array, ""]:
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether no number of the tree is NaN or infinite.
+    """Whether no element of the tree is NaN or infinite.
 
     >>> bool(all_finite({"a": jnp.array([1.0, jnp.nan])}))
     False
@@ -81,7 +81,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
 
 
 def still_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:
-    """Whether every number that was finite still is, in trees of the same structure.
+    """Whether every element that was finite still is, in two trees of equal structure.
 
     >>> bool(still_finite(jnp.array([jnp.inf, 1.0]), jnp.array([jnp.inf, 2.0])))
     True
@@ -93,9 +93,9 @@ def still_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:
 
 @cache
 def partial_of(function: Callable, /, *args: Any, **options: Any) -> partial:
-    """`functools.partial`, the same object for the same arguments.
+    """`functools.partial`, cached: equal arguments give the same object.
 
-    So samplers that differ in their arrays alone are pytrees of one structure, and are compiled once.
+    Samplers that differ only in their arrays are then pytrees of equal structure, and are compiled once.
 
     >>> partial_of(max, 1) is partial_of(max, 1)
     True

@@ -1,4 +1,4 @@
-"""Weighted points: defaults, logarithms, means and averages. A weight of zero removes a point."""
+"""Weights of points: defaults, logarithms, means and averages. A weight of zero removes a point."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jaxtyping import Array, Float, Int
 
 from .trees import is_inexact
 
-EMPTY = -1e30
-"""Log-probability of what is not there: exp of it is 0, and 0 times it is no NaN."""
+LOG_ZERO = -1e30
+"""A finite logarithm of zero: exp(LOG_ZERO) = 0, and 0 * LOG_ZERO is not NaN."""
 
 
 def weights_or_ones(inputs: Array | np.ndarray, weights: Array | np.ndarray | None) -> Float[Array, " N"]:
-    """The weights of N points, which are all ones where none were given.
+    """The weights of N points; all ones if `weights` is None.
 
     >>> weights_or_ones(jnp.zeros((2, 5)), None)
     Array([1., 1.], dtype=float32)
@@ -26,16 +26,16 @@ def weights_or_ones(inputs: Array | np.ndarray, weights: Array | np.ndarray | No
 
 
 def log_weights(weights: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Logarithms of weights, `EMPTY` where they are zero.
+    """The logarithms of weights; `LOG_ZERO` where a weight is zero.
 
     >>> log_weights(jnp.array([1.0, 0.0]))
     Array([ 0.e+00, -1.e+30], dtype=float32)
     """
-    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), EMPTY)
+    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), LOG_ZERO)
 
 
 def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, " D"]:
-    """The mean of weighted points; the origin where all weights are zero.
+    """The weighted mean of points; the origin if all weights are zero.
 
     >>> weighted_mean(jnp.array([[1.0], [5.0]]), jnp.array([3.0, 1.0]))
     Array([2.], dtype=float32)
@@ -47,9 +47,9 @@ def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[
 def class_means(
     x: Float[Array, "N D"], labels: Int[Array, " N"], weights: Float[Array, " N"], classes: int
 ) -> tuple[Float[Array, "C D"], Float[Array, " C"]]:
-    """The weighted mean of the points of each class, and its weight; the origin where that is zero.
+    """The weighted mean and the total weight of each class; the mean is the origin if the weight is zero.
 
-    Labels that name none of the classes, such as -1, do not count.
+    Labels outside 0 to `classes` - 1, such as -1, do not count.
 
     >>> means, mass = class_means(jnp.array([[1.0], [3.0], [9.0]]), jnp.array([0, 0, -1]), jnp.ones(3), 2)
     >>> means.ravel(), mass
@@ -61,7 +61,7 @@ def class_means(
 
 
 def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array, ""]:
-    """sum_n w_n v_n / sum_n w_n, and 0 where all weights are zero; what has none may be anything.
+    """sum_n w_n v_n / sum_n w_n; 0 if all weights are zero. Values of weight zero may be NaN.
 
     >>> float(weighted_average(jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])))
     1.0

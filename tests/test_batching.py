@@ -100,7 +100,7 @@ def test_a_chunk_is_a_count(chunk):
     ("args", "message"),
     [
         ((np.zeros((0, 3, 1)), np.zeros(0)), "holds no task"),
-        ((np.zeros((2, 3, 1)), np.zeros(3)), "give as many of each"),
+        ((np.zeros((2, 3, 1)), np.zeros(3)), "give arrays of equal length"),
         ((np.float32(1), np.float32(1)), "holds no task"),
     ],
 )
@@ -114,7 +114,7 @@ def test_several_devices_give_the_same_gradients():
     code = """
 import jax, jax.numpy as jnp, numpy as np, jmeta as jm, os
 import jmeta.batching
-jmeta.batching.LITTLE = 0
+jmeta.batching.MIN_PARALLEL_BYTES = 0
 os.sched_getaffinity = lambda pid: range(4)
 jm.use_all_cores()
 assert len(jax.devices()) == 4, jax.devices()

@@ -182,8 +182,8 @@ REFUSED = {
     "infinite": (dict(points=np.array([[0.0], [np.inf], [1], [2]])), "1 of 4 points"),
     "too few": (dict(points=np.zeros((2, 2))), "2 points cannot form 3 clusters"),
     "one point": (dict(points=np.zeros((1, 2))), "1 points cannot form 3 clusters"),
-    "no rows": (dict(points=np.zeros((0, 2))), "nothing to cluster"),
-    "no columns": (dict(points=np.zeros((4, 0))), "nothing to cluster"),
+    "no rows": (dict(points=np.zeros((0, 2))), "at least one point and one feature"),
+    "no columns": (dict(points=np.zeros((4, 0))), "at least one point and one feature"),
     "a vector": (dict(points=np.zeros(4)), r"give a table \[points, features\]"),
     "a cube": (dict(points=np.zeros((4, 2, 2))), "give a table"),
     "complex": (dict(points=np.zeros((4, 2), complex)), "give real numbers"),
@@ -197,7 +197,10 @@ REFUSED = {
     "a seed": (dict(points=np.eye(4), key=0), "give a typed key"),
     "a raw key": (dict(points=np.eye(4), key=jax.random.PRNGKey(0)), "give a typed key"),
     "few weights": (dict(points=np.eye(4), weights=np.array([1.0, 1, 0, 0])), "2 points cannot form 3"),
-    "negative weights": (dict(points=np.eye(4), weights=np.array([1.0, -1, 1, 1])), "not negative"),
+    "negative weights": (
+        dict(points=np.eye(4), weights=np.array([1.0, -1, 1, 1])),
+        "give finite numbers >= 0",
+    ),
     "NaN weights": (dict(points=np.eye(4), weights=np.array([1.0, np.nan, 1, 1])), "finite"),
     "short weights": (dict(points=np.eye(4), weights=np.ones(3)), "give one per point"),
 }

@@ -5,13 +5,13 @@ import threading
 
 import pytest
 
-from jmeta.files import write_text, written_whole
+from jmeta.files import atomic_write, write_text
 
 
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "before")
-    with pytest.raises(TypeError, match="bytes"), written_whole(path) as file:
+    with pytest.raises(TypeError, match="bytes"), atomic_write(path) as file:
         file.writelines([b"half", "of it"])
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

@@ -33,7 +33,7 @@ ONLY_IN = {
     "matplotlib": "report",
     "orbax": "training/checkpoint.py",
     "grain": "tasks",
-    "tyro": ("cli.py", "harness.py"),
+    "tyro": ("cli.py", "harness"),
 }
 """Heavy packages, and the one place that may import each."""
 

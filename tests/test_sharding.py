@@ -30,10 +30,10 @@ for name in sys.argv[1:]:
     for mesh in (one, many):
         step = jm.meta_step(loss, optax.sgd(0.1), chunk=1, mesh=mesh)
         program = jax.jit(step.update).lower(step.init(meta), jm.shard_tasks(tasks, mesh)).compile()
-        state, metrics = program(*jax.device_put(
+        state, report = program(*jax.device_put(
             (step.init(meta),), jax.NamedSharding(mesh, jax.P())), jm.shard_tasks(tasks, mesh))
-        assert metrics["skipped"] == 0, name
-        found[mesh.size] = jax.device_get((state.meta, metrics))
+        assert report.skipped == 0, name
+        found[mesh.size] = jax.device_get((state.meta, report))
         text = program.as_text()
         reductions = len(re.findall(r"all-reduce(?:-start)?\\(", text))
         assert reductions == (1 if mesh is many else 0), (name, reductions)
@@ -68,7 +68,7 @@ def test_more_devices_than_tasks_and_a_loop_that_is_compiled_once():
     code = """
 import jax, jax.numpy as jnp, numpy as np, optax, pytest, jmeta as jm
 import jmeta.batching
-jmeta.batching.LITTLE = 0
+jmeta.batching.MIN_PARALLEL_BYTES = 0
 learner = jm.maml(jm.networks.mlp([1, 4, 1]), jm.squared_error)
 sample = jm.sinusoid()
 tasks = jax.vmap(sample)(jax.random.split(jax.random.key(0), 3))
@@ -96,7 +96,8 @@ def count(meta):
     counts.append(len(traces))
     return {}
 with jax.log_compiles(False):
-    jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=8, tasks=8, every=2, evaluate=count)
+    hooks = [jm.Validate(count)]
+    jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=8, tasks=8, every=2, hooks=hooks)
 assert counts[0] == counts[-1], counts
 def train(key):
     return jm.train(step, sample, step.init(meta), key, steps=2, tasks=8).meta
@@ -106,7 +107,7 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e
              jax.device_get(together), jax.device_get(jax.jit(train)(seeds[1])))
 state, _ = jm.loop(step, sample, step.init(meta), jax.random.key(2), steps=2, tasks=8, every=2)
 assert {len(leaf.devices()) for leaf in jax.tree.leaves(state)} == {8}
-jmeta.batching.LITTLE = 2**25
+jmeta.batching.MIN_PARALLEL_BYTES = 2**25
 seen = []
 def score(learner, meta, task):
     jax.debug.callback(lambda: seen.append(1))

@@ -109,14 +109,15 @@ def soak(seconds: float, quick: bool) -> dict[str, Any]:
     learner, sampler, step = _run(quick)
     began, seen = 0.0, list[tuple[int, float, int]]()
 
-    def watch(row: dict[str, float]) -> None:
-        nonlocal began
-        began = began or time.monotonic()  # compiled by now
-        passed = time.monotonic() - began
-        if passed >= (len(seen) + 1) * seconds / 10:
-            seen.append((int(row["step"]), resident(), len(compilations)))
-        if passed >= seconds:
-            signal.raise_signal(signal.SIGTERM)
+    class Watch(jm.Hook):
+        def on_row(self, training: Any, row: dict[str, float]) -> None:
+            nonlocal began
+            began = began or time.monotonic()  # compiled by now
+            passed = time.monotonic() - began
+            if passed >= (len(seen) + 1) * seconds / 10:
+                seen.append((int(row["step"]), resident(), len(compilations)))
+            if passed >= seconds:
+                signal.raise_signal(signal.SIGTERM)
 
     def evaluate(meta: Any) -> dict[str, float]:
         found = jm.evaluate(learner, sampler, meta, jax.random.key(2), tasks=TASKS)
@@ -135,11 +136,12 @@ def soak(seconds: float, quick: bool) -> dict[str, Any]:
             steps=2**30,
             tasks=TASKS,
             every=20,
-            evaluate=evaluate,
-            log=Path(folder) / "log.jsonl",
-            sinks=[watch],
-            checkpoints=Path(folder) / "states",
-            save_every=min(SAVE_EVERY, seconds / 20),
+            hooks=[
+                jm.Validate(evaluate),
+                jm.JSONLog(Path(folder) / "log.jsonl"),
+                Watch(),
+                jm.SaveStates(Path(folder) / "states", every_seconds=min(SAVE_EVERY, seconds / 20)),
+            ],
         )
     steps, memory, programs = zip(*seen, strict=True)
     return {

@@ -1,1 +1,1 @@
-"""Clustering on the device: seeding, one file per algorithm, and the public door `cluster`."""
+"""Clustering: seeding, one module per algorithm, and the public function `cluster`."""

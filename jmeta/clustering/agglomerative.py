@@ -1,19 +1,20 @@
-"""Agglomerative clustering on the device: the two closest clusters become one, again and again.
+"""Agglomerative clustering on-device: repeatedly merges the two closest clusters.
 
-Distances to the new cluster follow from those to its two parts (Lance & Williams). With i and j merged, of
-weights n_i and n_j, the distance to k becomes
+Distances to a merged cluster follow from those to its two parts (Lance & Williams). If i and j, of weights
+n_i and n_j, are merged, the distance to k becomes
 
     single    min(d_ik, d_jk)                   complete  max(d_ik, d_jk)
     average   (n_i d_ik + n_j d_jk) / (n_i + n_j)
     ward      ((n_i + n_k) d_ik + (n_j + n_k) d_jk - n_k d_ij) / (n_i + n_j + n_k)
 
-where Ward's are 2 n_i n_j / (n_i + n_j) ||m_i - m_j||^2, twice what a merger adds to the inertia. A union
-is never closer to a third cluster than both its parts were, so that the order of mergers may be changed: we
-walk from a cluster to its nearest one until two are each other's nearest, merge these, and go on (the
-nearest-neighbour chain); at the end the mergers of least distance are kept: 3 N steps of N numbers.
+where Ward's distances are 2 n_i n_j / (n_i + n_j) ||m_i - m_j||^2, twice the increase of the inertia by a
+merge. A merged cluster is never closer to a third one than the closer of its parts, so that the order of
+merges can be changed: the nearest-neighbour chain algorithm walks from a cluster to its nearest neighbour
+until two are mutual nearest neighbours, merges these, and continues; at the end the merges of least distance
+are kept. It takes 3 N steps of cost N.
 
-The partition is constant almost everywhere, so that no derivative passes; learn what the points are by a
-loss of their distances instead.
+The partition is piecewise constant, so that its derivative is zero; learn embeddings with a loss of their
+distances instead.
 
 References: Lance & Williams 1967, A general theory of classificatory sorting strategies; Ward 1963,
 Hierarchical grouping to optimize an objective function; Murtagh 1983, A survey of recent advances in
@@ -29,31 +30,32 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..compiler import compiled
-from ..distances import square_root, squared_differences
+from ..distances import exact_squared_distances, square_root
 from ..errors import InputError
-from ..graphs import components, joined_pairs, largest
+from ..graphs import adjacency_of_pairs, components, largest_components
 from ..records import Assignment, Batch, Clusterer
 from ..validation import check_counts
-from ..weights import EMPTY
+from ..weights import LOG_ZERO
 from .partition import Partition, like_nearest, partition
 from .points import prepare_points
 
 Linkage = Literal["ward", "average", "complete", "single"]
+"""Distances between clusters."""
 
 
 def agglomerative(clusters: int, *, linkage: Linkage = "ward") -> Clusterer:
-    """Merge the two closest clusters until K are left.
+    """Merges the two closest clusters until K are left.
 
     Args:
         clusters: K, the number of slots; a batch may use fewer.
-        linkage: how far two clusters are: "ward", "average", "complete" or "single".
+        linkage: distance between clusters: "ward", "average", "complete" or "single".
 
     Returns:
-        A `Clusterer` whose state is `Partition`. Weights count like copies of points, fractional ones
-        included; "complete" and "single" look only at whether they are zero.
+        A `Clusterer` whose state is `Partition`. Weights act as multiplicities of points, also fractional
+        ones; for "complete" and "single" they matter only by being zero or not.
 
     Raises:
-        InputError: a number is out of its range, or the linkage has no such name.
+        InputError: an argument is out of range, or the linkage is unknown.
 
     >>> import jax, jmeta as jm
     >>> chain = jnp.array([[0.0], [1.0], [2.0], [3.0], [5.0]])
@@ -67,11 +69,11 @@ def agglomerative(clusters: int, *, linkage: Linkage = "ward") -> Clusterer:
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Partition:
         points, units = prepare_points(batch, clusters)
-        used = points.log_slots > EMPTY / 2
+        used = points.log_slots > LOG_ZERO / 2
         points = lax.stop_gradient(points)
-        squared = squared_differences(points.x, points.x)
+        squared = exact_squared_distances(points.x, points.x)
         roots = merged(linkage, squared, points.weights, jnp.sum(used))
-        _, _, labels = largest(roots, points.weights, clusters, used)
+        _, _, labels = largest_components(roots, points.weights, clusters, used)
         return partition(points, units, jnp.maximum(labels, 0))
 
     def assign(params: PyTree, state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
@@ -83,7 +85,7 @@ def agglomerative(clusters: int, *, linkage: Linkage = "ward") -> Clusterer:
 def merged(
     linkage: Linkage, squared: Float[Array, "N N"], weights: Float[Array, " N"], clusters: Array
 ) -> Array:
-    """The cluster of each point, named by one of its points, when so many clusters are left."""
+    """The cluster of each point, named by one of its points, once `clusters` are left."""
     count = len(squared)
     weights = weights / jnp.maximum(jnp.max(weights), jnp.finfo(weights.dtype).tiny)
     far = jnp.asarray(jnp.inf, squared.dtype)
@@ -108,7 +110,8 @@ def merged(
 
         union = _updated(linkage, distances[before], row, row[before], sizes, sizes[before], sizes[top])
         union = jnp.where(jnp.isfinite(distances[before]) & jnp.isfinite(row), union, far)
-        kept, gone = jnp.where(merging, union, distances[before]), jnp.where(merging, far, row)
+        kept = jnp.where(merging, union, distances[before])
+        gone = jnp.where(merging, far, row)
         distances = distances.at[before].set(kept).at[:, before].set(kept)
         distances = distances.at[top].set(gone).at[:, top].set(gone)
         distances = distances.at[before, before].set(far)
@@ -123,13 +126,13 @@ def merged(
     _, (kept, gone, heights) = lax.scan(walk, start, None, length=3 * count)
     rank = jnp.argsort(jnp.argsort(heights))
     taken = jnp.isfinite(heights) & (rank < jnp.sum(alive) - clusters)
-    return components(joined_pairs(kept, gone, taken, count))
+    return components(adjacency_of_pairs(kept, gone, taken, count))
 
 
 def _updated(
     linkage: Linkage, to_i: Array, to_j: Array, ij: Array, n_k: Array, n_i: Array, n_j: Array
 ) -> Array:
-    """The distances to the union of i and j."""
+    """The distances from other clusters to the union of i and j."""
     if linkage == "single":
         return jnp.minimum(to_i, to_j)
     if linkage == "complete":

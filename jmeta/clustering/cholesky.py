@@ -1,7 +1,7 @@
-"""Triangular factors of covariances, written out where there are few dimensions.
+"""Cholesky factors of covariances, written out in few dimensions.
 
-A library's routine takes one matrix at a time and, on a CPU, one device. In few dimensions the factor is a
-handful of numbers, each of which can be computed for all components of all tasks at once.
+The LAPACK routine processes one matrix at a time and, on a CPU, on one device. In few dimensions the factor
+has few elements, each of which can be computed for all components of all tasks at once.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 WRITTEN_OUT = 4
-"""Dimensions up to which it is."""
+"""The largest dimension for which factors are written out."""
 
 
 def factor(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
-    """L, lower triangular, of which L L^T is the matrix; only its lower triangle is read.
+    """The Cholesky factor L, with L L^T = `matrix`; only the lower triangle of the matrix is read.
 
-    Where the matrix has no factor the result holds NaN.
+    If the matrix is not positive definite the result holds NaN.
 
     >>> factor(jnp.array([[4.0, 2.0], [2.0, 10.0]])).tolist()
     [[2.0, 0.0], [1.0, 3.0]]
@@ -38,7 +38,7 @@ def factor(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
 
 
 def solve(lower: Float[Array, "D D"], x: Float[Array, "D N"]) -> Float[Array, "D N"]:
-    """L^-1 x.
+    """L^-1 x, for a lower triangular L.
 
     >>> solve(jnp.array([[2.0, 0.0], [1.0, 3.0]]), jnp.array([[2.0], [7.0]])).tolist()
     [[1.0], [2.0]]

@@ -1,4 +1,4 @@
-"""The public door of clustering, for arrays in hand."""
+"""The public function that clusters an array of points."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def cluster(
     weights: Float[AnyArray, " N"] | None = None,
     key: Key[Array, ""],
 ) -> Assignment:
-    """Cluster one table of points.
+    """Clusters one table of points.
 
-    Checks the input, fills the defaults, then fits and assigns. Inside `jit` and `vmap` only
-    shapes can be checked. Build a clusterer once: each one is compiled for itself.
+    Checks the input, then fits the clusterer and assigns the points. Inside `jit` and `vmap` only shapes are
+    checked. Create a clusterer once and reuse it: each one is compiled separately.
 
     Args:
         clusterer: the algorithm, such as `soft_kmeans(clusters=3)`.
         points: [N, D] finite numbers of any real type.
-        weights: [N] how much each point counts; zero leaves it out. All ones unless given.
+        weights: [N] weight of each point; zero removes it. All ones unless given.
         key: a typed key; equal keys give equal results.
 
     Returns:
-        The assignment of all N points, those of weight zero included.
+        The assignment of all N points, including those of weight zero.
 
     Raises:
         InputError: the points or weights cannot be clustered; the message says why.

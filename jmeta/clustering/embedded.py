@@ -1,4 +1,4 @@
-"""A clusterer in another space: of embedded points, or under a learned metric, a linear embedding."""
+"""A clusterer of embedded points; a linear embedding amounts to a learned distance."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from ..records import Assignment, Batch, Clusterer, Model
 
 
 def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
-    """Cluster what a model makes of the points; its parameters are learned along with the clusterer's.
+    """Clusters the outputs of a model, whose parameters are learned together with those of the clusterer.
 
-    With `networks.diagonal` and `networks.low_rank` this is a learned metric,  d(x, y) = (x - y)^T M (x - y).
+    With `networks.diagonal` and `networks.low_rank` this is a learned distance,
+    d(x, y) = (x - y)^T M (x - y).
 
     Args:
         model: maps points to points.
-        clusterer: the algorithm that runs on these.
+        clusterer: clusters the outputs of the model.
 
     Returns:
-        A `Clusterer` whose parameters are {"model", "clusterer"}, and whose state is the clusterer's own.
+        A `Clusterer` with parameters {"model", "clusterer"} and the state of `clusterer`.
 
     >>> import jax.numpy as jnp, jmeta as jm
     >>> points = jnp.array([[0.0, 0.0], [9.0, 1.0], [0.0, 1.1], [9.0, 0.1]])

@@ -1,12 +1,12 @@
-"""Mixtures of Gaussians by expectation-maximisation, each step of it an iterated map.
+"""Mixtures of Gaussians by expectation-maximisation (EM), as an iterated map.
 
-r_kn is proportional to p_k N(x_n; m_k, S_k). With R_k = sum_n w_n r_kn, the step takes p_k = (R_k + a) /
-sum_j (R_j + a),  m_k = sum_n w_n r_kn x_n / R_k,  S_k = (sum_n w_n r_kn (x_n - m_k)(x_n - m_k)^T + a v I)
-/ (R_k + a) + e I, where a tied covariance sums both parts of the fraction over k.
+Responsibilities r_kn are proportional to p_k N(x_n; m_k, S_k). With R_k = sum_n w_n r_kn, a step sets
+p_k = (R_k + a) / sum_j (R_j + a),  m_k = sum_n w_n r_kn x_n / R_k,  S_k = (sum_n w_n r_kn (x_n - m_k)
+(x_n - m_k)^T + a v I) / (R_k + a) + e I; for a tied covariance, numerator and denominator are summed over k.
 
-With pseudo-points a = 0 each step raises the likelihood, but for the ridge e; with a > 0 it raises the
-posterior under a Dirichlet prior of the shares and an inverse Wishart prior of the covariances around
-the spread v I of the points around their seeds, which keeps tiny clusters from collapsing.
+With pseudo-points a = 0 each step raises the likelihood, except for the ridge e. With a > 0 it raises the
+posterior under a Dirichlet prior of the shares and an inverse Wishart prior of the covariances around v I,
+the spread of the points around their seeds, which keeps tiny clusters from collapsing.
 
 References: Dempster et al. 1977, Maximum likelihood from incomplete data via the EM algorithm; Fraley &
 Raftery 2007, Bayesian regularization for normal mixture estimation and model-based clustering.
@@ -32,7 +32,7 @@ from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from ..validation import check_counts, check_positive
-from ..weights import EMPTY
+from ..weights import LOG_ZERO
 from .cholesky import factor, solve
 from .means import pin, shared_means, with_class_means
 from .points import Points, prepare_points, units_around
@@ -40,10 +40,11 @@ from .seeding import Seeding, attempts, kmeans_plus_plus, least
 from .temperature import spread
 
 Shape = Literal["full", "tied", "diagonal", "spherical"]
+"""Structures of the covariances."""
 
 
 class Rule(NamedTuple):
-    """What is iterated, and how: see `gaussian_mixture`."""
+    """The options of EM; see `gaussian_mixture`."""
 
     covariance: Shape
     pseudo_points: float
@@ -55,10 +56,10 @@ class Rule(NamedTuple):
 
 
 class Components(NamedTuple):
-    """What is iterated, in the units of the computation.
+    """The iterate of the map, in computation units.
 
     Attributes:
-        log_share: [K] logarithm of each component's share, `EMPTY` for slots not in use.
+        log_share: [K] logarithm of each component's share; `LOG_ZERO` for unused slots.
         means: [K, D].
         covariances: [K, D, D], or their diagonals [K, D].
     """
@@ -69,7 +70,7 @@ class Components(NamedTuple):
 
 
 class Theta(NamedTuple):
-    """Everything the map depends on: the points, the prior variance v, and the ridge e."""
+    """All that the map depends on: the points, the prior variance v, and the ridge e."""
 
     points: Points
     variance: Float[Array, ""]
@@ -80,13 +81,13 @@ class Mixture(NamedTuple):
     """A fitted mixture.
 
     Attributes:
-        log_share: [K] logarithm of each component's share, `EMPTY` for slots not in use.
+        log_share: [K] logarithm of each component's share; `LOG_ZERO` for unused slots.
         means: [K, D], in units of x.
         covariances: [K, D, D], or their diagonals [K, D], in squared units of `scale`.
-        scale: the unit of length of the computation, a power of two.
+        scale: the computation unit of length, a power of two.
         log_likelihood: sum_n w_n log p(x_n), in nats.
-        bic: -2 log_likelihood + (free numbers) log (sum of weights); the smaller the better.
-        residual: how far one more step would move a coordinate of a mean, in units of x.
+        bic: -2 log_likelihood + (number of free parameters) log (sum of weights); smaller is better.
+        residual: the largest change of a coordinate of a mean in one more step, in units of x.
     """
 
     log_share: Float[Array, " K"]
@@ -111,31 +112,31 @@ def gaussian_mixture(
     restarts: int = 1,
     trial_steps: int | None = None,
 ) -> Clusterer:
-    """A mixture of Gaussians by EM, differentiable to the points and their weights.
+    """A mixture of Gaussians fitted by EM, differentiable in the points and their weights.
 
     Labelled points of the batch stay in their component, as in `soft_kmeans`. Components start at the
     seeds, with equal shares and the spread of the points around the seeds.
 
     Args:
         clusters: K, the number of slots; a batch may use fewer.
-        covariance: "full" for one matrix each, "tied" for one together, "diagonal", or "spherical".
-        steps: how many steps at most.
+        covariance: "full" for a matrix per component, "tied" for a common matrix, "diagonal", or "spherical".
+        steps: maximum number of steps.
         pseudo_points: a, the weight of the prior in each component; 0 for maximum likelihood.
-        ridge: e, added to every variance, as a part of the points' total variance; at least eight
-            roundings, below which a matrix may have no factor.
+        ridge: e, added to every variance, as a fraction of the total variance of the points; at least eight
+            times the machine epsilon, below which a matrix may not be positive definite.
         diff: differentiation rule; `unroll()` unless given.
-        tol: stop once no number of the components moves by more than this, in units of the largest
-            coordinate; not under `unroll`.
-        seeding: where means start.
-        restarts: seedings tried; the one that ends with the greatest likelihood is kept.
-        trial_steps: of several starts, how many steps each is tried for before the likeliest goes on alone
-            (short runs of EM); as many as `steps` unless given.
+        tol: stops once no element of the components changes by more than this, in units of the largest
+            coordinate; not supported by `unroll`.
+        seeding: chooses the initial means.
+        restarts: number of seedings; the result with the largest likelihood is kept.
+        trial_steps: number of steps for which each of several starts is tried before the one with the largest
+            likelihood is run alone (short runs of EM); `steps` unless given.
 
     Returns:
         A `Clusterer` whose state is `Mixture`.
 
     Raises:
-        InputError: a number is out of its range, or the covariance has no such name.
+        InputError: an argument is out of range, or the covariance is unknown.
 
     >>> points = jax.random.normal(jax.random.key(0), (40, 2)) * jnp.array([5.0, 0.1])
     >>> points = points + jnp.repeat(jnp.array([[0.0, 0.0], [0.0, 1.0]]), 20, 0)
@@ -144,7 +145,15 @@ def gaussian_mixture(
     >>> float(jm.adjusted_rand_index(found.log_probs.argmax(-1), jnp.repeat(jnp.arange(2), 20)))
     1.0
     """
-    rule = Rule(covariance, pseudo_points, ridge, steps, trial_steps, diff, tol)
+    rule = Rule(
+        covariance=covariance,
+        pseudo_points=pseudo_points,
+        ridge=ridge,
+        steps=steps,
+        trial_steps=trial_steps,
+        diff=diff,
+        tol=tol,
+    )
     check_counts("gaussian_mixture", steps=steps, restarts=restarts)
     check_mixture("gaussian_mixture", clusters, rule)
 
@@ -160,14 +169,15 @@ def gaussian_mixture(
 
 
 def check_mixture(algorithm: str, clusters: int, rule: Rule) -> None:
-    """Refuse numbers that make no mixture."""
+    """Raises an InputError if an option of EM is out of range."""
     check_counts(algorithm, clusters=clusters)
     check_positive(algorithm, ridge=rule.ridge)
-    pseudo, trial = rule.pseudo_points, rule.trial_steps
+    pseudo = rule.pseudo_points
+    trial = rule.trial_steps
     if not isinstance(pseudo, Real) or not 0 <= float(pseudo) < math.inf:
         raise InputError(f"pseudo_points of {algorithm} is {pseudo!r}; give zero or more.")
     if trial is not None and not (isinstance(trial, int) and 0 <= trial <= rule.steps):
-        raise InputError(f"trial_steps of {algorithm} is {trial!r}; give 0 to {rule.steps}, its steps.")
+        raise InputError(f"trial_steps of {algorithm} is {trial!r}; give 0 to {rule.steps}, at most steps.")
     if rule.covariance not in get_args(Shape):
         raise InputError(f"covariance is {rule.covariance!r}; choose one of {get_args(Shape)}.")
 
@@ -178,16 +188,17 @@ def mixture_clusterer(
     init: Callable[[Key[Array, ""]], PyTree],
     starts: Callable[[PyTree, Points, Key[Array, ""]], Components],
 ) -> Clusterer:
-    """EM from the best of several starts.
+    """A clusterer that runs EM from the best of several starts.
 
     Args:
-        rule: what is iterated, and how.
+        rule: the options of EM.
         clusters: K.
-        init: of parameters.
-        starts: of parameters, points and a key, several components, stacked on a leading axis, whose
-            covariances are diagonals [K, D].
+        init: the `init` of the clusterer.
+        starts: (params, points, key) -> initial components, stacked on a leading axis, with diagonal
+            covariances [K, D].
     """
-    covariance, steps = rule.covariance, rule.steps
+    covariance = rule.covariance
+    steps = rule.steps
     trial_steps = steps if rule.trial_steps is None else rule.trial_steps
     step = partial(em_step, covariance, rule.pseudo_points)
 
@@ -207,19 +218,20 @@ def mixture_clusterer(
         place = least(
             lambda begin: -_log_likelihood(run(fixed[0], begin, trial_steps)[0], fixed[0]), fixed[1]
         )
-        found, theta = run(points, jax.tree.map(lambda leaf: leaf[place], begins), steps)
+        fitted, theta = run(points, jax.tree.map(lambda leaf: leaf[place], begins), steps)
         total = jnp.sum(points.weights)
         features = points.x.shape[1]
-        likelihood = _log_likelihood(found, points) - total * features * jnp.log(units.scale)
-        free = _free_numbers(covariance, jnp.sum(points.log_slots > EMPTY / 2), features)
+        likelihood = _log_likelihood(fitted, points) - total * features * jnp.log(units.scale)
+        free = _free_parameters(covariance, jnp.sum(points.log_slots > LOG_ZERO / 2), features)
+        following = step(fitted, theta, jnp.asarray(steps))
         return Mixture(
-            found.log_share,
-            units.outside(found.means),
-            found.covariances,
-            units.scale,
-            likelihood,
-            -2 * likelihood + free * jnp.log(_positive(total)),
-            largest_change(step(found, theta, jnp.asarray(steps)).means, found.means) * units.scale,
+            log_share=fitted.log_share,
+            means=units.outside(fitted.means),
+            covariances=fitted.covariances,
+            scale=units.scale,
+            log_likelihood=likelihood,
+            bic=-2 * likelihood + free * jnp.log(_positive(total)),
+            residual=largest_change(following.means, fitted.means) * units.scale,
         )
 
     def assign(params: PyTree, state: Mixture, inputs: Float[Array, "N D"]) -> Assignment:
@@ -235,7 +247,7 @@ def mixture_clusterer(
 def em_step(
     covariance: Shape, pseudo_points: float, components: Components, theta: Theta, i: Int[Array, ""]
 ) -> Components:
-    """One step of EM; a component without points keeps its mean, its gradient stopped."""
+    """One step of EM; a component without points keeps its mean, with its gradient stopped."""
     points = theta.points
     responses = jax.nn.softmax(log_densities(components, points.x), 0)
     shares = points.weights * pin(responses, points.pinned)
@@ -246,10 +258,11 @@ def em_step(
     matrices = components.covariances.ndim == 3
     scatter = jax.vmap(partial(_scatter, matrices, points.x))(shares, means)
     prior = theta.variance * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
-    used = points.log_slots > EMPTY / 2
+    used = points.log_slots > LOG_ZERO / 2
     pseudo = pseudo_points * used.astype(mass.dtype)
     column = (-1, *[1] * (scatter.ndim - 1))
-    count, scatter = (mass + pseudo).reshape(column), scatter + pseudo.reshape(column) * prior
+    count = (mass + pseudo).reshape(column)
+    scatter = scatter + pseudo.reshape(column) * prior
     if covariance == "tied":
         scatter, count = (jnp.broadcast_to(part.sum(0), part.shape) for part in (scatter, count))
     estimate = jnp.where(count > jnp.finfo(mass.dtype).eps * jnp.sum(mass), scatter / _positive(count), prior)
@@ -258,25 +271,27 @@ def em_step(
     ridge = theta.ridge * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
 
     parts = jnp.where(used, jnp.maximum(mass + pseudo, jnp.finfo(mass.dtype).tiny), 1)
-    log_share = jnp.where(used, jnp.log(parts), EMPTY)
-    return Components(jnp.maximum(jax.nn.log_softmax(log_share), EMPTY), means, estimate + ridge)
+    log_share = jnp.where(used, jnp.log(parts), LOG_ZERO)
+    return Components(jnp.maximum(jax.nn.log_softmax(log_share), LOG_ZERO), means, estimate + ridge)
 
 
 def log_densities(components: Components, x: Float[Array, "N D"]) -> Float[Array, "K N"]:
-    """The logarithm of p_k N(x_n; m_k, S_k)."""
+    """The logarithms of p_k N(x_n; m_k, S_k)."""
 
     def log_normal(mean: Float[Array, " D"], covariance: Array) -> Float[Array, " N"]:
         if covariance.ndim == 1:
-            white, deviations = (x - mean).T * lax.rsqrt(covariance)[:, None], jnp.sqrt(covariance)
+            white = (x - mean).T * lax.rsqrt(covariance)[:, None]
+            deviations = jnp.sqrt(covariance)
         else:
             root = factor(covariance)
-            white, deviations = solve(root, (x - mean).T), jnp.diagonal(root)
+            white = solve(root, (x - mean).T)
+            deviations = jnp.diagonal(root)
         return -(jnp.sum(white * white, 0) + x.shape[1] * math.log(2 * math.pi)) / 2 - jnp.sum(
             jnp.log(deviations)
         )
 
     normal = jax.vmap(log_normal)(components.means, components.covariances)
-    return jnp.maximum(components.log_share[:, None] + normal, EMPTY)
+    return jnp.maximum(components.log_share[:, None] + normal, LOG_ZERO)
 
 
 def _scatter(matrices: bool, x: Float[Array, "N D"], shares: Float[Array, " N"], mean: Array) -> Array:
@@ -290,7 +305,7 @@ def _log_likelihood(components: Components, points: Points) -> Float[Array, ""]:
     return points.weights @ jax.nn.logsumexp(log_densities(components, points.x), 0)
 
 
-def _free_numbers(covariance: Shape, used: Int[Array, ""], features: int) -> Float[Array, ""]:
+def _free_parameters(covariance: Shape, used: Int[Array, ""], features: int) -> Float[Array, ""]:
     triangle = features * (features + 1) // 2
     each = {"full": triangle, "diagonal": features, "spherical": 1, "tied": 0}[covariance]
     return used * (each + features + 1) - 1 + (triangle if covariance == "tied" else 0)

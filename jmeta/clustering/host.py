@@ -1,7 +1,7 @@
-"""scikit-learn's algorithms behind the record of all clusterers; they run on the host, outside `jit`.
+"""scikit-learn's algorithms as clusterers; they run on the host, outside `jit`.
 
-The state holds the points that were clustered and their labels. A point is assigned by the nearest of
-them: points that were seen get their own label, and others that of their neighbour, noise included.
+The state holds the clustered points and their labels. A point is assigned the label of the nearest clustered
+point, which may be noise.
 
 Reference: Pedregosa et al. 2011, Scikit-learn: machine learning in Python.
 """
@@ -25,22 +25,22 @@ from .partition import Partition, hard_assignment
 
 
 def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
-    """An algorithm of scikit-learn, or Genie.
+    """An algorithm of scikit-learn, or Genie, as a clusterer.
 
-    Points of weight zero are left out; fractional weights are used by the algorithms that take them,
-    and refused by the others.
+    Points of weight zero are left out. Algorithms that do not support sample weights raise InputError for
+    fractional weights.
 
     Args:
         name: one of `HOST_ALGORITHMS`, such as "ward" or "hdbscan".
-        clusters: K, for the algorithms that are told.
-        options: further arguments of its class, under their own names.
+        clusters: K; only for algorithms that take the number of clusters.
+        options: further arguments of the algorithm's class.
 
     Returns:
-        A `Clusterer` whose state is `Partition`, and which says that it is not traceable.
+        A `Clusterer` that is not traceable and whose state is `Partition`.
 
     Raises:
-        InputError: the name is unknown, its package is not installed, an option is none of its own, or
-            K is missing or not wanted; and, when it is run, points that it cannot cluster.
+        InputError: the name or an option is unknown, the package is not installed, or K is missing or not
+            supported; when fitted, the algorithm fails on the points.
 
     >>> import jmeta as jm
     >>> points = np.array([[0.0], [0.1], [5.0], [5.1]])
@@ -56,7 +56,8 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
         _refuse_traced(name, batch.inputs, batch.weights, key)
         if batch.clusters is not None or batch.targets is not None:
             raise InputError(
-                f"{name} of scikit-learn takes neither labels nor a number of clusters per task."
+                f"{name} of scikit-learn takes neither labels nor a number of clusters per task; "
+                "give a batch without targets and clusters."
             )
         points = np.asarray(batch.inputs, np.float64)
         check_points(points, batch.weights)
@@ -65,12 +66,20 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
         kept = weights > 0
         whole = np.all(weights[kept] == 1)
         if not whole and not takes_weights:
-            raise InputError(f"{name} takes weights of zero and one only; choose another, or round them.")
+            raise InputError(
+                f"{name} takes weights of zero and one only; choose another algorithm, or round the weights."
+            )
         estimator = make(int(jax.random.bits(key)) >> 1)
         labels = _labels(name, estimator, points[kept], None if whole else weights[kept])
         count = max(int(labels.max(initial=-1)) + 1, clusters or 1)
         x = as_float(jnp.asarray(points[kept]))
-        return Partition(x, jnp.ones(len(x)), jnp.asarray(labels), jnp.zeros(count), jnp.ones(()))
+        return Partition(
+            points=x,
+            weights=jnp.ones(len(x)),
+            labels=jnp.asarray(labels),
+            log_slots=jnp.zeros(count),
+            scale=jnp.ones(()),
+        )
 
     def assign(params: PyTree, state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
         from sklearn.neighbors import KDTree

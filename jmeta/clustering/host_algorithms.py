@@ -1,6 +1,6 @@
-"""The algorithms that run on the host, on NumPy arrays: scikit-learn's and Genie.
+"""Algorithms that run on the host, on NumPy arrays: scikit-learn's and Genie.
 
-This module imports no jax, so that a process that only runs them starts quickly.
+This module does not import jax, so that processes that only run these algorithms start quickly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..errors import InputError
 
 
 class Entry(NamedTuple):
-    """One algorithm of the portfolio.
+    """The class of a host algorithm.
 
     Attributes:
-        module: where its class is.
-        name: of the class.
-        clusters_argument: name of its argument for the number of clusters; None if it finds that itself.
-        options: arguments that make it this algorithm.
+        module: module of the class.
+        name: name of the class.
+        clusters_argument: name of the argument for the number of clusters; None if the algorithm finds it.
+        options: fixed arguments of the class.
     """
 
     module: str
@@ -60,20 +60,20 @@ def host_labels(
     seed: int = 0,
     **options: Any,
 ) -> Int[np.ndarray, " N"]:
-    """What `host(name, clusters, **options)` finds, of NumPy arrays alone: no device is started.
+    """The labels of `host(name, clusters, **options)`, computed with NumPy alone, without starting a device.
 
     Args:
         name: one of `HOST_ALGORITHMS`.
         points: [N, D].
-        clusters: K, for the algorithms that are told.
-        seed: everything random follows from it.
-        options: further arguments of its class.
+        clusters: K; only for algorithms that take the number of clusters.
+        seed: all randomness follows from it.
+        options: further arguments of the algorithm's class.
 
     Returns:
-        [N] clusters from 0; -1 is noise.
+        [N] cluster of each point, from 0; -1 is noise.
 
     Raises:
-        InputError: as `host`.
+        InputError: the same cases as for `host`.
 
     >>> labels = host_labels("ward", np.array([[0.0], [0.1], [5.0], [5.1]]), 2)
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
@@ -83,35 +83,34 @@ def host_labels(
 
 
 def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> Any:
-    """Random seed -> an estimator, after a look at the arguments."""
+    """A function from a random seed to an estimator; raises an InputError if the arguments are invalid."""
     if name not in HOST_ALGORITHMS:
         raise InputError(f"there is no algorithm {name!r}; choose one of {', '.join(HOST_ALGORITHMS)}.")
     entry = HOST_ALGORITHMS[name]
     package = entry.module.split(".")[0]
     if importlib.util.find_spec(package) is None:
         raise InputError(f"{name} needs the package {package}; install it with pip install {package}.")
-    kind = getattr(importlib.import_module(entry.module), entry.name)
-    known = inspect.signature(kind).parameters
+    estimator_class = getattr(importlib.import_module(entry.module), entry.name)
+    known = inspect.signature(estimator_class).parameters
     if unknown := set(options) - set(known):
-        raise InputError(f"{name} has no options {sorted(unknown)}; it has {', '.join(sorted(known))}.")
+        raise InputError(f"{name} has no options {sorted(unknown)}; choose from {', '.join(sorted(known))}.")
     if entry.clusters_argument in options:
         raise InputError(
-            f"{name} is told the number of clusters by clusters; leave out {entry.clusters_argument}."
+            f"{name} takes the number of clusters as clusters; leave out {entry.clusters_argument}."
         )
-    if (clusters is None) != (entry.clusters_argument is None):
-        wanted = (
-            "has to be told the number of clusters"
-            if entry.clusters_argument
-            else "finds the number of clusters itself"
-        )
-        raise InputError(f"{name} {wanted}; {'give' if entry.clusters_argument else 'leave out'} clusters.")
+    if clusters is None and entry.clusters_argument is not None:
+        raise InputError(f"{name} needs the number of clusters; give clusters.")
+    if clusters is not None and entry.clusters_argument is None:
+        raise InputError(f"{name} finds the number of clusters itself; leave out clusters.")
     if clusters is not None and (not isinstance(clusters, int | np.integer) or clusters < 1):
         raise InputError(f"clusters of {name} is {clusters!r}; give a whole number >= 1.")
-    given = entry.options | options | ({entry.clusters_argument: clusters} if entry.clusters_argument else {})
+    arguments = entry.options | options
+    if entry.clusters_argument:
+        arguments = arguments | {entry.clusters_argument: clusters}
+    seeded = "random_state" in known and "random_state" not in arguments
 
     def make(seed: int) -> Any:
-        seeded = {"random_state": seed} if "random_state" in known and "random_state" not in given else {}
-        return kind(**given, **seeded)
+        return estimator_class(**arguments, **({"random_state": seed} if seeded else {}))
 
     return make
 
@@ -119,7 +118,7 @@ def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> An
 def _labels(
     name: str, estimator: Any, points: Float[np.ndarray, "M D"], weights: Float[np.ndarray, " M"] | None
 ) -> Int[np.ndarray, " M"]:
-    """What the estimator finds, numbered from 0 with noise at -1."""
+    """Fits the estimator and returns its labels, numbered from 0, with noise as -1."""
     extra = {} if weights is None else {"sample_weight": weights}
     try:
         estimator.fit(points, **extra)

@@ -1,7 +1,7 @@
 """k-means by Lloyd's algorithm: every point belongs to its nearest centre.
 
-r_kn = 1 for the nearest centre and 0 for the others, c_k = sum_n w_n r_kn x_n / sum_n w_n r_kn; both
-halves lower the inertia  sum_n w_n min_k ||x_n - c_k||^2.
+A step sets r_kn = 1 for the nearest centre and 0 for the others, then c_k = sum_n w_n r_kn x_n / sum_n w_n
+r_kn. Both updates lower the inertia  sum_n w_n min_k ||x_n - c_k||^2.
 
 Reference: Lloyd 1982, Least squares quantization in PCM.
 """
@@ -29,28 +29,27 @@ def kmeans(
     centers: Float[Array, "K D"] | None = None,
     restarts: int = 1,
 ) -> Clusterer:
-    """Hard k-means, on the device and batched over tasks.
+    """Hard k-means, on-device and batched over tasks.
 
-    Centres depend on the points through the means alone, so that one step at the solution is
-    the exact derivative wherever there is one. Labelled points stay in their cluster, as in
-    `soft_kmeans`.
+    Centres depend on the points only through the means, so that differentiating one step at the solution
+    gives the exact derivative wherever it exists. Labelled points stay in their cluster, as in `soft_kmeans`.
 
     Args:
         clusters: K, the number of slots; a batch may use fewer.
-        steps: how many steps at most.
-        metric: "euclidean", or "cosine" for points and centres as directions, all of length one.
+        steps: maximum number of steps.
+        metric: "euclidean", or "cosine", which normalises points and centres to length one.
         diff: differentiation rule; `one_step()` unless given.
-        tol: stop once no centre moves by more than this, relative to the largest coordinate of the
-            points, from their mean; under the default rule zero unless given: once nothing moves.
-        seeding: where centres start.
-        centers: [K, D] where they start instead.
-        restarts: seedings tried; the one that ends with the least inertia is kept.
+        tol: stops once no centre moves by more than this, relative to the largest coordinate of the centred
+            points; unless given, 0 under the default rule, that is, once no centre moves.
+        seeding: chooses the initial centres.
+        centers: [K, D] initial centres, which replace seeding.
+        restarts: number of seedings; the result with the least inertia is kept.
 
     Returns:
-        A `Clusterer` whose state is `Centers`; its log-probabilities are 0 or -1e30.
+        A `Clusterer` whose state is `Centers`; its log-probabilities are 0 or `LOG_ZERO`.
 
     Raises:
-        InputError: a number is out of its range.
+        InputError: an argument is out of range.
 
     >>> import jax
     >>> from jmeta.records import Batch

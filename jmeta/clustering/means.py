@@ -1,11 +1,12 @@
-"""What the algorithms of means share: points are shared out among centres, centres become means.
+"""The common implementation of the k-means variants.
 
 One step of the map is  p = weigh(p, x, c),  r = respond(log p - beta ||x - c||^2),  c_k = sum_n w_n
-r_kn x_n / sum_n w_n r_kn.  Algorithms differ in a `Rule` alone: how points respond (softmax for soft
-k-means, argmax for Lloyd's), how clusters are weighed (Sinkhorn balances them), how sharp all is.
+r_kn x_n / sum_n w_n r_kn.  The algorithms differ only in their `Rule`: the response (softmax for soft
+k-means, argmax for Lloyd's algorithm), the weights of clusters (Sinkhorn balances them), and the inverse
+temperature.
 
-Inside the map everything is [K, N], so that sums over the few clusters run along many points, and
-||x||^2, which no response depends on, is left out of the logits.
+Arrays inside the map are [K, N], so that the long axis of the points is contiguous, and ||x||^2, on which no
+response depends, is left out of the logits.
 """
 
 from __future__ import annotations
@@ -25,20 +26,19 @@ from ..errors import InputError
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
-from ..weights import EMPTY, class_means, log_weights
+from ..weights import LOG_ZERO, class_means, log_weights
 from .points import Points, Units, prepare_points, units_around
 from .seeding import Seeding, attempts, least
 from .unrolled import Factors, Nudge, unrolled
 
 
 class Theta(NamedTuple):
-    """Everything the map depends on.
+    """All that the map depends on.
 
     Attributes:
-        points: in the units of the computation.
-        beta: the inverse temperature, of the same units.
-        log_share: [K] logarithm of the share of the weight that each cluster should have; read by
-            rules that balance.
+        points: prepared points, in computation units.
+        beta: inverse temperature, in computation units.
+        log_share: [K] logarithm of each cluster's target share of the weight; used by rules that balance.
     """
 
     points: Points
@@ -47,11 +47,11 @@ class Theta(NamedTuple):
 
 
 class Means(NamedTuple):
-    """What is iterated.
+    """The iterate of the map.
 
     Attributes:
         centers: [K, D].
-        log_prior: [K] logarithm of how much each cluster weighs, `EMPTY` for slots not in use.
+        log_prior: [K] logarithm of each cluster's weight; `LOG_ZERO` for unused slots.
     """
 
     centers: Float[Array, "K D"]
@@ -63,14 +63,14 @@ class Centers(NamedTuple):
 
     Attributes:
         centers: [K, D].
-        log_prior: [K] logarithm of how much each cluster weighs, `EMPTY` for slots not in use.
-        beta: the inverse temperature that was used, per squared `scale`.
-        scale: the unit of length of the computation, a power of two: no coordinate of a point is farther
+        log_prior: [K] logarithm of each cluster's weight; `LOG_ZERO` for unused slots.
+        beta: the inverse temperature, per squared `scale`.
+        scale: the computation unit of length, a power of two that bounds the distance of every coordinate
             from the mean.
         inertia: sum_n w_n min_k ||x_n - c_k||^2, in squared units of x.
         energy: the free energy  -sum_n w_n log sum_k p_k exp(-beta ||x_n - c_k||^2) / beta, in
             squared units of x; for hard k-means the inertia.
-        residual: how far one more step would move a coordinate of a centre, in units of x.
+        residual: the largest change of a coordinate of a centre in one more step, in units of x.
     """
 
     centers: Float[Array, "K D"]
@@ -83,20 +83,20 @@ class Centers(NamedTuple):
 
 
 def equally(log_prior: Float[Array, " K"], logits: Float[Array, "K N"], theta: Theta) -> Float[Array, " K"]:
-    """Weigh all clusters alike, whatever they weighed before.
+    """Equal weights for all clusters, whatever their previous weights.
 
-    A prior that is kept would be an identity in the map, and make the implicit system singular.
+    Passing the previous prior through would be an identity in the map and make the implicit system singular.
     """
     return theta.points.log_slots
 
 
 class Rule(NamedTuple):
-    """How one algorithm of means differs from another.
+    """The differences between the k-means variants.
 
     Attributes:
         sharpness: (params, seeds, points, units) -> beta.
-        hard: whether each point belongs to its nearest centre alone.
-        spherical: whether points and centres are directions, all of length one.
+        hard: whether each point belongs only to its nearest centre.
+        spherical: whether points and centres are normalised to length one.
         weigh: (log_prior, logits [K, N], theta) -> log_prior, before each step.
         start: the same, once at the seeds.
         cool: (beta, step number) -> beta at that step.
@@ -123,19 +123,19 @@ def means_clusterer(
     init: Callable[..., PyTree] = lambda key: {},
     log_share: Callable[[Points], Float[Array, " K"]] = lambda points: jax.nn.log_softmax(points.log_slots),
 ) -> Clusterer:
-    """The clusterer that iterates `mean_step` from the best of several seedings.
+    """A clusterer that iterates `mean_step` from the best of several seedings.
 
     Args:
-        rule: what tells it from others.
+        rule: the variant of k-means.
         clusters: K.
-        steps: how many steps at most.
-        diff: differentiation rule; every step, as `unroll` would, unless given.
-        tol: stop once no centre moves by more than this, relative to the largest coordinate.
-        seeding: where centres start.
-        restarts: seedings tried without a derivative; only the one of least energy is kept.
-        centers: where they start instead of at seeds; the parameters' "centers" come first.
-        init: the clusterer's own `init`.
-        log_share: logarithm of the share of the weight that each cluster should have.
+        steps: maximum number of steps.
+        diff: differentiation rule; unless given, the same derivative as with `unroll()`, computed faster.
+        tol: stops once no centre moves by more than this, relative to the largest coordinate.
+        seeding: chooses the initial centres.
+        restarts: number of seedings, tried without a derivative; the one with the least energy is kept.
+        centers: initial centres, which replace seeding; learned "centers" take precedence.
+        init: the `init` of the clusterer.
+        log_share: points -> logarithm of each cluster's target share of the weight.
     """
     step = partial(mean_step, rule)
 
@@ -143,15 +143,15 @@ def means_clusterer(
         return shared_step(rule, means, _with_x(theta, x), i, nudge)
 
     def prepare(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
-        given = params.get("centers", centers)
-        if given is None:
+        initial = params.get("centers", centers)
+        if initial is None:
             seeds = seeding(points.x, points.weights, clusters, key)
-        elif given.shape[1] != points.x.shape[1]:
+        elif initial.shape[1] != points.x.shape[1]:
             raise InputError(
-                f"centers have {given.shape[1]} features and points {points.x.shape[1]}; give as many."
+                f"centers have {initial.shape[1]} features and points {points.x.shape[1]}; make them equal."
             )
         else:
-            seeds = units.inside(as_float(given))
+            seeds = units.inside(as_float(initial))
         seeds = with_class_means(seeds, points)
         seeds = unit_length(seeds) if rule.spherical else seeds
         distances = squared_distances(points.x, seeds)
@@ -172,41 +172,43 @@ def means_clusterer(
         key = keys[least(lambda key: _energy(rule, *run(*fixed, key)), keys)]
         means, theta = run(params, points, units, key)
         nearest = jnp.min(squared_distances(points.x, means.centers) - points.log_slots, 1)
+        following = step(means, theta, jnp.asarray(steps))
         return Centers(
-            units.outside(means.centers),
-            means.log_prior,
-            theta.beta,
-            units.scale,
-            points.weights @ nearest * units.scale**2,
-            _energy(rule, means, theta) * units.scale**2,
-            largest_change(step(means, theta, jnp.asarray(steps)).centers, means.centers) * units.scale,
+            centers=units.outside(means.centers),
+            log_prior=means.log_prior,
+            beta=theta.beta,
+            scale=units.scale,
+            inertia=points.weights @ nearest * units.scale**2,
+            energy=_energy(rule, means, theta) * units.scale**2,
+            residual=largest_change(following.centers, means.centers) * units.scale,
         )
 
     def assign(params: PyTree, state: Centers, inputs: Float[Array, "N D"]) -> Assignment:
         x = unit_length(as_float(inputs)) if rule.spherical else as_float(inputs)
         units = units_around(state.centers, state.scale)
         distances = squared_distances(units.inside(state.centers), units.inside(x))
-        # Relative to the nearest centre in use: a point far from all would have no finite logit.
-        usable = state.log_prior[:, None] > EMPTY / 2
+        # Distances are relative to the nearest used centre, so that the logits of distant points stay finite.
+        usable = state.log_prior[:, None] > LOG_ZERO / 2
         nearest = lax.stop_gradient(jnp.min(jnp.where(usable, distances, jnp.inf), 0))
         away = distances - jnp.where(jnp.isfinite(nearest), nearest, 0)
-        logits = jnp.maximum(state.log_prior[:, None] - state.beta * away, EMPTY)
-        log_probs = jnp.where(_nearest(logits), 0, EMPTY) if rule.hard else jax.nn.log_softmax(logits, 0)
+        logits = jnp.maximum(state.log_prior[:, None] - state.beta * away, LOG_ZERO)
+        log_probs = jnp.where(_nearest(logits), 0, LOG_ZERO) if rule.hard else jax.nn.log_softmax(logits, 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
     return Clusterer(init, compiled(fit), compiled(assign))
 
 
 def mean_step(rule: Rule, means: Means, theta: Theta, i: Int[Array, ""]) -> Means:
-    """One step of the map; a cluster without points keeps its centre, its gradient stopped."""
+    """One step of the map; a cluster without points keeps its centre, with its gradient stopped."""
     return shared_step(rule, means, theta, i, None)[0]
 
 
 def shared_step(
     rule: Rule, means: Means, theta: Theta, i: Int[Array, ""], nudge: Nudge | None
 ) -> tuple[Means, Factors]:
-    """One step of the map, and what the points were multiplied by in it; nudges are added to the products."""
-    points, centers = theta.points, means.centers
+    """One step of the map and the factors of the points in it; `nudge` is added to the products."""
+    points = theta.points
+    centers = means.centers
     products = jnp.matmul(centers, points.x.T, precision="highest")
     products = products if nudge is None else products + nudge.products
     logits = rule.cool(theta.beta, i) * (2 * products - jnp.sum(centers * centers, 1, keepdims=True))
@@ -223,7 +225,7 @@ def shared_step(
 def shared_means(
     shares: Float[Array, "K N"], x: Float[Array, "N D"], nudge: Float[Array, "K D"] | int = 0
 ) -> tuple[Float[Array, "K D"], Bool[Array, " K"]]:
-    """The mean of each cluster's share of the points, and whether it has any to speak of."""
+    """The weighted mean of the points of each cluster, and whether the cluster's weight is not negligible."""
     mass = jnp.sum(shares, 1)
     alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
     sums = jnp.matmul(shares, x, precision="highest") + nudge
@@ -233,25 +235,25 @@ def shared_means(
 def pin(
     shares: Float[Array, "K N"], pinned: Int[Array, " N"] | None, *, logarithms: bool = False
 ) -> Float[Array, "K N"]:
-    """Responsibilities, or their logarithms, in which labelled points belong to their cluster alone."""
+    """Responsibilities, or their logarithms, with labelled points pinned to their clusters."""
     if pinned is None:
         return shares
     owners = jax.nn.one_hot(pinned, shares.shape[0], dtype=bool, axis=0)
-    certain = jnp.where(owners, 0, EMPTY) if logarithms else owners
+    certain = jnp.where(owners, 0, LOG_ZERO) if logarithms else owners
     return jnp.where(jnp.any(owners, 0), certain.astype(shares.dtype), shares)
 
 
 def log_mass(log_shares: Float[Array, "K N"], weights: Float[Array, " N"]) -> Float[Array, " K"]:
-    """The logarithm of each cluster's part of the whole weight, log sum_n w_n r_kn / sum_n w_n.
+    """The logarithm of each cluster's share of the total weight, log sum_n w_n r_kn / sum_n w_n.
 
-    In logarithms throughout: a cluster far from all points has a mass that is tiny, and a gradient.
+    It is computed from logarithms throughout, so that the tiny mass of a distant cluster has a gradient.
     """
     logarithms = log_weights(weights)
     return jax.nn.logsumexp(log_shares + logarithms, 1) - jax.nn.logsumexp(logarithms)
 
 
 def with_class_means(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "K D"]:
-    """Seeds, but the mean of the labelled points for clusters that have some."""
+    """The seeds, replaced by the mean of the labelled points for clusters that have some."""
     if points.pinned is None:
         return seeds
     means, mass = class_means(points.x, points.pinned, points.weights, len(seeds))
@@ -263,7 +265,7 @@ def _with_x(theta: Theta, x: Any) -> Theta:
 
 
 def _nearest(logits: Float[Array, "K N"]) -> Bool[Array, "K N"]:
-    """Which cluster has the largest logit of each point."""
+    """Marks the cluster with the largest logit of each point."""
     rows = jnp.arange(len(logits))[:, None]
     largest = logits == jnp.max(logits, 0)
     return rows == jnp.min(jnp.where(largest, rows, len(logits)), 0)

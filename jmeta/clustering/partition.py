@@ -1,4 +1,4 @@
-"""A clustering by the points themselves: every other point is assigned like the nearest of them."""
+"""A clustering stored as labelled points; new points get the label of the nearest one."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..distances import as_float, squared_differences
+from ..distances import as_float, exact_squared_distances
 from ..records import Assignment
-from ..weights import EMPTY
+from ..weights import LOG_ZERO
 from .points import Points, Units, units_around
 
 
 class Partition(NamedTuple):
-    """A clustering by the points themselves.
+    """A clustering stored as labelled points.
 
     Attributes:
-        points: [M, D] the points that were clustered.
-        weights: [M]; nobody is assigned like a point of weight zero.
-        labels: [M] cluster of each, from 0; -1 is noise.
-        log_slots: [K] zero for slots in use, `EMPTY` for the others.
-        scale: the unit of length of the computation, a power of two.
+        points: [M, D] the clustered points.
+        weights: [M]; points of weight zero are ignored in assignment.
+        labels: [M] cluster of each point, from 0; -1 is noise.
+        log_slots: [K] zero for slots in use, `LOG_ZERO` for the others.
+        scale: the computation unit of length, a power of two.
     """
 
     points: Float[Array, "M D"]
@@ -33,22 +33,28 @@ class Partition(NamedTuple):
 
 
 def partition(points: Points, units: Units, labels: Int[Array, " N"]) -> Partition:
-    """The record of labels that were found for prepared points."""
-    return Partition(units.outside(points.x), points.weights, labels, points.log_slots, units.scale)
+    """The `Partition` of prepared points with the given labels."""
+    return Partition(
+        points=units.outside(points.x),
+        weights=points.weights,
+        labels=labels,
+        log_slots=points.log_slots,
+        scale=units.scale,
+    )
 
 
 def like_nearest(state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
-    """Each point in the cluster of the nearest point that was clustered."""
+    """Assigns each point to the cluster of the nearest clustered point."""
     units = units_around(state.points, state.scale)
-    squared = squared_differences(units.inside(as_float(inputs)), units.inside(state.points))
+    squared = exact_squared_distances(units.inside(as_float(inputs)), units.inside(state.points))
     nearest = jnp.argmin(jnp.where(state.weights > 0, squared, jnp.inf), 1)
     return hard_assignment(state.labels[nearest], state.log_slots)
 
 
 def hard_assignment(labels: Int[Array, " N"], log_slots: Float[Array, " K"]) -> Assignment:
-    """The assignment of labels, of which -1 is noise: alike to all clusters, were it in any."""
+    """The assignment of hard labels; noise (-1) is equally likely in all clusters."""
     owned = jax.nn.one_hot(labels, len(log_slots), dtype=bool)
-    certain = jnp.where(owned, 0, jnp.asarray(EMPTY, log_slots.dtype))
+    certain = jnp.where(owned, 0, jnp.asarray(LOG_ZERO, log_slots.dtype))
     noise = labels < 0
     log_probs = jnp.where(noise[:, None], jax.nn.log_softmax(log_slots), certain)
     return Assignment(log_probs, noise.astype(log_slots.dtype))

@@ -1,9 +1,8 @@
-"""Points in the units of the computation: what every map of the clusterers takes as its theta.
+"""Points in computation units, which the iterated maps of the clusterers take as part of theta.
 
-Points are moved by their mean, which saves digits, and scaled by a power of two, which costs none
-and keeps squares and their derivatives in the range of float32. Whatever is computed moves and
-scales along with them, so that its derivative to the move and the scale is exactly zero and is not
-traced.
+Points are centred, which reduces rounding error, and scaled by a power of two, which is exact and keeps
+squares and their derivatives in the range of float32. All results are equivariant to the shift and the
+scale, so that the derivatives with respect to both are exactly zero and are not traced.
 """
 
 from __future__ import annotations
@@ -16,45 +15,45 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..distances import as_float, unit_length
 from ..records import Batch
-from ..weights import EMPTY, weighted_mean, weights_or_ones
+from ..weights import LOG_ZERO, weighted_mean, weights_or_ones
 
 SMALLEST = 1e-18
-"""Points closer to their mean than this are one point: the squares leave float32's range."""
+"""Points closer than this to their mean count as equal, as their squares would underflow float32."""
 
 
 class Units(NamedTuple):
-    """Where the points were moved from, and what one unit of the computation is.
+    """The shift and scale between units of the points and computation units.
 
     Attributes:
         shift: [D] the weighted mean.
-        scale: a power of two; no coordinate is farther from the mean.
+        scale: a power of two that bounds the distance of every coordinate from the mean.
     """
 
     shift: Float[Array, " D"]
     scale: Float[Array, ""]
 
     def inside(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        """From the units of the points to those of the computation."""
+        """Converts from units of the points to computation units."""
         return (x - self.shift) / self.scale
 
     def outside(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        """Back to the units of the points."""
+        """Converts from computation units to units of the points."""
         return x * self.scale + self.shift
 
 
 def units_around(points: Float[Array, "M D"], scale: Float[Array, ""]) -> Units:
-    """The units in which new points are compared with those of a state."""
+    """The computation units for comparing new points with the points of a fitted state."""
     return Units(lax.stop_gradient(jnp.mean(points, 0)), scale)
 
 
 class Points(NamedTuple):
-    """Everything a map depends on.
+    """Prepared points of a batch.
 
     Attributes:
-        x: [N, D] points, in the units of the computation.
+        x: [N, D] points, in computation units.
         weights: [N].
-        pinned: [N] cluster of a labelled point, none of the K for the others; None where no point is.
-        log_slots: [K] zero for slots in use, `EMPTY` for the others.
+        pinned: [N] cluster of each labelled point, out of range for the others; None if no point is labelled.
+        log_slots: [K] zero for slots in use, `LOG_ZERO` for the others.
     """
 
     x: Float[Array, "N D"]
@@ -64,15 +63,15 @@ class Points(NamedTuple):
 
 
 def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> tuple[Points, Units]:
-    """The points of a batch for `clusters` slots; those of weight zero lie at the mean.
+    """Prepares the points of a batch for `clusters` slots; points of weight zero are moved to the mean.
 
-    Where `spherical`, points are directions: brought to length one, and neither moved nor scaled.
+    If `spherical`, points are normalised to length one, and neither centred nor scaled.
     """
     x = as_float(batch.inputs)
     weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
     counted = jnp.bool_(True) if batch.weights is None else weights[:, None] > 0
     x = jnp.where(counted, x, 0)
-    log_slots = jnp.where(slots_in_use(clusters, batch.clusters), 0, jnp.asarray(EMPTY, x.dtype))
+    log_slots = jnp.where(slots_in_use(clusters, batch.clusters), 0, jnp.asarray(LOG_ZERO, x.dtype))
     if spherical:
         unmoved = Units(jnp.zeros(x.shape[1], x.dtype), jnp.ones((), x.dtype))
         return Points(unit_length(x), weights, batch.targets, log_slots), unmoved

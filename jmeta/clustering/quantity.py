@@ -1,4 +1,4 @@
-"""A positive number of an algorithm: given, automatic, or learned."""
+"""A positive parameter of an algorithm: given, automatic, or learned."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..errors import InputError
 from ..validation import check_positive
 
 LENGTHS = (1e-9, 1e9)
-"""Lengths, in the units of the computation, of which the fourth power is a float32, as derivatives need."""
+"""Bounds of lengths, in computation units; derivatives need their fourth powers to be in float32's range."""
 
 
 class Quantity(NamedTuple):
-    """A positive number, stored as its logarithm where it is learned.
+    """A positive number; stored as its logarithm if it is learned.
 
     Attributes:
-        name: of its parameter.
-        number: what is given, or what the automatic one is multiplied by.
-        automatic: whether it comes from the points.
+        name: name of the parameter.
+        number: the given value, or the factor of the automatic one.
+        automatic: whether it is computed from the points.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Quantity(NamedTuple):
     automatic: bool
 
     def init(self) -> Float[Array, ""]:
-        """Its parameter, where it is learned."""
+        """The initial value of the learned parameter."""
         return jnp.asarray(math.log(self.number), float)
 
     def value(
@@ -40,7 +40,7 @@ class Quantity(NamedTuple):
         automatic: Callable[[], Float[Array, ""]],
         bounds: tuple[float, float] = LENGTHS,
     ) -> Float[Array, ""]:
-        """The number, in units of the computation: times `unit` if given, times `automatic()` if not."""
+        """The number in computation units: multiplied by `unit` if given, by `automatic()` if automatic."""
         scale = automatic() if self.automatic else unit
         if self.name not in params:
             return jnp.clip(self.number * scale, *bounds)
@@ -51,10 +51,10 @@ class Quantity(NamedTuple):
 def checked_quantity(
     algorithm: str, name: str, value: float | Literal["auto"], factor: float = 1.0
 ) -> Quantity:
-    """A positive number or "auto", of which `factor` times what comes from the points is taken."""
+    """A `Quantity` from a positive number or "auto", which stands for `factor` times the automatic value."""
     if isinstance(value, str):
         if value != "auto":
             raise InputError(f"{name} of {algorithm} is {value!r}; give a positive number or 'auto'.")
-        return Quantity(name, factor, True)
+        return Quantity(name, factor, automatic=True)
     check_positive(algorithm, **{name: value})
-    return Quantity(name, float(value), False)
+    return Quantity(name, float(value), automatic=False)

@@ -1,14 +1,14 @@
-"""Class means, refined by unlabelled points, some of which may belong to no class at all.
+"""Class means, refined by unlabelled points, some of which may belong to no class.
 
-Labelled points stay in their class; unlabelled ones share themselves out, z_jc = softmax_c(-beta d_jc) with
-d_jc = ||x_j - p_c||^2, and prototypes become the means of both. Points of other classes, distractors, would
-pull them away. Two remedies:
+Labelled points stay in their class; unlabelled ones are softly assigned, z_jc = softmax_c(-beta d_jc) with
+d_jc = ||x_j - p_c||^2, and prototypes become the means of both. Points of other classes, called distractors,
+would bias them. There are two remedies:
 
-    cluster   one more prototype, at the origin, takes them in: z_jc over classes and this one, whose
-              exponent is -beta d_j0 / r^2 - log r, for a radius r that can be learned
-    mask      z_jc is multiplied by m_jc = sigmoid(-g_c (d_jc / mean_j d_jc - t_c)); a small network sees
-              the minimum, maximum, variance, skewness and kurtosis of class c's relative distances, and
-              answers with the threshold t_c and the slope g_c
+    cluster   a further prototype at the origin absorbs them: z_jc is over the classes and this prototype,
+              whose logit is -beta d_j0 / r^2 - log r, for a radius r that can be learned
+    mask      z_jc is multiplied by m_jc = sigmoid(-g_c (d_jc / mean_j d_jc - t_c)); a small network computes
+              the threshold t_c and the slope g_c from the minimum, maximum, variance, skewness and kurtosis
+              of the relative distances to class c
 
 Reference: Ren et al. 2018, Meta-learning for semi-supervised few-shot classification.
 """
@@ -30,7 +30,7 @@ from ..errors import InputError
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..validation import check_counts, check_positive, learned_numbers
-from ..weights import EMPTY, class_means
+from ..weights import LOG_ZERO, class_means
 from .means import pin, shared_means
 from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
@@ -38,23 +38,24 @@ from .temperature import RANGE
 
 Distractors = Literal["none", "cluster", "mask"]
 HIDDEN = 20
+"""Hidden units of the mask network."""
 RADII = (1e-3, 1e3)
-"""How wide the distractors' cluster may be, in units of a class."""
+"""Bounds of the radius of the distractors' cluster, relative to a class."""
 SMALLEST_MEAN = 1e-12
-"""Squared distances that are zero, in the units of the computation, where coordinates have seven digits."""
+"""Mean squared distances up to this count as zero, in computation units and with seven-digit coordinates."""
 FARTHEST = 1e6
-"""Distances relative to the mean that are as good as infinite: their fourth power is still a float32."""
+"""Upper bound of distances relative to the mean, so that their fourth power is in float32's range."""
 
 
 class Theta(NamedTuple):
-    """Everything the map depends on.
+    """All that the map depends on.
 
     Attributes:
-        points: whose labels are shown where they are.
-        beta: inverse temperature, in the units of the computation.
-        radius: of the distractors' cluster; no unit.
-        origin: [D] its prototype.
-        mask: weights of the network that masks, or empty.
+        points: prepared points; labelled ones are pinned.
+        beta: inverse temperature, in computation units.
+        radius: radius of the distractors' cluster; dimensionless.
+        origin: [D] prototype of the distractors' cluster.
+        mask: parameters of the mask network, or empty.
     """
 
     points: Points
@@ -69,11 +70,11 @@ class Prototypes(NamedTuple):
 
     Attributes:
         centers: [K, D] in units of x.
-        origin: [D] prototype of distractors, in units of x.
-        log_slots: [K] zero for classes in use, `EMPTY` for the others.
+        origin: [D] prototype of the distractors' cluster, in units of x.
+        log_slots: [K] zero for classes in use, `LOG_ZERO` for the others.
         beta: inverse temperature, per squared `scale`.
-        radius: of the distractors' cluster; no unit.
-        scale: the unit of length of the computation, a power of two.
+        radius: radius of the distractors' cluster; dimensionless.
+        scale: the computation unit of length, a power of two.
     """
 
     centers: Float[Array, "K D"]
@@ -94,23 +95,24 @@ def refined_prototypes(
     diff: Diff | None = None,
     learn: Sequence[str] = (),
 ) -> Clusterer:
-    """Prototypes of partly labelled points, differentiable to points, weights and all numbers.
+    """Prototypes of partly labelled points, differentiable in the points, their weights and all parameters.
 
     Args:
         clusters: K, the number of classes; a batch may use fewer.
-        distractors: what is done about points of no class: "none", "cluster" or "mask".
-        steps: how many refinements; the paper takes one.
+        distractors: treatment of points of no class: "none", "cluster" or "mask".
+        steps: number of refinements; the paper uses one.
         inverse_temperature: beta, in inverse squared units of the points.
-        radius: r, how much wider than classes the distractors' cluster is.
+        radius: r, the width of the distractors' cluster relative to the classes.
         diff: differentiation rule; `unroll()` unless given.
-        learn: "radius" becomes a parameter, stored as its logarithm. The network of "mask" always is one.
+        learn: ("radius",) makes the radius a learned parameter, stored as its logarithm. The network of
+            "mask" is always learned.
 
     Returns:
         A `Clusterer` of batches whose targets are labels from 0 to K - 1, or -1; its state is `Prototypes`.
-        Noise is the part of the distractors' cluster, and zero without one.
+        Noise is the probability of the distractors' cluster, and zero without one.
 
     Raises:
-        InputError: a number is out of its range; and, when it is run, a batch without labels.
+        InputError: an argument is out of range; when fitted, the batch has no labels.
 
     >>> points = jnp.array([[0.0], [4.0], [0.5], [4.5], [1.0]])
     >>> labels = jnp.array([0, 1, -1, -1, -1])
@@ -123,7 +125,10 @@ def refined_prototypes(
     if distractors not in get_args(Distractors):
         raise InputError(f"distractors is {distractors!r}; choose one of {get_args(Distractors)}.")
     if learn and distractors != "cluster":
-        raise InputError("only the distractors' cluster has a radius to learn; set distractors='cluster'.")
+        raise InputError(
+            f"distractors is {distractors!r}, but only the distractors' cluster has a radius to learn; "
+            "set distractors='cluster'."
+        )
     width = checked_quantity("refined_prototypes", "radius", radius)
     step = partial(refine_step, distractors)
     init_radius = learned_numbers("refined_prototypes", learn, radius=width.init)
@@ -134,20 +139,27 @@ def refined_prototypes(
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Prototypes:
         points, units = prepare_points(batch, clusters)
         if points.pinned is None:
-            raise InputError("no point is labelled; give targets, -1 where a label is hidden.")
+            raise InputError("no point is labelled; give targets, with -1 for hidden labels.")
         one = jnp.ones((), points.x.dtype)
         origin = units.inside(jnp.zeros_like(units.shift))
         beta = jnp.clip(inverse_temperature * units.scale**2, *RANGE)
         spread = width.value(params, one, lambda: one, RADII)
-        theta = Theta(points, beta, spread, origin, params.get("mask", ()))
+        theta = Theta(points=points, beta=beta, radius=spread, origin=origin, mask=params.get("mask", ()))
         start, _ = class_means(points.x, points.pinned, points.weights, clusters)
         centers = iterate(step, start, theta, steps=steps, diff=diff or unroll())
-        outside = units.outside(centers), units.outside(origin)
-        return Prototypes(*outside, points.log_slots, theta.beta, theta.radius, units.scale)
+        return Prototypes(
+            centers=units.outside(centers),
+            origin=units.outside(origin),
+            log_slots=points.log_slots,
+            beta=theta.beta,
+            radius=theta.radius,
+            scale=units.scale,
+        )
 
     def assign(params: PyTree, state: Prototypes, inputs: Float[Array, "N D"]) -> Assignment:
         units = units_around(state.centers, state.scale)
-        x, origin = units.inside(as_float(inputs)), units.inside(state.origin)
+        x = units.inside(as_float(inputs))
+        origin = units.inside(state.origin)
         distances = squared_distances(units.inside(state.centers), x)
         logits = state.log_slots[:, None] - state.beta * distances
         noise = jnp.zeros(len(x), logits.dtype)
@@ -162,7 +174,7 @@ def refined_prototypes(
 def refine_step(
     distractors: Distractors, x: Float[Array, "K D"], theta: Theta, i: Int[Array, ""]
 ) -> Float[Array, "K D"]:
-    """One refinement: unlabelled points share themselves out, and prototypes become means."""
+    """One refinement: assigns unlabelled points softly, then recomputes the prototypes as means."""
     points = theta.points
     distances = squared_distances(x, points.x)
     logits = points.log_slots[:, None] - theta.beta * distances
@@ -182,11 +194,11 @@ def refine_step(
 def _elsewhere(x: Array, origin: Array, beta: Array, radius: Array) -> Float[Array, " N"]:
     """The logit of the distractors' cluster."""
     logits = -beta * squared_distances(x, origin[None])[:, 0] / radius**2 - jnp.log(radius)
-    return jnp.maximum(logits, EMPTY)
+    return jnp.maximum(logits, LOG_ZERO)
 
 
 def _mask(network: PyTree, weights: Float[Array, " N"], distances: Float[Array, " N"]) -> Float[Array, " N"]:
-    """How much of each point a class admits, from its distances to all unlabelled points."""
+    """The mask of one class: the share of each point that counts, from the distances to unlabelled points."""
     total = jnp.sum(weights)
     share = weights / jnp.where(total > 0, total, 1)
     mean = share @ distances
@@ -195,18 +207,19 @@ def _mask(network: PyTree, weights: Float[Array, " N"], distances: Float[Array, 
     away = jnp.where(counted, jnp.minimum(relative, FARTHEST) - 1, 0)
     variance = share @ away**2
     deviation = jnp.sqrt(variance + 1e-6)
-    least = jnp.min(jnp.where(counted, relative, jnp.inf), where=counted, initial=FARTHEST)
-    most = jnp.max(jnp.where(counted, relative, -jnp.inf), where=counted, initial=0.0)
-    least = jnp.where(total > 0, least, 0)
-    skewness, kurtosis = share @ away**3 / deviation**3, share @ away**4 / deviation**4
-    seen = jnp.stack([least, most, variance, skewness, kurtosis])
-    hidden = jnp.tanh(seen @ network["in"] + network["bias"])
+    minimum = jnp.min(jnp.where(counted, relative, jnp.inf), where=counted, initial=FARTHEST)
+    maximum = jnp.max(jnp.where(counted, relative, -jnp.inf), where=counted, initial=0.0)
+    minimum = jnp.where(total > 0, minimum, 0)
+    skewness = share @ away**3 / deviation**3
+    kurtosis = share @ away**4 / deviation**4
+    features = jnp.stack([minimum, maximum, variance, skewness, kurtosis])
+    hidden = jnp.tanh(features @ network["in"] + network["bias"])
     threshold, log_slope = hidden @ network["out"]
     return jax.nn.sigmoid(-jnp.exp(jnp.clip(log_slope, -30, 30)) * (away - threshold))
 
 
 def _network(key: Key[Array, ""]) -> PyTree:
-    """The network that masks: at first it admits what is nearer than the mean by a slope of one."""
+    """Initial parameters of the mask network, with its threshold at the mean distance and a slope of one."""
     return {
         "in": jax.random.normal(key, (5, HIDDEN)) / 5**0.5,
         "bias": jnp.zeros(HIDDEN),

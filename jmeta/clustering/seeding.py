@@ -1,8 +1,8 @@
-"""Where centres start. Every seeding is `(points, weights, clusters, key) -> centres [K, D]`.
+"""Seedings: functions `(points, weights, clusters, key) -> centres [K, D]`.
 
-All have fixed shapes, so that they vmap over tasks. A seed is one of the points: its index is
-chosen without a derivative, its value keeps the derivative to the points. Points of weight zero
-are never chosen. Where fewer distinct points than clusters exist, points are chosen again.
+All have fixed shapes, so that they can be vmapped over tasks. A seed is one of the points: its choice is not
+differentiated, but its value is. Points of weight zero are never chosen. If there are fewer distinct points
+than clusters, points are repeated.
 
 References: Arthur & Vassilvitskii 2007, k-means++: the advantages of careful seeding; Gonzalez
 1985, Clustering to minimize the maximum intercluster distance.
@@ -22,12 +22,13 @@ from ..distances import squared_distances
 from ..weights import weighted_mean
 
 Seeding = Callable[..., Float[Array, "K D"]]
+"""(points [N, D], weights [N], clusters, key) -> centres [K, D]."""
 
 
 def random_points(
     points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
 ) -> Float[Array, "K D"]:
-    """Distinct points, drawn with probability proportional to weight.
+    """Distinct points, drawn in proportion to their weights.
 
     >>> random_points(jnp.array([[1.0], [2.0]]), jnp.array([1.0, 0.0]), 1, jax.random.key(0))
     Array([[1.]], dtype=float32)
@@ -42,9 +43,9 @@ def random_points(
 def kmeans_plus_plus(
     points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
 ) -> Float[Array, "K D"]:
-    """Greedy k-means++: each seed drawn in proportion to weight times squared distance.
+    """Greedy k-means++: draws each seed in proportion to weight times squared distance.
 
-    Of 2 + floor(log K) draws the one that lowers the potential sum_n w_n min_k d_nk most is kept.
+    Of 2 + floor(log K) draws, the one that lowers the potential sum_n w_n min_k d_nk most is kept.
 
     >>> two = jnp.array([[0.0], [0.0], [9.0]])
     >>> kmeans_plus_plus(two, jnp.ones(3), 2, jax.random.key(0)).ravel().sort()
@@ -66,9 +67,9 @@ def kmeans_plus_plus(
 def farthest_first(
     points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
 ) -> Float[Array, "K D"]:
-    """The point farthest from the mean, then always the point farthest from all seeds so far.
+    """The point farthest from the mean, then repeatedly the point farthest from all seeds so far.
 
-    Deterministic: the key is not used, and weights matter only by being zero or not.
+    Deterministic: the key is not used. Weights matter only by being zero or not.
 
     >>> line = jnp.array([[0.0], [1.0], [10.0]])
     >>> farthest_first(line, jnp.ones(3), 2, jax.random.key(0)).ravel()
@@ -84,12 +85,12 @@ def farthest_first(
 
 
 def attempts(restarts: int, key: Key[Array, ""]) -> Key[Array, " R"]:
-    """So many keys split from one; the key itself where one is enough."""
+    """Splits `key` into `restarts` keys; returns it unchanged, with a leading axis, when `restarts` is 1."""
     return key[None] if restarts == 1 else jax.random.split(key, restarts)
 
 
 def least(loss: Callable[[PyTree], Float[Array, ""]], choices: PyTree) -> Int[Array, ""]:
-    """Which of the choices, on a leading axis, has the least loss; not computed where there is but one."""
+    """The index, along the leading axis, of the choice with the least loss; 0 at no cost if there is one."""
     if len(jax.tree.leaves(choices)[0]) == 1:
         return jnp.asarray(0)
     losses = jax.vmap(loss)(choices)
@@ -97,7 +98,7 @@ def least(loss: Callable[[PyTree], Float[Array, ""]], choices: PyTree) -> Int[Ar
 
 
 def _one_by_one(points: Array, first: Array, draw: Callable[[Array, Array], Array], keys: list) -> Array:
-    """Seeds chosen one after another from the squared distance to the nearest seed so far."""
+    """Chooses seeds one after another, given the squared distances to the nearest seed so far."""
     fixed = lax.stop_gradient(points)
 
     def to_seed(index: Array) -> Array:

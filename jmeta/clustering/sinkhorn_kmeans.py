@@ -1,11 +1,11 @@
-"""Sinkhorn k-means: soft k-means whose clusters have the sizes that they are told to have.
+"""Sinkhorn k-means: soft k-means with given cluster sizes.
 
-Points are transported to centres at least cost and with an entropy, P = argmin <P, D> - H(P) / beta
-under P 1 = w / sum w and P^T 1 = b; centres become the means of what they were sent. Its plan is
-r_kn proportional to exp(g_k - beta ||x_n - c_k||^2): soft k-means with a log-prior g, the dual of the
-marginals b. Each step improves g by a few rounds of  g_k <- g_k + log b_k - log sum_n w_n r_kn,
-from where the step before left it, and keeps it mean-zero: a constant added to g changes nothing, and
-would make the implicit system singular.
+Points are assigned to centres by entropic optimal transport, P = argmin <P, D> - H(P) / beta subject to
+P 1 = w / sum w and P^T 1 = b; centres become the means of the points assigned to them. The plan is
+r_kn proportional to exp(g_k - beta ||x_n - c_k||^2), that is, soft k-means with a log-prior g, the dual
+variable of the marginals b. Each step improves g by a few rounds of  g_k <- g_k + log b_k - log sum_n w_n
+r_kn, from its previous value, and keeps its mean at zero: a constant added to g changes nothing, but would
+make the implicit system singular.
 
 References: Cuturi & Doucet 2014, Fast computation of Wasserstein barycenters; Genevay et al. 2019,
 Differentiable deep clustering with cluster size constraints; Huang et al. 2019, Centroid networks for
@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from ..errors import InputError
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
-from ..weights import EMPTY
+from ..weights import LOG_ZERO
 from .means import Rule, Theta, log_mass, means_clusterer, pin
 from .points import Points
 from .seeding import Seeding, kmeans_plus_plus
@@ -50,31 +50,31 @@ def sinkhorn_kmeans(
     restarts: int = 1,
     learn: Sequence[str] = (),
 ) -> Clusterer:
-    """Balanced soft k-means, differentiable to the points, their positive weights and the temperature.
+    """Balanced soft k-means, differentiable in the points, their positive weights and the temperature.
 
     Args:
         clusters: K, the number of slots; a batch may use fewer.
-        steps: how many steps at most.
-        shares: [K] of the weight that each cluster gets, up to a factor; equal ones unless given.
-        rounds: how many rounds of balancing at the seeds, and before each step.
-        inverse_temperature: beta, in inverse squared units of the points, or "auto", see `soft_kmeans`.
-        sharpness: the numerator of the automatic inverse temperature; no unit. The sharper, the more
-            rounds it takes to balance.
-        metric: "euclidean" or "cosine", see `soft_kmeans`.
-        diff: differentiation rule; unless given, every step as in `unroll()`, but sooner.
-        tol: stop once no centre and no dual moves by more than this, the centre relative to the
-            largest coordinate of the points, from their mean; not under `unroll`.
-        seeding: where centres start.
-        centers: [K, D] where they start instead.
-        restarts: seedings tried; the one that ends with the least energy is kept.
-        learn: what becomes a parameter: "temperature" and "centers", see `soft_kmeans`.
+        steps: maximum number of steps.
+        shares: [K] share of the weight of each cluster, up to a common factor; equal unless given.
+        rounds: number of balancing rounds at the seeds, and before each step.
+        inverse_temperature: beta, in inverse squared units of the points, or "auto"; see `soft_kmeans`.
+        sharpness: numerator of the automatic inverse temperature; dimensionless. Larger values need more
+            balancing rounds.
+        metric: "euclidean" or "cosine"; see `soft_kmeans`.
+        diff: differentiation rule; unless given, the same derivative as with `unroll()`, computed faster.
+        tol: stops once no centre and no dual variable changes by more than this, centres relative to the
+            largest coordinate of the centred points; not supported by `unroll`.
+        seeding: chooses the initial centres.
+        centers: [K, D] initial centres, which replace seeding.
+        restarts: number of seedings; the result with the least energy is kept.
+        learn: names of the learned parameters: "temperature" and "centers"; see `soft_kmeans`.
 
     Returns:
-        A `Clusterer` whose state is `Centers`; its `log_prior` is the dual g. New points are assigned
-        by the plan's rule, r proportional to exp(g_k - beta ||x - c_k||^2), without balancing anew.
+        A `Clusterer` whose state is `Centers`; its `log_prior` is the dual variable g. New points are
+        assigned in proportion to exp(g_k - beta ||x - c_k||^2), without rebalancing.
 
     Raises:
-        InputError: a number is out of its range, or `learn` names something unknown.
+        InputError: an argument is out of range, or `learn` holds an unknown name.
 
     >>> import jmeta as jm
     >>> points = jnp.array([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
@@ -88,16 +88,16 @@ def sinkhorn_kmeans(
     start = checked_centers("sinkhorn_kmeans", centers, clusters)
     if np.shape(rounds) != (2,) or not all(isinstance(n, int) and n >= 1 for n in rounds):
         raise InputError(f"rounds of sinkhorn_kmeans are {rounds!r}; give two whole numbers >= 1.")
-    given = np.ones(clusters) if shares is None else np.asarray(shares)
+    sizes = np.ones(clusters) if shares is None else np.asarray(shares)
     if (
-        given.dtype.kind not in "fiu"
-        or given.shape != (clusters,)
-        or not np.all((given > 0) & np.isfinite(given))
+        sizes.dtype.kind not in "fiu"
+        or sizes.shape != (clusters,)
+        or not np.all((sizes > 0) & np.isfinite(sizes))
     ):
         raise InputError(f"shares of sinkhorn_kmeans are {shares!r}; give {clusters} positive numbers.")
 
     def log_share(points: Points) -> Float[Array, " K"]:
-        return jax.nn.log_softmax(points.log_slots + jnp.asarray(np.log(given), points.x.dtype))
+        return jax.nn.log_softmax(points.log_slots + jnp.asarray(np.log(sizes), points.x.dtype))
 
     rule = Rule(
         sharpness=temperature.beta,
@@ -120,17 +120,17 @@ def sinkhorn_kmeans(
 
 
 def _balance(rounds: int, dual: Float[Array, " K"], logits: Float[Array, "K N"], theta: Theta) -> Array:
-    """The dual after some rounds of Sinkhorn's iteration, mean-zero over the slots in use."""
+    """The dual variable after some Sinkhorn iterations, with mean zero over the slots in use."""
     points = theta.points
-    used = points.log_slots > EMPTY / 2
+    used = points.log_slots > LOG_ZERO / 2
     count = jnp.maximum(jnp.sum(used), 1)
 
     def improve(dual: Array, _: None) -> tuple[Array, None]:
         log_shares = jax.nn.log_softmax(dual[:, None] + logits, 0)
         log_shares = pin(log_shares, points.pinned, logarithms=True)
         mass = log_mass(log_shares, points.weights)
-        moved = dual + jnp.where(mass > EMPTY / 2, theta.log_share - mass, 0)
+        moved = dual + jnp.where(mass > LOG_ZERO / 2, theta.log_share - mass, 0)
         level = jnp.sum(jnp.where(used, moved, 0)) / count
-        return jnp.where(used, moved - level, EMPTY), None
+        return jnp.where(used, moved - level, LOG_ZERO), None
 
     return lax.scan(improve, dual, None, length=rounds)[0]

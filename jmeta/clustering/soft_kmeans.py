@@ -1,9 +1,9 @@
-"""Soft k-means: k-means whose points belong to every cluster a little.
+"""Soft k-means: k-means with soft assignments.
 
-Responsibilities r_kn = softmax_k(-beta ||x_n - c_k||^2), centres c_k = sum_n w_n r_kn x_n / sum_n
-w_n r_kn. Both halves lower the free energy  F = sum_nk w_n r_kn (||x_n - c_k||^2 + log r_kn / beta).
-It is EM for a mixture of equal spherical Gaussians of variance 1 / (2 beta); Lloyd's algorithm is
-its limit beta -> infinity, and below beta = 1 / (2 lambda_max(Cov x)) all centres meet at the mean.
+A step computes responsibilities r_kn = softmax_k(-beta ||x_n - c_k||^2), then centres c_k = sum_n w_n r_kn
+x_n / sum_n w_n r_kn. Both updates lower the free energy  F = sum_nk w_n r_kn (||x_n - c_k||^2 + log r_kn /
+beta). This is EM for a mixture of equal spherical Gaussians of variance 1 / (2 beta). Lloyd's algorithm is
+the limit beta -> infinity; below beta = 1 / (2 lambda_max(Cov x)) all centres coincide at the mean.
 
 References: Rose 1998, Deterministic annealing for clustering, compression, classification,
 regression, and related optimization problems; MacKay 2003, Information theory, inference, and
@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from ..errors import InputError
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, check_positive, checked_centers, learned_numbers
-from ..weights import EMPTY
+from ..weights import LOG_ZERO
 from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
@@ -44,40 +44,40 @@ def soft_kmeans(
     restarts: int = 1,
     learn: Sequence[str] = (),
 ) -> Clusterer:
-    """Soft k-means, differentiable to the points, their positive weights and the temperature.
+    """Soft k-means, differentiable in the points, their positive weights and the temperature.
 
-    Labelled points of the batch (targets from 0 to K - 1) are pinned to the cluster of that number,
-    and clusters that have some start at their mean: with every point labelled, the result is the
-    class means.
+    Labelled points of the batch (targets from 0 to K - 1) are pinned to the cluster of their label, and
+    clusters with labelled points start at their mean. If every point is labelled, the result is the class
+    means.
 
     Args:
         clusters: K, the number of slots; a batch may use fewer.
-        steps: how many steps at most.
-        inverse_temperature: beta, in inverse squared units of the points; "auto" is `sharpness`
-            over the mean squared distance of a point to its nearest seed, which makes the result
-            independent of the points' scale.
-        sharpness: the numerator of the automatic inverse temperature; no unit.
-        annealing: how many times hotter the first step is; the temperature falls geometrically to its
-            value within the first half of the steps. Ten to thirty escape bad seeds; far hotter, centres
-            meet at the mean and may stay together.
-        mixture_weights: whether clusters are weighed by the mass they have, p_k = sum_n w_n r_kn / sum_n
-            w_n, as in EM for Gaussians of equal variance.
-        metric: "euclidean", or "cosine" for points and centres as directions, all of length one: then
-            ||x - c||^2 = 2 - 2 cos(x, c), and c_k is the direction of its mean.
-        diff: differentiation rule; unless given, every step as in `unroll()`, but sooner.
-        tol: stop once no centre moves by more than this, relative to the largest coordinate of the
-            points, from their mean; not under `unroll`.
-        seeding: where centres start.
-        centers: [K, D] where they start instead.
-        restarts: seedings tried; the one that ends with the least free energy is kept.
-        learn: what becomes a parameter: "temperature", stored as its logarithm, and "centers", to which
-            only `unroll` and `straight_through` have a derivative.
+        steps: maximum number of steps.
+        inverse_temperature: beta, in inverse squared units of the points; "auto" is `sharpness` divided by
+            the mean squared distance of a point to its nearest seed, which makes the result independent of
+            the scale of the points.
+        sharpness: numerator of the automatic inverse temperature; dimensionless.
+        annealing: ratio of the temperature of the first step to the final one, which is reached geometrically
+            within the first half of the steps. Values of 10 to 30 escape bad seeds; with much larger values
+            centres coincide at the mean and may not separate again.
+        mixture_weights: whether clusters are weighted by their mass, p_k = sum_n w_n r_kn / sum_n w_n, as in
+            EM for Gaussians of equal variance.
+        metric: "euclidean", or "cosine", which normalises points and centres to length one; then
+            ||x - c||^2 = 2 - 2 cos(x, c), and c_k is the direction of the mean.
+        diff: differentiation rule; unless given, the same derivative as with `unroll()`, computed faster.
+        tol: stops once no centre moves by more than this, relative to the largest coordinate of the centred
+            points; not supported by `unroll`.
+        seeding: chooses the initial centres.
+        centers: [K, D] initial centres, which replace seeding.
+        restarts: number of seedings; the result with the least free energy is kept.
+        learn: names of the learned parameters: "temperature", stored as its logarithm, and "centers", with
+            respect to which only `unroll` and `straight_through` have a derivative.
 
     Returns:
         A `Clusterer` whose state is `Centers`.
 
     Raises:
-        InputError: a number is out of its range, or `learn` names something unknown.
+        InputError: an argument is out of range, or `learn` holds an unknown name.
 
     >>> points = jnp.array([[0.0], [0.2], [5.0], [5.2]])
     >>> from jmeta.records import Batch
@@ -88,7 +88,7 @@ def soft_kmeans(
     check_counts("soft_kmeans", clusters=clusters, steps=steps, restarts=restarts)
     check_positive("soft_kmeans", annealing=annealing)
     if annealing != 1 and tol is not None:
-        raise InputError("annealing would be cut short by tol, while it is still hot; leave one of them out.")
+        raise InputError("tol could stop the iteration before annealing ends; leave one of them out.")
     check_choice("soft_kmeans", metric=metric)
     temperature = checked_temperature("soft_kmeans", inverse_temperature, sharpness)
     start = checked_centers("soft_kmeans", centers, clusters)
@@ -119,8 +119,8 @@ def soft_kmeans(
 
 
 def _by_mass(log_prior: Array, logits: Float[Array, "K N"], theta: Theta) -> Float[Array, " K"]:
-    """The logarithm of each cluster's share of the weight; slots not in use stay so."""
+    """The logarithm of each cluster's share of the weight; unused slots stay unused."""
     points = theta.points
     log_shares = jax.nn.log_softmax(log_prior[:, None] + logits, 0)
     log_shares = pin(log_shares, points.pinned, logarithms=True)
-    return jnp.maximum(log_mass(log_shares, points.weights), EMPTY)
+    return jnp.maximum(log_mass(log_shares, points.weights), LOG_ZERO)

@@ -1,10 +1,10 @@
-"""Spectral clustering, differentiated through projectors and not through eigenvectors.
+"""Spectral clustering, differentiated through projectors instead of eigenvectors.
 
 With affinities a_ij = exp(-gamma ||x_i - x_j||^2), degrees d_i = sum_j w_j a_ij and S_ij = sqrt(w_i w_j) a_ij
-/ sqrt(d_i d_j), let P = U U^T project on the span of the K leading eigenvectors of S. Eigenvectors turn
-and flip where eigenvalues meet, and their derivatives divide by the gaps among all of them; P and its
-derivative are unique as long as the K-th and the next eigenvalue differ. Rows of S P, brought to length
-one, lie as far apart as those of U Lambda; soft k-means clusters them.
+/ sqrt(d_i d_j), let P = U U^T project on the span of the K leading eigenvectors of S. Eigenvectors are not
+unique where eigenvalues coincide, and their derivatives divide by the gaps between all eigenvalues; P and
+its derivative are unique as long as the K-th and the next eigenvalue differ. The rows of S P, normalised to
+length one, have the same distances as those of U Lambda; soft k-means clusters them.
 
 References: Ng et al. 2001, On spectral clustering; Bach & Jordan 2004, Learning spectral clustering;
 von Luxburg 2007, A tutorial on spectral clustering.
@@ -21,12 +21,12 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ..compiler import compiled
-from ..distances import as_float, square_root, squared_differences, unit_length
+from ..distances import as_float, exact_squared_distances, square_root, unit_length
 from ..errors import InputError
-from ..graphs import typical_reach
+from ..graphs import mean_neighbour_distance
 from ..records import Assignment, Batch, Clusterer
 from ..validation import check_counts, learned_numbers
-from ..weights import EMPTY, weighted_mean
+from ..weights import LOG_ZERO, weighted_mean
 from .points import prepare_points, units_around
 from .quantity import checked_quantity
 from .soft_kmeans import soft_kmeans
@@ -39,13 +39,12 @@ class Spectrum(NamedTuple):
     Attributes:
         points: [N, D] in units of x.
         weights: [N].
-        projector: [N, N] with weighted degrees divided out: affinities to the points, times this, are the
-            rows that were clustered.
+        projector: [N, N] projector, scaled by weights and degrees; affinities to the points times this matrix
+            are the rows that are clustered.
         gamma: of the affinities, per squared `scale`.
-        scale: the unit of length of the computation, a power of two.
-        gap: the difference of the last eigenvalue inside and the first one outside; where it is small the
-            derivative is large.
-        rows: the clustering of the rows.
+        scale: the computation unit of length, a power of two.
+        gap: the gap between the K-th and the next eigenvalue; if it is small the derivative is large.
+        rows: state of the clusterer of the rows.
     """
 
     points: Float[Array, "N D"]
@@ -64,21 +63,22 @@ def spectral(
     rows: Clusterer | None = None,
     learn: Sequence[str] = (),
 ) -> Clusterer:
-    """Spectral clustering, differentiable to the points, their weights and gamma.
+    """Spectral clustering, differentiable in the points, their weights and gamma.
 
     Args:
         clusters: K, the number of slots; a batch may use fewer.
-        gamma: in inverse squared units of the points; "auto" is 1 / s^2, s being the mean distance
-            at which a point has log N others around it, as many as keep a random graph connected.
-        rows: what clusters the rows; `soft_kmeans(clusters, restarts=8)` unless given.
-        learn: ("gamma",) makes gamma a parameter, or what the automatic one is multiplied by; stored as
+        gamma: in inverse squared units of the points; "auto" is 1 / s^2, where s is the mean radius around a
+            point that holds log N others, the number that keeps a random graph connected.
+        rows: clusterer of the rows; `soft_kmeans(clusters, restarts=8)` unless given.
+        learn: ("gamma",) makes gamma, or the factor of the automatic gamma, a learned parameter, stored as
             its logarithm.
 
     Returns:
-        A `Clusterer` whose state is `Spectrum`. Other points have rows by their affinities to these.
+        A `Clusterer` whose state is `Spectrum`. The rows of new points follow from their affinities to the
+        clustered points.
 
     Raises:
-        InputError: a number is out of its range, or `learn` names something unknown.
+        InputError: an argument is out of range, or `learn` holds an unknown name.
 
     >>> import jmeta as jm
     >>> angles = jnp.linspace(0, 6.28, 41)[:-1]
@@ -92,20 +92,20 @@ def spectral(
     sharpness = checked_quantity("spectral", "gamma", gamma)
     inner = soft_kmeans(clusters, restarts=8) if rows is None else rows
     if not inner.traceable:
-        raise InputError("rows of spectral must run on the device; give one such as soft_kmeans.")
+        raise InputError("rows of spectral run on the host; give an on-device clusterer such as soft_kmeans.")
 
     def automatic(squared: Array, weights: Array) -> Float[Array, ""]:
         around = 1 + jnp.log(jnp.maximum(jnp.sum(weights), 1))
-        return 1 / typical_reach(squared, weights, around) ** 2
+        return 1 / mean_neighbour_distance(squared, weights, around) ** 2
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Spectrum:
         points, units = prepare_points(batch, clusters)
-        squared = squared_differences(points.x, points.x)
+        squared = exact_squared_distances(points.x, points.x)
         beta = sharpness.value(params, units.scale**2, lambda: automatic(squared, points.weights), RANGE)
         affinity = jnp.exp(-beta * squared)
         degrees = jnp.where(points.weights > 0, affinity @ points.weights, 1)
         balance = square_root(points.weights / degrees)
-        used = jnp.sum(points.log_slots > EMPTY / 2)
+        used = jnp.sum(points.log_slots > LOG_ZERO / 2)
         projector, gap = leading_projector(balance[:, None] * affinity * balance, used)
         projector = balance[:, None] * projector
         fitted = inner.fit(
@@ -113,21 +113,29 @@ def spectral(
             Batch(_apart(unit_length(affinity @ projector), points.weights), None, points.weights, used),
             key,
         )
-        return Spectrum(units.outside(points.x), points.weights, projector, beta, units.scale, gap, fitted)
+        return Spectrum(
+            points=units.outside(points.x),
+            weights=points.weights,
+            projector=projector,
+            gamma=beta,
+            scale=units.scale,
+            gap=gap,
+            rows=fitted,
+        )
 
     def assign(params: PyTree, state: Spectrum, inputs: Float[Array, "N D"]) -> Assignment:
         units = units_around(state.points, state.scale)
-        squared = squared_differences(units.inside(as_float(inputs)), units.inside(state.points))
-        # Relative to the nearest point: a point far from all would have no affinity to any.
+        squared = exact_squared_distances(units.inside(as_float(inputs)), units.inside(state.points))
+        # Distances are relative to the nearest point, so that affinities of distant points do not vanish.
         counted = state.weights > 0
         nearest = lax.stop_gradient(jnp.min(squared, 1, keepdims=True, where=counted, initial=jnp.inf))
         nearest = jnp.where(jnp.any(counted), nearest, 0)
         away = jnp.where(counted, squared - nearest, 0)
         rows = jnp.where(counted, jnp.exp(-state.gamma * away), 0) @ state.projector
-        found = inner.assign(params.get("rows", {}), state.rows, unit_length(rows))
-        if found.log_probs.shape[1] != clusters:
-            raise InputError(f"rows of spectral have {found.log_probs.shape[1]} clusters; give {clusters}.")
-        return found
+        result = inner.assign(params.get("rows", {}), state.rows, unit_length(rows))
+        if result.log_probs.shape[1] != clusters:
+            raise InputError(f"rows of spectral have {result.log_probs.shape[1]} clusters; give {clusters}.")
+        return result
 
     init_own = learned_numbers("spectral", learn, gamma=sharpness.init)
 
@@ -139,7 +147,7 @@ def spectral(
 
 
 def _apart(rows: Float[Array, "N M"], weights: Float[Array, " N"]) -> Float[Array, "N M"]:
-    """Rows of length one; their mean, a constant, where rounding alone tells them apart."""
+    """The rows; or their mean, as a constant, if the rows differ only by rounding error."""
     mean = lax.stop_gradient(weighted_mean(rows, weights))
     farthest = jnp.max(jnp.abs(rows - mean), where=weights[:, None] > 0, initial=0)
     return jnp.where(farthest > 16 * jnp.finfo(rows.dtype).eps, rows, mean)
@@ -148,10 +156,10 @@ def _apart(rows: Float[Array, "N M"], weights: Float[Array, " N"]) -> Float[Arra
 def leading_projector(
     matrix: Float[Array, "N N"], rank: Array
 ) -> tuple[Float[Array, "N N"], Float[Array, ""]]:
-    """The projector on the span of the `rank` leading eigenvectors of a symmetric matrix, and the gap.
+    """The projector on the span of the `rank` leading eigenvectors of a symmetric matrix, and the eigengap.
 
-    With Q = I - P, the derivative is dP = Y + Y^T, where Y solves A Y - Y A = P dA Q. The solve is a linear
-    one, so that derivatives of every order, in either mode, come from this line alone.
+    With Q = I - P, the derivative is dP = Y + Y^T, where Y solves A Y - Y A = P dA Q. The solve is linear, so
+    that this rule gives derivatives of every order, in either mode.
 
     >>> projector, gap = leading_projector(jnp.diag(jnp.array([3.0, 1.0, 2.0])), 2)
     >>> print(jnp.diag(projector), gap)
@@ -179,7 +187,7 @@ def _projector_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     rest = jnp.eye(len(values), dtype=matrix.dtype) - projector
     differ = leading[:, None] & ~leading
     gaps = jnp.where(differ, values[:, None] - values, 1)
-    # The gap is kept from zero, where there is no derivative, by a part of the spectrum's width.
+    # Gaps are bounded below by a fraction of the spectral radius, as there is no derivative at zero.
     width = jnp.max(jnp.abs(values))
     gaps = jnp.maximum(gaps, 1e3 * jnp.finfo(matrix.dtype).eps * jnp.where(width > 0, width, 1))
 

@@ -1,4 +1,4 @@
-"""How sharply soft clusterings assign: the inverse temperature, given, automatic, or learned."""
+"""The inverse temperature of soft assignments: given, automatic, or learned."""
 
 from __future__ import annotations
 
@@ -15,38 +15,37 @@ from ..weights import weighted_mean
 from .points import Points, Units
 
 RANGE = (1e-30, 1e30)
-"""Inverse temperatures, in the units of the computation, that are neither zero nor infinite in float32."""
-
+"""Bounds of inverse temperatures, in computation units, that are neither zero nor infinite in float32."""
 
 LOG_RANGE = (math.log(RANGE[0]), math.log(RANGE[1]))
-"""Where their logarithms are kept before `exp`, whose derivative would be infinite."""
+"""Bounds of their logarithms before `exp`, so that its derivative is finite."""
 
 
 class Temperature(NamedTuple):
-    """An inverse temperature: of `value`, or "auto", `sharpness` over the spread around the seeds.
+    """An inverse temperature: `value`, or for "auto" `sharpness` divided by the spread around the seeds.
 
     Attributes:
         value: in inverse squared units of the points, or "auto".
-        sharpness: the numerator of the automatic one; no unit.
+        sharpness: numerator of the automatic value; dimensionless.
     """
 
     value: float | Literal["auto"]
     sharpness: float
 
     def init(self) -> Float[Array, ""]:
-        """Its parameter, where it is learned: the logarithm of the temperature."""
+        """The initial value of the learned parameter: the logarithm of the temperature."""
         return -jnp.log(jnp.asarray(self.start, float))
 
     @property
     def start(self) -> float:
-        """The number that is given, as float32 can hold it."""
-        given = self.sharpness if self.value == "auto" else self.value
-        return min(max(float(given), RANGE[0]), RANGE[1])
+        """The given number, clipped to `RANGE`."""
+        number = self.sharpness if self.value == "auto" else self.value
+        return min(max(float(number), RANGE[0]), RANGE[1])
 
     def beta(
         self, params: PyTree, seeds: Float[Array, "K D"], points: Points, units: Units
     ) -> Float[Array, ""]:
-        """The inverse temperature, in the units of the computation."""
+        """The inverse temperature, in computation units."""
         learned = "temperature" in params
         stored = jnp.clip(params["temperature"], *LOG_RANGE) if learned else 0
         number = jnp.asarray(jnp.exp(-stored) if learned else self.start, points.x.dtype)
@@ -55,7 +54,7 @@ class Temperature(NamedTuple):
 
 
 def checked_temperature(algorithm: str, value: float | Literal["auto"], sharpness: float) -> Temperature:
-    """A temperature, after a look at its numbers."""
+    """A `Temperature`; raises an InputError if its number is not positive and finite."""
     automatic = value == "auto"
     start = sharpness if automatic else value
     if not isinstance(start, Real) or not 0 < start < math.inf:
@@ -65,10 +64,10 @@ def checked_temperature(algorithm: str, value: float | Literal["auto"], sharpnes
 
 
 def spread(seeds: Float[Array, "K D"], points: Points) -> Float[Array, ""]:
-    """Mean squared distance to the nearest seed, kept from zero by a thousandth of the variance.
+    """The mean squared distance to the nearest seed, plus a thousandth of the variance; 1 if that is zero.
 
-    The variance speaks where every point is a seed, and 1 where all points are equal. Which seed is nearest
-    can be found with rounding; how far it is, where clusters are single points, can not.
+    The variance matters if every point is a seed, the 1 if all points are equal. `squared_distances` is
+    accurate enough to find the nearest seed, but not to measure its distance if clusters are single points.
     """
     weights = points.weights
     total = jnp.sum(weights)

@@ -1,11 +1,11 @@
-"""Every step of a map of means differentiated, with what the points receive collected into one product.
+"""Unrolled differentiation of k-means steps, with the cotangent of the points accumulated in one product.
 
-A step uses the points twice, in products c x^T [K, N] and in sums r x [K, D]. Going back through a loop,
-each step would add two [N, D] arrays to what the points receive, and writing these takes most of the time.
-But the points' tangent dx enters step t only by adding c_t dx^T to its products and r_t dx to its sums.
-So the loop is linearised in such nudges, which are small, and all of them are made from dx at once, outside:
-going back, two products with [steps K] rows take the place of a loop of thin ones. The derivative is the
-same number, of any order and in either mode.
+A step uses the points twice, in products c x^T [K, N] and in sums r x [K, D]. Plain back-propagation would
+add two [N, D] arrays to the points' cotangent in each step, and writing these takes most of the time. But the
+points' tangent dx enters step t only by adding c_t dx^T to its products and r_t dx to its sums. The loop is
+therefore linearised in these perturbations, which are small, and all of them are computed from dx at once,
+outside the loop: in the backward pass, two products with [steps K] rows replace a loop of thin ones. The
+derivative is the same, of any order and in either mode.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from jaxtyping import Array, Float, Int, PyTree
 
 
 class Nudge(NamedTuple):
-    """What is added to the two products of a step with the points, by value always zero."""
+    """Perturbations of the two products of a step with the points; their value is always zero."""
 
     products: Float[Array, "K N"]
     sums: Float[Array, "K D"]
 
 
 class Factors(NamedTuple):
-    """What the points are multiplied by in a step."""
+    """The factors by which the points are multiplied in a step."""
 
     centers: Float[Array, "K D"]
     shares: Float[Array, "K N"]
 
 
 NudgedStep = Callable[..., tuple[PyTree, Factors]]
-"""(x, points, rest, i, nudge) -> the next x, and what the points were multiplied by."""
+"""(x, points, rest, i, nudge) -> the next x, and the factors of the points."""
 
 
 def unrolled(step: NudgedStep, x0: PyTree, points: Float[Array, "N D"], rest: PyTree, steps: int) -> PyTree:
-    """The last iterate, as `iterate` with `unroll` would have it, its derivative sooner."""
+    """The last iterate; equal to `iterate` with `unroll`, but with a faster derivative."""
 
     def run(x0: PyTree, points: Array, rest: PyTree, nudges: Nudge | None) -> tuple[PyTree, Factors]:
         def body(x: PyTree, at: tuple[Int[Array, ""], Nudge | None]) -> tuple[PyTree, Factors]:

@@ -1,4 +1,4 @@
-"""Estimators: clustering in the dress of scikit-learn."""
+"""Estimators that are compatible with scikit-learn."""
 
 from .auto_cluster import AutoCluster
 from .meta_clusterer import MetaClusterer

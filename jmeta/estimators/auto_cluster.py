@@ -32,7 +32,7 @@ from .preparation import Scaling, prepare
 
 SearchMethod = Literal["ranked", "rl2"]
 MAX_ROWS = {"kmeans": 10**6, "gaussian_mixture": 10**6}
-"""The largest number of rows that an algorithm is fitted to."""
+"""The maximum number of rows that an algorithm is fitted to."""
 DEFAULT_MAX_ROWS = 5_000
 """The same for algorithms not named in `MAX_ROWS`."""
 
@@ -80,20 +80,21 @@ class Advice(NamedTuple):
 
 
 class AutoCluster(ClusterMixin, BaseEstimator):
-    """Cluster a table without choosing an algorithm or a number of clusters.
+    """Clusters a table without choosing an algorithm or a number of clusters.
 
     Args:
-        n_clusters: the number of clusters; found unless given. If given, exactly as many are returned.
+        n_clusters: the number of clusters, which is then exact; estimated unless given.
         time_limit: seconds for running all candidates.
-        n_candidates: the largest number of candidates that are run; all unless given.
-        search: "ranked" runs candidates in the order that the meta-model predicts; "rl2" runs one after the
-            other, each chosen by a trained agent after the outcomes so far, at most ten: better where no more
-            than ten can be run, worse where all can.
-        scaling: "auto" divides columns by their standard deviations where these differ by a factor of ten or
+        n_candidates: the maximum number of candidates that are run; all unless given.
+        search: "ranked" runs candidates in the order that the meta-model predicts; "rl2" runs at most ten,
+            each chosen by a trained agent from the outcomes so far: better if no more than ten can be run,
+            worse if all can.
+        scaling: "auto" divides columns by their standard deviations if these differ by a factor of ten or
             more, "standard" always, "none" never.
         sample_size: number of rows that candidates are compared on; the chosen one is then fitted to all rows
             if it scales to them, else every other row gets the label of its nearest row of the sample.
-        model: a file that `save_model` wrote; parts that it lacks are taken from those that come with jmeta.
+        model: a file written by `save_model`; parts that it lacks are taken from the models that come with
+            jmeta.
         random_state: all randomness follows from it.
 
     Attributes:
@@ -104,8 +105,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         features_: name -> meta-feature of the table.
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3)])
-    >>> found = AutoCluster(n_clusters=2, n_candidates=3).fit(points)
-    >>> found.labels_[:20].tolist() == [found.labels_[0]] * 20, found.n_clusters_
+    >>> model = AutoCluster(n_clusters=2, n_candidates=3).fit(points)
+    >>> model.labels_[:20].tolist() == [model.labels_[0]] * 20, model.n_clusters_
     (True, 2)
     """
 
@@ -157,11 +158,11 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         distinct = _distinct(points, self.n_clusters or 2)
         if self.n_clusters is not None and self.n_clusters > distinct:
             raise InputError(
-                f"{self.n_clusters} clusters were asked for, but only {distinct} rows differ; ask for fewer."
+                f"n_clusters is {self.n_clusters}, but only {distinct} rows differ; give a smaller number."
             )
         if distinct < 2 or self.n_clusters == 1:
             return self._one_cluster(
-                points, "1 cluster was asked for" if distinct > 1 else "all rows are equal"
+                points, "one cluster was requested" if distinct > 1 else "all rows are equal"
             )
         advisor = _advisor(self.model, self.n_clusters)
         kept = np.sort(np.random.default_rng(seed).permutation(len(points))[: self.sample_size])
@@ -181,17 +182,17 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         return self._keep(points, kept, advisor, result)
 
     def predict(self, X: Num[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:  # noqa: N803 - scikit-learn's name
-        """The cluster of the nearest row that was clustered, for every new row.
+        """The cluster of the nearest clustered row, for every new row.
 
         Raises:
-            ValueError: the table has other columns, or is not finite.
+            ValueError: the table has different columns, or is not finite.
         """
         check_is_fitted(self)
         table = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self._nearest.predict(self._prepared(table))
 
     def explain(self) -> Explanation:
-        """The numbers that the choice rests on, which a report shows.
+        """The numbers that explain the choice, for a report.
 
         Raises:
             InputError: all rows are one cluster, and no candidate was chosen.
@@ -223,7 +224,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self._advisor: Advisor | None = None
         self.candidates_: list[CandidateRow] = []
         self.features_: dict[str, float] = {}
-        self.strategy_ = Advice(None, 1, "none", 0.0, 0.0, self._prepared.said, "all rows", why)
+        self.strategy_ = Advice(None, 1, "none", 0.0, 0.0, self._prepared.description, "all rows", why)
         return self._labelled(points, np.zeros(len(points), int))
 
     def _keep(
@@ -258,7 +259,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             criterion=result.criterion,
             quality=self.candidates_[0].quality,
             width=self.candidates_[0].width,
-            scaling=self._prepared.said,
+            scaling=self._prepared.description,
             rows=rows,
             why=_why(self.candidates_, result.runs),
         )
@@ -272,7 +273,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
 
 
 def _distinct(points: Float[np.ndarray, "N D"], enough: int) -> int:
-    """The number of different rows; of the first rows alone where these are enough."""
+    """The number of distinct rows, or of distinct first rows if these are enough."""
     first = len(np.unique(points[: 10 * enough], axis=0))
     return first if first >= enough else len(np.unique(points, axis=0))
 
@@ -286,7 +287,7 @@ def _learned_search(path: str | os.PathLike | None) -> LearnedSearch:
 
 
 def _version(path: str | os.PathLike | None) -> tuple[str | None, float]:
-    """The path of a model and its time of change, so that a changed file is read again."""
+    """The path of a model and its modification time, so that a changed file is read again."""
     try:
         return (None, 0.0) if path is None else (os.fspath(path), os.path.getmtime(path))
     except OSError as error:
@@ -299,7 +300,7 @@ def _parts(path: str | None, changed: float, shipped: str) -> dict[str, Any]:
 
 
 def _part(path: str | None, changed: float, name: str) -> Any:
-    """A part of a model; the one that comes with jmeta where the file lacks it."""
+    """A part of a model; the one that comes with jmeta if the file lacks it."""
     own = _parts(path, changed, "auto") if path else {}
     if own and not own.keys() & {"given", "unknown", "search"}:
         raise InputError(f"{path} holds {', '.join(own)}; AutoCluster needs given, unknown or search.")

@@ -1,4 +1,4 @@
-"""Cluster with what was learned on other data: by a trained embedding, in which unseen classes lie apart."""
+"""MetaClusterer: clusters in an embedding that was trained on other data to separate unseen classes."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ from .space import in_range, space
 Sizes = Literal["any", "equal"]
 ALGORITHMS: dict[Sizes, Callable[..., Clusterer]] = {"any": soft_kmeans, "equal": sinkhorn_kmeans}
 STEPS = 20
+"""The maximum number of steps of a clustering."""
 
 
 class MetaClusterer(ClusterMixin, BaseEstimator):
-    """Cluster rows or images of new classes by an embedding that was learned on others.
+    """Clusters rows or images of new classes in an embedding that was trained on other classes.
 
     Args:
-        embedding: what was learned: a file that `save_trained` wrote, holding a `Model` or a learner of
-            `centroids`; the name of one that comes with jmeta, "omniglot", for drawn characters of 28 x 28
-            pixels, strokes bright; a `Trained`; or None for rows as they are.
-        n_clusters: how many; unless given, the number from 2 to `most_clusters` with the best silhouette in
-            the embedding.
-        most_clusters: the largest number that is tried.
-        sizes: "any", by soft k-means, or "equal", by Sinkhorn k-means, where clusters are equally large.
-        restarts: seedings that are tried.
-        random_state: everything random follows from it.
+        embedding: a file written by `save_trained` that holds a `Model` or a learner of `centroids`; the name
+            of one that comes with jmeta, "omniglot", for handwritten characters of 28 x 28 pixels with bright
+            strokes; a `Trained`; or None to cluster the rows themselves.
+        n_clusters: the number of clusters; unless given, the one from 2 to `most_clusters` with the best
+            silhouette in the embedding.
+        most_clusters: the maximum number of clusters that is tried.
+        sizes: "any" uses soft k-means; "equal" uses Sinkhorn k-means, for clusters of equal size.
+        restarts: number of seedings that are tried.
+        random_state: all randomness follows from it.
 
     Attributes:
         labels_: [N] cluster of each row, from 0.
-        n_clusters_: how many there are.
-        silhouettes_: number of clusters -> silhouette, of those that were tried; empty where it was given.
-        embedding_: [N, E] the rows as they were clustered.
+        n_clusters_: the number of clusters.
+        silhouettes_: number of clusters -> silhouette, for the numbers that were tried; empty if `n_clusters`
+            was given.
+        embedding_: [N, E] the embedded rows.
 
-    A network with batch statistics takes those of the table at hand: embed what belongs together at once.
+    A network with batch statistics computes them from the given rows: embed related rows in one call.
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3, 9)])
     >>> MetaClusterer().fit(points).n_clusters_
@@ -73,69 +75,73 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Num[np.ndarray, "N ..."], y: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
-        """Embed and cluster.
+        """Embeds and clusters the rows.
 
         Args:
-            X: [N, D], or images [N, H, W, C] as the embedding takes them, also flat; bytes, or from 0 to 1.
-            y: not looked at.
+            X: [N, D], or images [N, H, W, C] of the embedding's shape, possibly flat; bytes, or from 0 to 1.
+            y: ignored.
 
         Raises:
-            InputError: a setting is out of its range, the file cannot be read, or the rows do not fit it.
-            ValueError: the table is empty, not finite or not of numbers.
+            InputError: a setting is out of its range, the file cannot be read, or the rows do not fit the
+                embedding.
+            ValueError: the table is empty, not finite or not numeric.
         """
         self._check()
         points = self._embedded(X, first=True)
-        least = self.n_clusters or 2
-        if least > len(points):
-            raise InputError(f"n_samples={len(points)} cannot form {least} clusters; ask for fewer.")
-        most = self.n_clusters or max(2, min(self.most_clusters, len(points) - 1))
+        min_clusters = self.n_clusters or 2
+        if min_clusters > len(points):
+            raise InputError(f"n_samples={len(points)} cannot form {min_clusters} clusters; give fewer.")
+        max_clusters = self.n_clusters or max(2, min(self.most_clusters, len(points) - 1))
         self._clusterer = (self.sizes, self.n_clusters or self.most_clusters, self.restarts)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        wide = pad_points(points, padded_size(len(points)))
+        padded = pad_points(points, padded_size(len(points)))
         fits = {
-            count: _fitted(_made(*self._clusterer), *wide, count, jax.random.key(seed))
-            for count in range(least, most + 1)
+            count: _fitted(_made(*self._clusterer), *padded, count, jax.random.key(seed))
+            for count in range(min_clusters, max_clusters + 1)
         }
-        worth = {count: float(fit.silhouette) for count, fit in fits.items()}
-        self.n_clusters_ = max(worth, key=worth.__getitem__)
-        self.silhouettes_ = {} if self.n_clusters else worth
+        scores = {count: float(fit.silhouette) for count, fit in fits.items()}
+        self.n_clusters_ = max(scores, key=scores.__getitem__)
+        self.silhouettes_ = {} if self.n_clusters else scores
         self._state = jax.device_get(fits[self.n_clusters_].state)
         self.labels_ = np.asarray(fits[self.n_clusters_].labels)[: len(points)]
-        self.embedding_ = points + self._middle
+        self.embedding_ = points + self._mean
         return self
 
     def predict(self, X: Num[np.ndarray, "N ..."]) -> Int[np.ndarray, " N"]:  # noqa: N803
         """The nearest cluster of every new row.
 
         Raises:
-            ValueError: the rows are of another shape, or not finite.
+            ValueError: the rows have another shape, or are not finite.
         """
         check_is_fitted(self)
         points = self._embedded(X, first=False)
-        wide, _ = pad_points(points, padded_size(len(points)))
-        return np.asarray(_assigned(_made(*self._clusterer), self._state, wide))[: len(points)]
+        padded, _ = pad_points(points, padded_size(len(points)))
+        return np.asarray(_assigned(_made(*self._clusterer), self._state, padded))[: len(points)]
 
     def _check(self) -> None:
-        for name, least in (("n_clusters", 1), ("most_clusters", 2), ("restarts", 1)):
+        for name, minimum in (("n_clusters", 1), ("most_clusters", 2), ("restarts", 1)):
             value = getattr(self, name)
             missing = name == "n_clusters" and value is None
-            if not missing and (not isinstance(value, int | np.integer) or value < least):
-                raise InputError(f"{name} is {value!r}; give a whole number >= {least}.")
+            if not missing and (not isinstance(value, int | np.integer) or value < minimum):
+                raise InputError(f"{name} is {value!r}; give a whole number >= {minimum}.")
         if self.sizes not in get_args(Sizes):
             raise InputError(f"sizes is {self.sizes!r}; choose one of {', '.join(get_args(Sizes))}.")
 
     def _embedded(self, X: Any, *, first: bool) -> Float[np.ndarray, "N E"]:  # noqa: N803
-        """Rows as they are clustered, less the mean of those that were fitted."""
-        where = None if self.embedding is None else space(self.embedding)
-        kinds = [np.float64, np.float32] if where is None else [np.float32, np.uint8]
-        least = 2 if first else 1
+        """The embedded rows, minus the mean of the fitted ones."""
+        embed = None if self.embedding is None else space(self.embedding)
         x = validate_data(
-            self, X, dtype=kinds, reset=first, ensure_min_samples=least, allow_nd=where is not None
+            self,
+            X,
+            dtype=[np.float64, np.float32] if embed is None else [np.float32, np.uint8],
+            reset=first,
+            ensure_min_samples=2 if first else 1,
+            allow_nd=embed is not None,
         )
-        points = np.asarray(x if where is None else where(x), np.float64)
+        points = np.asarray(x if embed is None else embed(x), np.float64)
         if first:
-            self._middle = points.mean(0)
-        return in_range(points - self._middle)
+            self._mean = points.mean(0)
+        return in_range(points - self._mean)
 
 
 class _Fit(NamedTuple):

@@ -1,7 +1,7 @@
-"""One clustering algorithm in the dress of scikit-learn, compiled for the device.
+"""Estimators of single clustering algorithms that run on-device and are compatible with scikit-learn.
 
-Rows are padded to the next power of two, with weight zero, so that tables of about the same size share one
-compiled program.
+Rows are padded to the next power of two, with weight zero, so that tables of similar size share one compiled
+program.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ..validation import Metric
 from .space import in_range
 
 TOLERANCE = 1e-6
-"""A fit stops once no number moves by more than this, in units of the largest coordinate."""
+"""A fit stops once no value changes by more than this, in units of the largest coordinate."""
 
 
 class OnDevice(ClusterMixin, BaseEstimator):
-    """What the estimators of one algorithm share; see `SoftKMeans`."""
+    """Base class of the estimators of one algorithm; see `SoftKMeans`."""
 
     n_clusters: int
     random_state: int | np.random.RandomState | None
@@ -44,16 +44,16 @@ class OnDevice(ClusterMixin, BaseEstimator):
         y: Any = None,
         sample_weight: Float[np.ndarray, " N"] | None = None,
     ) -> Self:
-        """Cluster the rows of a table.
+        """Clusters the rows of a table.
 
         Args:
             X: [N, D] finite numbers.
-            y: not looked at.
-            sample_weight: [N] how much each row counts; zero leaves it out, but it is still given a cluster.
+            y: ignored.
+            sample_weight: [N] weight of each row; a row of weight zero is labelled but has no effect.
 
         Raises:
-            InputError: a setting is out of its range, or fewer rows count than there are clusters.
-            ValueError: the table is empty, not finite or not of numbers.
+            InputError: a setting is out of its range, or fewer rows than clusters have nonzero weight.
+            ValueError: the table is empty, not finite or not numeric.
         """
         clusterer = self._clusterer()
         x = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
@@ -61,58 +61,58 @@ class OnDevice(ClusterMixin, BaseEstimator):
         counted = np.count_nonzero(weights)
         if counted < self.n_clusters:
             raise InputError(
-                f"n_samples={counted} rows that count cannot form {self.n_clusters} clusters; ask for fewer."
+                f"n_samples={counted} of nonzero weight cannot form {self.n_clusters} clusters; give fewer."
             )
-        self._middle = self._origin(np.asarray(x, np.float64), weights)
+        self._center = self._origin(np.asarray(x, np.float64), weights)
         seed = int(check_random_state(self.random_state).randint(2**31))
         points, real = pad_points(self._centered(x), padded_size(len(x)))
         real[: len(x)] = weights
         self._state = jax.device_get(_fitted(clusterer, points, real, jax.random.key(seed)))
-        self._describe(self._state)
+        self._set_attributes(self._state)
         self.labels_ = self._log_probs(clusterer, x).argmax(1)
         return self
 
     def predict(self, X: Num[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:  # noqa: N803
-        """The likeliest cluster of every row, from 0 to K - 1.
+        """The most probable cluster of every row, from 0 to K - 1.
 
         Raises:
-            ValueError: the table has other columns, or is not finite.
+            ValueError: the table has different columns, or is not finite.
         """
         return self.predict_proba(X).argmax(1)
 
     def predict_proba(self, X: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:  # noqa: N803
-        """How much every row belongs to every cluster; rows sum to one.
+        """The probability of every cluster for every row.
 
         Raises:
-            ValueError: the table has other columns, or is not finite.
+            ValueError: the table has different columns, or is not finite.
         """
         check_is_fitted(self)
         x = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.exp(self._log_probs(self._clusterer(), x))
 
-    def _describe(self, state: Any) -> None:
-        """Keep what was found under scikit-learn's names."""
+    def _set_attributes(self, state: Any) -> None:
+        """Sets the fitted attributes, under scikit-learn's names."""
         raise NotImplementedError
 
     def _origin(
         self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]
     ) -> Float[np.ndarray, " D"]:
-        """What is taken away from rows: their mean, which saves digits in single precision."""
+        """The point that is subtracted from all rows: their mean, which preserves digits in single precision."""
         return np.average(x, axis=0, weights=weights)
 
     def _clusterer(self) -> Clusterer:
-        """The algorithm; the same object for the same settings, so that it is compiled once."""
+        """The algorithm; equal settings give the same object, so that it is compiled once."""
         settings = self.get_params(deep=False)
         settings.pop("random_state")
         try:
             return _made(self._algorithm, settings.pop("n_clusters"), **settings)
         except TypeError:
             raise InputError(
-                f"a setting of {type(self).__name__} is a list or an array; give numbers and words."
+                f"a setting of {type(self).__name__} is a list or an array; give numbers and strings."
             ) from None
 
     def _centered(self, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-        return in_range(np.asarray(x, np.float64) - self._middle)
+        return in_range(np.asarray(x, np.float64) - self._center)
 
     def _log_probs(self, clusterer: Clusterer, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         points, _ = pad_points(self._centered(x), padded_size(len(x)))
@@ -120,26 +120,26 @@ class OnDevice(ClusterMixin, BaseEstimator):
 
 
 class SoftKMeans(OnDevice):
-    """Soft k-means: every row belongs to every cluster, the more the nearer its centre; see `soft_kmeans`.
+    """Soft k-means, which assigns every row to all clusters by its distances to them; see `soft_kmeans`.
 
     Args:
-        n_clusters: how many.
-        steps: at most.
-        inverse_temperature: how sharply rows are shared out, in inverse squared units; "auto" follows the
-            table's own scale.
+        n_clusters: the number of clusters.
+        steps: the maximum number of steps.
+        inverse_temperature: sharpness of the assignment, in inverse squared units; "auto" adapts it to the
+            scale of the table.
         metric: "euclidean" or "cosine".
-        restarts: seedings that are tried; the one of least free energy is kept.
-        random_state: everything random follows from it.
+        restarts: number of seedings that are tried; the one with the lowest free energy is kept.
+        random_state: all randomness follows from it.
 
     Attributes:
-        labels_: [N] the likeliest cluster of each row.
+        labels_: [N] the most probable cluster of each row.
         cluster_centers_: [K, D].
-        inertia_: sum of the weighted squared distances of rows to their nearest centre.
+        inertia_: weighted sum of the squared distances of rows to their nearest centre.
         n_features_in_: D.
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3)])
-    >>> found = SoftKMeans(2).fit(points)
-    >>> sorted(abs(found.cluster_centers_.mean(1)).round().tolist())
+    >>> model = SoftKMeans(2).fit(points)
+    >>> sorted(abs(model.cluster_centers_.mean(1)).round().tolist())
     [0.0, 3.0]
     """
 
@@ -167,19 +167,19 @@ class SoftKMeans(OnDevice):
     ) -> Float[np.ndarray, " D"]:
         return np.zeros(x.shape[1]) if self.metric == "cosine" else super()._origin(x, weights)
 
-    def _describe(self, state: Any) -> None:
-        self.cluster_centers_ = state.centers + self._middle
+    def _set_attributes(self, state: Any) -> None:
+        self.cluster_centers_ = state.centers + self._center
         self.inertia_ = float(state.inertia)
 
 
 class SinkhornKMeans(SoftKMeans):
-    """Soft k-means whose clusters are equally large; see `sinkhorn_kmeans`.
+    """Soft k-means with clusters of equal size; see `sinkhorn_kmeans`.
 
-    Args, attributes and methods are those of `SoftKMeans`; new rows are assigned by the rule that was found,
-    and need not be in balance.
+    Arguments, attributes and methods are those of `SoftKMeans`. New rows are assigned by the fitted rule and
+    need not be balanced.
 
-    >>> found = SinkhornKMeans(2).fit([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
-    >>> np.bincount(found.labels_).tolist()
+    >>> model = SinkhornKMeans(2).fit([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
+    >>> np.bincount(model.labels_).tolist()
     [3, 3]
     """
 
@@ -187,29 +187,29 @@ class SinkhornKMeans(SoftKMeans):
 
 
 class MixtureClusterer(OnDevice):
-    """A mixture of Gaussians by EM; see `gaussian_mixture`.
+    """A Gaussian mixture fitted by EM; see `gaussian_mixture`.
 
     Args:
-        n_clusters: components.
+        n_clusters: the number of components.
         covariance: "full", "tied", "diagonal" or "spherical".
-        steps: of EM, at most.
+        steps: the maximum number of EM steps.
         pseudo_points: weight of the prior in each component; 0 for maximum likelihood.
-        ridge: added to every variance, as a part of the table's total variance.
-        restarts: seedings that are tried; the likeliest end is kept.
-        random_state: everything random follows from it.
+        ridge: added to every variance, as a fraction of the table's total variance.
+        restarts: number of seedings that are tried; the fit with the highest likelihood is kept.
+        random_state: all randomness follows from it.
 
     Attributes:
-        labels_: [N] the likeliest component of each row.
+        labels_: [N] the most probable component of each row.
         weights_: [K] shares of the components.
         means_: [K, D].
         covariances_: [K, D, D], or their diagonals [K, D].
-        log_likelihood_: of the table, in nats.
-        bic_: the smaller the better.
+        log_likelihood_: log-likelihood of the table, in nats.
+        bic_: Bayesian information criterion; lower is better.
         n_features_in_: D.
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3)])
-    >>> found = MixtureClusterer(2).fit(points)
-    >>> found.weights_.round(2).tolist()
+    >>> model = MixtureClusterer(2).fit(points)
+    >>> model.weights_.round(2).tolist()
     [0.5, 0.5]
     """
 
@@ -234,9 +234,9 @@ class MixtureClusterer(OnDevice):
         self.restarts = restarts
         self.random_state = random_state
 
-    def _describe(self, state: Any) -> None:
+    def _set_attributes(self, state: Any) -> None:
         self.weights_ = np.exp(state.log_share)
-        self.means_ = state.means + self._middle
+        self.means_ = state.means + self._center
         self.covariances_ = state.covariances * state.scale**2
         self.log_likelihood_ = float(state.log_likelihood)
         self.bic_ = float(state.bic)

@@ -1,4 +1,4 @@
-"""What is done to columns before they are clustered: a rule that is stated with the result."""
+"""Preparation of columns before clustering: scaling and principal axes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from sklearn.decomposition import PCA
 from ..errors import InputError
 
 Scaling = Literal["auto", "standard", "none"]
-UNLIKE = 10.0
-"""Ratio of the largest deviation of a column to the smallest from which on units are taken to differ."""
+UNIT_RATIO = 10.0
+"""The ratio of the largest to the smallest standard deviation at which columns have different units."""
 AXES = 50
-"""Columns beyond which points are put on their principal axes."""
+"""The maximum number of columns; more are projected on their principal axes."""
 
 
 class Preparation(NamedTuple):
-    """A map of columns.
+    """A map of the columns.
 
     Attributes:
-        center: [D] that is taken away.
-        scale: [D] that is divided by.
-        axes: [D, E] principal axes; None where columns are kept.
-        said: in words.
+        center: [D] subtracted from the rows.
+        scale: [D] the rows are divided by it.
+        axes: [D, E] principal axes; None if the columns are kept.
+        description: the map in words.
     """
 
     center: Float[np.ndarray, " D"]
     scale: Float[np.ndarray, " D"]
     axes: Float[np.ndarray, "D E"] | None
-    said: str
+    description: str
 
     def __call__(self, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N E"]:
-        """The points as they are clustered."""
+        """Maps points."""
         x = (np.asarray(points, np.float64) - self.center) / self.scale
         return x if self.axes is None else x @ self.axes
 
@@ -41,10 +41,10 @@ class Preparation(NamedTuple):
 def deviations(
     x: Float[np.ndarray, "N D"],
 ) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"], Bool[np.ndarray, " D"]]:
-    """Mean and standard deviation of every column, and whether that is more than rounding.
+    """Mean and standard deviation of every column, and whether it varies by more than rounding.
 
     Raises:
-        InputError: squares of the numbers overflow.
+        InputError: the squares of the numbers overflow.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         center, spread = x.mean(0), x.std(0)
@@ -54,16 +54,16 @@ def deviations(
 
 
 def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0) -> Preparation:
-    """Learn how columns are to be scaled.
+    """Fits the preparation of columns.
 
-    With "auto" every column is divided by its deviation where these differ by a factor of `UNLIKE` or more,
-    as those of columns in different units do; else all are divided by one number. Of more than `AXES` columns
-    the first principal axes are taken.
+    With "auto" every column is divided by its standard deviation if these differ by a factor of `UNIT_RATIO`
+    or more, as in columns of different units; else all columns are divided by one number. More than `AXES`
+    columns are projected on their first principal axes.
 
     Raises:
-        InputError: there is no such scaling.
+        InputError: `scaling` is unknown.
 
-    >>> prepare(np.array([[0.0, 0.0], [1.0, 1000.0]]), "auto").said
+    >>> prepare(np.array([[0.0, 0.0], [1.0, 1000.0]]), "auto").description
     'every column is divided by its standard deviation, as these differ by a factor of 1,000'
     """
     if scaling not in get_args(Scaling):
@@ -71,19 +71,19 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
     x = np.asarray(points, np.float64)
     center, spread, varies = deviations(x)
     factor = spread[varies].max() / spread[varies].min() if varies.any() else 1.0
-    said = f"columns keep their proportions; their deviations differ by a factor of {factor:,.3g}"
-    whole = np.sqrt(np.mean(np.square(spread / spread.max()))) * spread.max() if varies.any() else 1.0
-    scale = np.full(x.shape[1], whole)
-    if scaling == "standard" or (scaling == "auto" and factor >= UNLIKE):
+    description = f"columns keep their proportions; their deviations differ by a factor of {factor:,.3g}"
+    overall = np.sqrt(np.mean(np.square(spread / spread.max()))) * spread.max() if varies.any() else 1.0
+    scale = np.full(x.shape[1], overall)
+    if scaling == "standard" or (scaling == "auto" and factor >= UNIT_RATIO):
         scale = np.where(varies, spread, 1.0)
-        said = (
+        description = (
             f"every column is divided by its standard deviation, as these differ by a factor of {factor:,.0f}"
             if scaling == "auto"
-            else "every column is divided by its standard deviation, as was asked"
+            else "every column is divided by its standard deviation, as requested"
         )
     if x.shape[1] <= AXES or len(x) <= AXES:
-        return Preparation(center, scale, None, said)
-    found = PCA(AXES, svd_solver="randomized", random_state=seed).fit((x - center) / scale)
-    kept = found.explained_variance_ratio_.sum()
-    said += f"; of {x.shape[1]} columns the first {AXES} principal axes are kept, {kept:.0%} of the variance"
-    return Preparation(center, scale, found.components_.T, said)
+        return Preparation(center, scale, None, description)
+    pca = PCA(AXES, svd_solver="randomized", random_state=seed).fit((x - center) / scale)
+    kept = pca.explained_variance_ratio_.sum()
+    description += f"; {AXES} principal axes of {x.shape[1]} columns are kept, with {kept:.0%} of the variance"
+    return Preparation(center, scale, pca.components_.T, description)

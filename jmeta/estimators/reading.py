@@ -1,13 +1,13 @@
-"""From a file to a table of numbers, by rules that are stated with what was read.
+"""Reads a table of numbers from a file, and reports the rules that were applied.
 
-- Words: a column of at most `KINDS` different words becomes one column of 0 and 1 for each of them, divided
-  by the square root of two, so that rows of different words are one apart; a column of more is left out.
-  Beside words, numbers are best divided by their deviations: `beside_words`.
-- Gaps, such as "", "NA" and "?": in a column of numbers the median stands in, in one of words "missing" is a
-  word of its own; a column of gaps alone, or of one value, is left out.
-- Of CSV the encoding is UTF-8, with or without its mark, UTF-16 by its mark, else Latin-1; the delimiter is
-  the one of comma, semicolon, tab and bar that parts most lines alike; the first line is a header unless it
-  holds a number.
+- Words: a column with at most `MAX_WORDS` distinct words is one-hot encoded and divided by the square root of
+  two, so that rows with different words are at distance one; a column with more words is left out. Numeric
+  columns of such a table are best divided by their standard deviations: see `beside_words`.
+- Missing values, such as "", "NA" and "?": the median replaces them in a numeric column, and the word "missing"
+  in a column of words. A column of missing values only, or of one value, is left out.
+- CSV: the encoding is UTF-8 with or without byte order mark, UTF-16 with one, else Latin-1. The delimiter is
+  the comma, semicolon, tab or bar that splits most lines into the same number of fields. The first line is a
+  header unless it holds a number.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from ..errors import InputError
 from ..files import read_npz
 from .preparation import deviations
 
-KINDS = 20
-BESIDE_WORDS = "columns of numbers are divided by their standard deviations, those of words are not"
-"""What `beside_words` does."""
-GAPS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
+MAX_WORDS = 20
+"""The maximum number of distinct words in a column."""
+BESIDE_WORDS = "numeric columns are divided by their standard deviations, columns of words are not"
+"""Describes `beside_words`."""
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
 
 
 class Sheet(NamedTuple):
-    """What was read.
+    """A table that was read from a file.
 
     Attributes:
         points: [N, D] numbers.
-        names: D, such as "age" or "color=red".
-        columns: name -> [N] what was in the file, of every column that is used.
-        notes: which rules were applied, in words.
-        numbers: [D] which columns are numbers in the file, and not words.
+        names: D names of columns, such as "age" or "color=red".
+        columns: name -> [N] values in the file, of every column that is used.
+        notes: the rules that were applied, in words.
+        numbers: [D] whether a column is numeric in the file.
     """
 
     points: Float[np.ndarray, "N D"]
@@ -51,55 +52,60 @@ class Sheet(NamedTuple):
 
 
 def read_sheet(path: str | os.PathLike) -> Sheet:
-    """The table in a file: .csv, .tsv, .txt, .npy, .npz with an array "data" or "X", or .parquet.
+    """Reads a table from a .csv, .tsv, .txt, .npy, .parquet or .npz file with an array "data" or "X".
 
     Raises:
-        InputError: there is no such file, it is empty or damaged or of another kind, or no column is left.
+        InputError: the file does not exist, is empty, damaged or of an unknown type, or has no usable column.
     """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"there is no file {file}; name a .csv, .npy, .npz or .parquet file.")
-    kinds = {".npy": _from_npy, ".npz": _from_npz, ".parquet": _from_parquet}
-    text = dict.fromkeys((".csv", ".tsv", ".txt"), _from_text)
-    if file.suffix.lower() not in kinds | text:
-        raise InputError(
-            f"{file.name} is of no kind that can be read; give a .csv, .npy, .npz or .parquet file."
-        )
-    columns, notes = (kinds | text)[file.suffix.lower()](file)
+    readers = {".npy": _from_npy, ".npz": _from_npz, ".parquet": _from_parquet}
+    readers |= dict.fromkeys((".csv", ".tsv", ".txt"), _from_text)
+    if file.suffix.lower() not in readers:
+        raise InputError(f"{file.name} is of an unknown type; give a .csv, .npy, .npz or .parquet file.")
+    columns, notes = readers[file.suffix.lower()](file)
     return encoded(columns, notes)
 
 
 def encoded(columns: dict[str, np.ndarray], notes: tuple[str, ...] = ()) -> Sheet:
-    """Columns of words or numbers as numbers.
+    """Encodes columns of numbers or words as numbers.
 
     >>> sheet = encoded({"size": np.array(["1", "", "3"]), "kind": np.array(["a", "b", "a"])})
     >>> sheet.names, sheet.points[:, 0].tolist()
     (('size', 'kind=a', 'kind=b'), [1.0, 2.0, 3.0])
     """
-    parts, names, used, said, are_numbers = [], [], {}, list(notes), []
+    all_notes = list(notes)
+    parts, names, used, are_numbers = [], [], {}, []
     for name, values in columns.items():
         numbers = _numbers(values)
         if numbers is None:
-            found, note = _words(name, values)
+            result, note = _words(name, values)
         else:
-            found, note = _filled(name, numbers)
+            result, note = _filled(name, numbers)
         if note:
-            said.append(note)
-        if found:
+            all_notes.append(note)
+        if result:
             used[name] = values if numbers is None else numbers
-            names += list(found)
-            are_numbers += [numbers is not None] * len(found)
-            parts += list(found.values())
+            names += list(result)
+            are_numbers += [numbers is not None] * len(result)
+            parts += list(result.values())
     if not parts:
-        reason = "; ".join(said) or "it has no columns"
+        reason = "; ".join(all_notes) or "it has no columns"
         raise InputError(
             f"no column of the table can be used ({reason}); give one of numbers or of few words."
         )
-    return Sheet(np.stack(parts, 1), tuple(names), used, tuple(said), np.array(are_numbers))
+    return Sheet(
+        points=np.stack(parts, 1),
+        names=tuple(names),
+        columns=used,
+        notes=tuple(all_notes),
+        numbers=np.array(are_numbers),
+    )
 
 
 def beside_words(sheet: Sheet) -> Sheet:
-    """The same, its numbers divided by their deviations: rows of different words are one deviation apart.
+    """Divides numeric columns by their standard deviations, which are then the distance of different words.
 
     >>> sheet = beside_words(encoded({"size": np.array([1, 1, 5, 5]), "kind": np.array(list("abab"))}))
     >>> np.ptp(sheet.points, 0).round(2).tolist()
@@ -110,43 +116,43 @@ def beside_words(sheet: Sheet) -> Sheet:
 
 
 def _numbers(values: np.ndarray) -> Float[np.ndarray, " N"] | None:
-    """A column as numbers, gaps as NaN; None where something is neither."""
+    """A column as numbers, with NaN for missing values; None if it is not numeric."""
     if values.dtype.kind in "fiub":
         return values.astype(float)
     words = np.char.strip(values.astype(str))
-    gaps = np.isin(np.char.lower(words), list(GAPS))
+    missing = np.isin(np.char.lower(words), list(MISSING))
     try:
-        numbers = np.where(gaps, "nan", words).astype(float)
+        numbers = np.where(missing, "nan", words).astype(float)
     except ValueError:
         return None
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _filled(name: str, numbers: Float[np.ndarray, " N"]) -> tuple[dict[str, np.ndarray], str]:
-    gaps = ~np.isfinite(numbers)
-    if gaps.all():
+    missing = ~np.isfinite(numbers)
+    if missing.all():
         return {}, f"column {name!r} holds no value and is left out"
-    median = float(np.median(numbers[~gaps]))
-    whole = np.where(gaps, median, numbers)
-    if np.ptp(whole) == 0:
+    filled = np.where(missing, float(np.median(numbers[~missing])), numbers)
+    if np.ptp(filled) == 0:
         return {}, f"column {name!r} holds one value and is left out"
-    return {
-        name: whole
-    }, f"{gaps.sum()} gaps of column {name!r} are filled by its median" if gaps.any() else ""
+    note = f"{missing.sum()} missing values of column {name!r} are replaced by its median"
+    return {name: filled}, note if missing.any() else ""
 
 
 def _words(name: str, values: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
     words = np.char.strip(values.astype(str))
-    gaps = np.isin(np.char.lower(words), list(GAPS))
-    words = np.where(gaps, "missing", words)
-    kinds = np.unique(words)
-    if len(kinds) == 1:
+    missing = np.isin(np.char.lower(words), list(MISSING))
+    words = np.where(missing, "missing", words)
+    distinct = np.unique(words)
+    if len(distinct) == 1:
         return {}, f"column {name!r} holds one word and is left out"
-    if len(kinds) > KINDS:
-        return {}, f"column {name!r} holds {len(kinds)} different words and is left out"
-    found = {f"{name}={kind}": (words == kind) / np.sqrt(2) for kind in kinds.tolist()}
-    note = f"column {name!r} of words becomes {len(kinds)} columns of 0 and 1, divided by the root of 2"
-    return found, note + (f"; its {gaps.sum()} gaps are one of the words" if gaps.any() else "")
+    if len(distinct) > MAX_WORDS:
+        return {}, f"column {name!r} holds {len(distinct)} different words and is left out"
+    columns = {f"{name}={word}": (words == word) / np.sqrt(2) for word in distinct.tolist()}
+    note = f"column {name!r} of words is one-hot encoded in {len(distinct)} columns, divided by the root of 2"
+    return columns, note + (
+        f"; its {missing.sum()} missing values are one of the words" if missing.any() else ""
+    )
 
 
 def _from_text(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -161,8 +167,8 @@ def _from_text(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     width = Counter(map(len, rows)).most_common(1)[0][0]
     if odd := [place for place, row in enumerate(rows, 1) if len(row) != width]:
         raise InputError(
-            f"line {odd[0]} of {file.name} has {len(rows[odd[0] - 1])} fields, most have {width}; mend it, "
-            "or quote fields that hold the delimiter."
+            f"line {odd[0]} of {file.name} has {len(rows[odd[0] - 1])} fields, most have {width}; correct it, "
+            "or quote fields that contain the delimiter."
         )
     header = all(_numbers(np.array([field])) is None for field in rows[0] if field.strip())
     names = [field.strip() if header else "" for field in rows[0]]
@@ -176,15 +182,15 @@ def _from_text(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         raise InputError(f"{file.name} holds a header and no rows; give a table of two rows or more.")
     columns = dict(zip(names, map(np.array, zip(*body, strict=True)), strict=True))
     shown = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}[delimiter]
-    told = f"{len(body):,} rows of {width} columns, {encoding}, parted by {shown}"
-    return columns, (told + ("" if header else ", without a header"),)
+    note = f"{len(body):,} rows of {width} columns, {encoding}, separated by {shown}"
+    return columns, (note + ("" if header else ", without a header"),)
 
 
 def _decoded(raw: bytes, file: Path) -> tuple[str, str]:
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         tried = ["utf-16"]
     elif b"\0" in raw[:4096]:
-        raise InputError(f"{file.name} is no text; give a .csv file.")
+        raise InputError(f"{file.name} is not a text file; give a .csv file.")
     else:
         tried = ["utf-8-sig", "latin-1"]
     for encoding in tried:
@@ -192,19 +198,19 @@ def _decoded(raw: bytes, file: Path) -> tuple[str, str]:
             return raw.decode(encoding), {"utf-8-sig": "UTF-8", "latin-1": "Latin-1"}.get(encoding, "UTF-16")
         except UnicodeDecodeError:
             continue
-    raise InputError(f"{file.name} is damaged: it is not the UTF-16 that its mark says; write it again.")
+    raise InputError(f"{file.name} is damaged: it is not the UTF-16 that its byte order mark says; write it again.")
 
 
 def _delimiter(text: str) -> str:
-    """The one that parts most of the first lines into equally many fields."""
+    """The delimiter that splits most of the first lines into the same number of fields."""
     lines = [line for line in text.splitlines()[:200] if line.strip()]
 
-    def alike(delimiter: str) -> tuple[float, int]:
+    def consistency(delimiter: str) -> tuple[float, int]:
         widths = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
         width, count = Counter(widths).most_common(1)[0]
         return (count / len(widths), width) if width > 1 else (0.0, 1)
 
-    return max(",;\t|", key=alike) if lines else ","
+    return max(",;\t|", key=consistency) if lines else ","
 
 
 def _from_npy(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -248,10 +254,9 @@ def _from_parquet(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     for name in table.column_names:
         values = table[name].to_pylist()
         plain = all(value is None or isinstance(value, bool | int | float) for value in values)
-        made = [np.nan if value is None else float(value) for value in values] if plain else None
-        columns[name] = (
-            np.array(["" if value is None else str(value) for value in values])
-            if made is None
-            else np.array(made)
+        columns[name] = np.array(
+            [np.nan if value is None else float(value) for value in values]
+            if plain
+            else ["" if value is None else str(value) for value in values]
         )
     return columns, (f"{table.num_rows:,} rows of {table.num_columns} columns",)

@@ -1,4 +1,4 @@
-"""Where rows are clustered: as they are, or as a trained network sees them."""
+"""The space that rows are clustered in: the embedding of a trained network."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..validation import LARGEST
 
 
 class Space(NamedTuple):
-    """A trained network.
+    """A trained network that embeds rows.
 
     Attributes:
-        model: that embeds rows.
+        model: the network.
         params: its weights.
-        shape: of one row, such as (28, 28, 1); None where rows are taken as they come.
+        shape: shape of one row, such as (28, 28, 1); None if rows are not reshaped.
     """
 
     model: Model
@@ -32,35 +32,35 @@ class Space(NamedTuple):
     shape: tuple[int, ...] | None
 
     def rows(self, x: np.ndarray) -> np.ndarray:
-        """Rows in the shape that the network takes.
+        """Reshapes rows to the input shape of the network.
 
         Raises:
-            InputError: they have another number of numbers.
+            InputError: the rows have another number of elements.
         """
         if self.shape is None:
             return x
         if x[0].size != np.prod(self.shape):
-            wanted = " x ".join(map(str, self.shape))
-            raise InputError(f"rows of {x[0].size} numbers were given; the embedding takes {wanted}.")
+            expected = " x ".join(map(str, self.shape))
+            raise InputError(f"rows of {x[0].size} numbers were given; the embedding takes {expected}.")
         return x.reshape(len(x), *self.shape)
 
     def __call__(self, x: np.ndarray) -> Float[np.ndarray, "N E"]:
-        """Rows as the network sees them, padded so that tables of about the same size share a program."""
+        """Embeds rows, which are padded so that tables of similar size share a compiled program."""
         rows = self.rows(x)
-        wide = np.zeros((padded_size(len(rows)), *rows.shape[1:]), rows.dtype)
-        wide[: len(rows)] = rows
-        weights = (np.arange(len(wide)) < len(rows)).astype(np.float32)
-        return np.asarray(_applied(self.model, self.params, wide, weights))[: len(rows)]
+        padded = np.zeros((padded_size(len(rows)), *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        weights = (np.arange(len(padded)) < len(rows)).astype(np.float32)
+        return np.asarray(_applied(self.model, self.params, padded, weights))[: len(rows)]
 
 
 def space(embedding: str | os.PathLike | Trained) -> Space:
-    """What a file or a `Trained` says of how rows are embedded.
+    """The embedding of a file or a `Trained`.
 
     Raises:
         InputError: the file cannot be read, or holds neither a model nor a learner of `centroids`.
     """
     if isinstance(embedding, Trained):
-        return _of(embedding)
+        return _space_of(embedding)
     if not isinstance(embedding, str | os.PathLike):
         raise InputError(f"embedding is {embedding!r}; give a file, a name, a Trained, or None.")
     path = os.fspath(embedding)
@@ -69,31 +69,31 @@ def space(embedding: str | os.PathLike | Trained) -> Space:
 
 @cache
 def _read(path: str, changed: float) -> Space:
-    """A file is read again where it was changed."""
-    return _of(load_trained(path))
+    """The embedding of a file, which is read again if it has changed."""
+    return _space_of(load_trained(path))
 
 
-def _of(trained: Trained) -> Space:
+def _space_of(trained: Trained) -> Space:
     model, params = trained.made, trained.params
     if trained.recipe.name == "centroids":
         model, params = make(trained.recipe.arguments[0]), params.body
     if not isinstance(model, Model):
-        kind = type(trained.made).__name__
-        raise InputError(f"the embedding is a {kind}; give a Model, or a learner made by centroids.")
+        name = type(trained.made).__name__
+        raise InputError(f"the embedding is a {name}; give a Model, or a learner made by centroids.")
     shape = trained.card.get("shape")
     return Space(model, params, None if shape is None else tuple(shape))
 
 
-def in_range(moved: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-    """Rows less their mean, as they are.
+def in_range(centered: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+    """Returns centred rows unchanged if their squares are finite in single precision.
 
     Raises:
-        InputError: their squares overflow in single precision.
+        InputError: the squares overflow.
     """
-    farthest = np.abs(moved).max()
-    if farthest > LARGEST:
-        raise InputError(f"rows are up to {farthest:.1e} from their mean; rescale the columns.")
-    return moved
+    largest = np.abs(centered).max()
+    if largest > LARGEST:
+        raise InputError(f"rows are up to {largest:.1e} from their mean; rescale the columns.")
+    return centered
 
 
 @partial(jax.jit, static_argnums=0)

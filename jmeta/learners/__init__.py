@@ -1,1 +1,1 @@
-"""Meta-learners: each is a `Learner`, made of a model, a loss or a clusterer that it is handed."""
+"""Meta-learners: functions that build a `Learner` from a model, a loss or a clusterer."""

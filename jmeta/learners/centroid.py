@@ -1,4 +1,4 @@
-"""Learners that cluster embeddings: prototypes where labels are shown, k-means where they are not.
+"""Learners that cluster embeddings: class means where points are labelled, k-means where they are not.
 
 References: Huang et al. 2019, Centroid networks for few-shot clustering and unsupervised few-shot
 classification; Snell et al. 2017, Prototypical networks for few-shot learning.
@@ -16,11 +16,11 @@ from ..records import Batch, Clusterer, Learner, Model
 
 
 class Embedding(NamedTuple):
-    """What a centroid learner meta-learns.
+    """The meta-parameters of a centroid learner.
 
     Attributes:
         body: the network's weights.
-        clusterer: the clusterer's learnable numbers, empty unless it was told to learn some.
+        clusterer: the clusterer's learned parameters; empty if there are none.
     """
 
     body: PyTree
@@ -28,15 +28,15 @@ class Embedding(NamedTuple):
 
 
 def centroids(model: Model, clusterer: Clusterer) -> Learner:
-    """Learn an embedding in which a clusterer finds the classes.
+    """Learns an embedding in which a clusterer finds the classes.
 
-    Adapting embeds the support and fits the clusterer; predicting embeds points and assigns them.
-    The clusterer decides what labels do: `soft_kmeans` pins labelled points to their cluster, so
-    that a support whose every label is shown gives the class means of a prototypical network.
+    Adapting embeds the support set and fits the clusterer to it; predicting embeds points and assigns them
+    to clusters. The clusterer decides how labels are used: `soft_kmeans` fixes labelled points to their
+    cluster, so that a fully labelled support set gives the class means of a prototypical network.
 
     Args:
         model: the network that embeds points.
-        clusterer: the algorithm that runs on the embeddings.
+        clusterer: the algorithm that clusters the embeddings.
 
     Returns:
         A learner that predicts [N, K] log-probabilities of clusters.

@@ -1,4 +1,4 @@
-"""Adaptation of a few context numbers beside the inputs, of nothing else.
+"""CAVIA: adapts a context vector that the network takes as additional input.
 
 Reference: Zintgraf et al. 2019, Fast context adaptation via meta-learning.
 """
@@ -16,22 +16,23 @@ from .gradient import Descent, maml
 
 
 def cavia(model: Model, loss: Loss, *, size: int, **options: Any) -> Learner:
-    """Learn a network that takes a context beside its inputs; a task is a context, descended from zero.
+    """Learns a network with a context vector as additional input; only the context adapts to a task.
 
-    The network sees [x, c] for every point x (for images c is a constant channel each); the inner loop
-    descends the support loss in c, the outer one in the network.
+    The network is applied to [x, c] for every point x; for images every element of the context c is a
+    constant channel. The inner loop descends the support loss in c from zero, the outer loop trains the
+    network.
 
     Args:
-        model: the network, of inputs with `size` more features than the points have.
-        loss: of its outputs on the support.
-        size: how many context numbers.
-        options: of `maml`, all but `adapts`.
+        model: the network; its inputs have `size` more features than the points.
+        loss: the loss of its outputs on the support set.
+        size: length of the context vector.
+        options: arguments of `maml`, except `adapts`.
 
     Returns:
-        A learner whose meta-parameters are a `Descent`; its start's "context" is always zero.
+        A learner whose meta-parameters are a `Descent`; "context" in its start is always zero.
 
     Raises:
-        InputError: there is no context number.
+        InputError: `size` is less than one.
 
     >>> import jax, jmeta as jm
     >>> network = jm.networks.mlp([1 + 4, 8, 1])
@@ -42,14 +43,14 @@ def cavia(model: Model, loss: Loss, *, size: int, **options: Any) -> Learner:
     ((4,), (3, 1))
     """
     if size < 1:
-        raise InputError(f"a context of {size} numbers is none; give one or more.")
+        raise InputError(f"size is {size}; give a whole number >= 1.")
 
     def init(key: Key[Array, ""]) -> dict[str, PyTree]:
         return {"context": jnp.zeros(size), "network": model.init(key)}
 
     def apply(params: dict[str, PyTree], inputs: Array, weights: Array | None = None) -> Array:
-        beside = jnp.broadcast_to(params["context"], (*inputs.shape[:-1], size))
-        return model.apply(params["network"], jnp.concatenate([inputs, beside], -1), weights)
+        context = jnp.broadcast_to(params["context"], (*inputs.shape[:-1], size))
+        return model.apply(params["network"], jnp.concatenate([inputs, context], -1), weights)
 
     learner = maml(Model(init, apply), loss, adapts=lambda path: path.startswith("context"), **options)
 

@@ -1,4 +1,4 @@
-"""Learners on shared features: the body is learned once, and only what stands on it adapts.
+"""Learners on shared features: the body is trained in the outer loop only, and the head adapts.
 
 Reference: Raghu et al. 2020, Rapid learning or feature reuse? Towards understanding the effectiveness of
 MAML.
@@ -16,19 +16,19 @@ from ..records import Batch, Learner, Model
 
 
 class Stack(NamedTuple):
-    """What is meta-learned: the body's weights, and the meta-parameters of the learner on top."""
+    """The meta-parameters: the body's weights, and the meta-parameters of the learner on top."""
 
     body: PyTree
     head: PyTree
 
 
 def on_features(body: Model, head: Learner) -> Learner:
-    """Adapt a learner to what a body makes of the points; the body runs once a batch and does not adapt.
+    """Applies a learner to the features of a body network, which does not adapt and runs once per batch.
 
     With `maml` of a linear head this is ANIL; with `ridge` it is R2D2.
 
     Args:
-        body: the network that embeds points; learned in the outer loop alone.
+        body: the network that embeds points; trained in the outer loop only.
         head: a learner of embedded points.
 
     Returns:

@@ -1,22 +1,22 @@
 """Learners that adapt by descending the support loss: MAML and its relatives.
 
 The inner loop is the iterated map  (w, o) <- optimiser(w, o, grad_w L(f_w, support)), and the named methods
-are its parts:
+are combinations of its parts:
 
 ==================  =================================================================================
-method              how it is said
+method              arguments
 ==================  =================================================================================
 MAML                `maml(model, loss)`
-FOMAML              `diff=straight_through()`, or `gradient=first_order` where rates are learned
+FOMAML              `diff=straight_through()`, or `gradient=first_order` if rates are learned
 iMAML               `proximal=2.0, diff=implicit(conjugate_gradient(5))`
 BOIL                `adapts=lambda path: not path.startswith("head")`
 ANIL                `on_features(body, maml(head, loss))`
 Meta-SGD            `numbers={"learning_rate": per_weight(signed(0.01))}, learn=("learning_rate",)`
-MAML++              `numbers={"learning_rate": per_step(per_leaf(0.1), 5)}, learn=("learning_rate",)`, with
-                    `diff=every_step()` under `multi_step_loss`
+MAML++              `numbers={"learning_rate": per_step(per_leaf(0.1), 5)}, learn=("learning_rate",)`,
+                    `diff=every_step()`, with the objective `multi_step_loss`
 Meta-Curvature      `optimizer=curvature, numbers={"learning_rate": 0.1, "factors": factors()}`,
                     `learn=("factors",)`
-Reptile             `displacement` of any
+Reptile             any, with the objective `displacement`
 ==================  =================================================================================
 
 References: Finn et al. 2017, Model-agnostic meta-learning for fast adaptation of deep networks; Rajeswaran
@@ -47,12 +47,12 @@ from .optimizers import descent
 
 
 class Descent(NamedTuple):
-    """What MAML meta-learns.
+    """The meta-parameters of MAML.
 
     Attributes:
-        start: the weights from which every task starts.
-        numbers: of the inner optimiser, those that are learned, as their `Number` stores them; empty for
-            none.
+        start: the initial weights of every task.
+        numbers: learned hyperparameters of the inner optimiser by name, as their `Number` stores them; may
+            be empty.
     """
 
     start: PyTree
@@ -73,40 +73,39 @@ def maml(
     gradient: Callable[[Scalar], Gradient] | None = None,
     diff: Diff | None = None,
 ) -> Learner:
-    """Learn weights from which a few steps of gradient descent solve a new task.
+    """Learns initial weights from which a few steps of gradient descent solve a new task.
 
     Args:
         model: the network; its weights are adapted.
-        loss: of its outputs on the support.
-        steps: inner steps; zero leaves the weights as they are.
-        optimizer: the inner optimiser, built inside the step from its numbers: `descent`, `curvature`, or any
-            of optax. Of a weight whose gradient is zero, as where a ReLU is dead, Adam's square root has no
-            derivative: give it a root, `partial(optax.adam, eps_root=1e-8)`.
-        numbers: its arguments; {"learning_rate": 0.01} unless given. A plain number is one for all weights
-            and steps; for others see `Number`.
-        learn: which of them are meta-learned; a rule that passes no derivative to theta, as
-            `straight_through` does not, leaves them as they are.
-        adapts: path of a weight, such as "layers/0/kernel" -> whether the descent may touch it; all unless
-            given. The others are learned in the outer loop alone: with the last layer excluded this is
-            BOIL, with all but the last it is ANIL, run through the body at every step.
-        proximal: lambda of a term  lambda / 2 ||w - start||^2  in the support loss. With it and
+        loss: the loss of its outputs on the support set.
+        steps: number of inner steps; zero leaves the weights unchanged.
+        optimizer: the inner optimiser, built inside the step from `numbers`: `descent`, `curvature`, or any
+            of optax. Adam's square root has no derivative where the gradient of a weight is zero, as behind
+            a dead ReLU: use `partial(optax.adam, eps_root=1e-8)`.
+        numbers: its arguments; {"learning_rate": 0.01} unless given. A float is shared by all weights and
+            steps; for others see `Number`.
+        learn: names of the arguments that are meta-learned; they stay constant under a differentiation rule
+            that passes no derivative to theta, such as `straight_through`.
+        adapts: path of a weight, such as "layers/0/kernel" -> whether the inner loop adapts it; all unless
+            given. The others are trained in the outer loop only: excluding the last layer gives BOIL,
+            excluding all but the last gives ANIL, with the body run at every step.
+        proximal: lambda of a term  lambda / 2 ||w - start||^2  in the support loss. With
             `diff=implicit(conjugate_gradient())` this is iMAML. For plain descent at rate alpha its linear
-            system is  alpha (H + lambda I) v = b, H the Hessian of the loss at the adapted weights, so that
-            dw / dstart = lambda (H + lambda I)^-1; take enough steps for the descent to converge.
-        minibatch: how many points of the support a step looks at, the next ones of a random order, round
-            and round; all unless given.
-        gradient: how the inner gradient is taken: `jax.grad`, `mixed_mode`, `first_order`. Unless given it is
-            `mixed_mode` where `diff` is left to be `unroll()`, which has no derivative in forward mode; else
-            `jax.grad`.
-        diff: how adaptation is differentiated; `unroll()` unless given.
+            system is  alpha (H + lambda I) v = b, with H the Hessian of the loss at the adapted weights, so
+            that dw / dstart = lambda (H + lambda I)^-1; take enough steps for the descent to converge.
+        minibatch: number of support points per step, taken cyclically from a random permutation; all unless
+            given.
+        gradient: computes the inner gradient: `jax.grad`, `mixed_mode` or `first_order`. Unless given it is
+            `jax.grad` if `diff` is given, else `mixed_mode`, which has no derivative in forward mode.
+        diff: the differentiation rule of the inner loop; `unroll()` unless given.
 
     Returns:
-        A learner whose meta-parameters are a `Descent` and whose `fast` are weights.
+        A learner whose meta-parameters are a `Descent` and whose `fast` are the adapted weights.
 
     Raises:
-        InputError: `steps` or `proximal` is negative, `minibatch` is no count, the optimiser cannot be built
-            from `numbers`, one of them is not finite, or `learn` names one that is not there or, as a plain
-            one, not positive; and from `init`, if `adapts` holds for no weight.
+        InputError: `steps` or `proximal` is negative, `minibatch` is less than one, the optimiser cannot be
+            built from `numbers`, one of them is not finite, or `learn` names one that is missing or is a
+            float that is not positive; from `init`, if `adapts` holds for no weight.
 
     >>> import jmeta as jm
     >>> learner = maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=5)
@@ -117,20 +116,20 @@ def maml(
     (3, 1)
     """
     if steps < 0:
-        raise InputError(f"maml takes {steps} inner steps; give zero or more.")
+        raise InputError(f"steps is {steps}; give a whole number >= 0.")
     if not 0 <= proximal < math.inf:
         raise InputError(f"proximal is {proximal}; give zero or a positive number.")
     if minibatch is not None and minibatch < 1:
-        raise InputError(f"a minibatch of {minibatch} points is none; give one or more.")
+        raise InputError(f"minibatch is {minibatch}; give a whole number >= 1.")
     given = {"learning_rate": 0.01} if numbers is None else dict(numbers)
     _check_numbers(optimizer, given, learn)
     learned = {name: as_number(given[name]) for name in learn}
 
     def rule_at(stored: dict[str, PyTree], weights: PyTree, i: Array) -> optax.GradientTransformation:
-        read = {name: learned[name].read(value, i) for name, value in stored.items()}
+        current = {name: learned[name].read(value, i) for name, value in stored.items()}
         fixed = {name: value for name, value in given.items() if name not in learned}
-        laid_out = {name: n.read(n.init(weights), i) for name, n in fixed.items() if isinstance(n, Number)}
-        return optimizer(**(fixed | laid_out | read))
+        initial = {name: n.read(n.init(weights), i) for name, n in fixed.items() if isinstance(n, Number)}
+        return optimizer(**(fixed | initial | current))
 
     def support_loss(weights: PyTree, theta: PyTree) -> Array:
         support, start = theta
@@ -138,21 +137,22 @@ def maml(
         value = loss(outputs, support.targets, support.weights)[0]
         if start is None:
             return value
-        away = jax.tree.map(lambda w, s: jnp.sum(jnp.square(w - s)), weights, start)
-        return value + proximal / 2 * sum(jax.tree.leaves(away))
+        distances = jax.tree.map(lambda w, s: jnp.sum(jnp.square(w - s)), weights, start)
+        return value + proximal / 2 * sum(jax.tree.leaves(distances))
 
     slope = (gradient or (mixed_mode if diff is None else jax.grad))(support_loss)
 
     def descend(x: PyTree, theta: PyTree, i: Int[Array, ""]) -> PyTree:
         support, start, stored, frozen, order = theta
-        weights, memory = _with_frozen(x[0], frozen), x[1]
+        weights, opt_state = _with_frozen(x[0], frozen), x[1]
         if minibatch is not None:
             rows = order[(i * minibatch + jnp.arange(minibatch)) % len(order)]
             taken = jax.tree.map(lambda part: part[rows], support._replace(clusters=None))
             support = taken._replace(clusters=support.clusters)
         rule = rule_at(stored, weights, i)
-        updates, memory = rule.update(_cleared(slope(weights, (support, start)), adapts), memory, weights)
-        return optax.apply_updates(weights, _cleared(updates, adapts)), memory
+        slopes = _cleared(slope(weights, (support, start)), adapts)
+        updates, opt_state = rule.update(slopes, opt_state, weights)
+        return optax.apply_updates(weights, _cleared(updates, adapts)), opt_state
 
     def init(key: Key[Array, ""]) -> Descent:
         start = model.init(key)
@@ -162,22 +162,22 @@ def maml(
         return Descent(start, {name: number.init(start) for name, number in learned.items()})
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
-        memory = rule_at(meta.numbers, meta.start, jnp.asarray(0)).init(meta.start)
+        opt_state = rule_at(meta.numbers, meta.start, jnp.asarray(0)).init(meta.start)
         order = None if minibatch is None else jax.random.permutation(key, len(support.inputs))
-        # Through theta, so that rules which pass no derivative to x0 still reach what is frozen.
+        # Frozen weights are part of theta, so that rules without a derivative in x0 still reach them.
         frozen = _frozen(meta.start, adapts)
         theta = (support, meta.start if proximal else None, meta.numbers, frozen, order)
         rule = unroll() if diff is None else diff
-        return iterate(descend, (meta.start, memory), theta, steps=steps, diff=rule)[0]
+        return iterate(descend, (meta.start, opt_state), theta, steps=steps, diff=rule)[0]
 
     return Learner(init, compiled(adapt), model.apply)
 
 
 def _check_numbers(optimizer: Callable, given: Mapping[str, float | Number], learn: Sequence[str]) -> None:
     if isinstance(learn, str):
-        raise InputError(f"learn is the word {learn!r}; give a tuple of names, ({learn!r},).")
+        raise InputError(f"learn is the string {learn!r}; give a tuple of names, ({learn!r},).")
     if unknown := set(learn) - set(given):
-        raise InputError(f"maml cannot learn {sorted(unknown)}; its numbers are {sorted(given)}.")
+        raise InputError(f"learn names {sorted(unknown)}; choose among the numbers {sorted(given)}.")
     for name, number in given.items():
         if isinstance(number, int | float) and not math.isfinite(number):
             raise InputError(f"{name} is {number}; give a finite number.")
@@ -192,7 +192,7 @@ def _is_none(leaf: PyTree) -> bool:
 
 
 def _frozen(start: PyTree, adapts: Callable[[str], bool] | None) -> PyTree:
-    """The weights that the descent may not touch, None in the place of the others; None if there are none."""
+    """The weights that do not adapt, with None in place of the others; None if all adapt."""
     if adapts is None:
         return None
     return jax.tree_util.tree_map_with_path(
@@ -207,7 +207,7 @@ def _with_frozen(weights: PyTree, frozen: PyTree) -> PyTree:
 
 
 def _cleared(updates: PyTree, adapts: Callable[[str], bool] | None) -> PyTree:
-    """Zero for what the descent may not touch."""
+    """Sets the updates of frozen weights to zero."""
     if adapts is None:
         return updates
     return jax.tree_util.tree_map_with_path(

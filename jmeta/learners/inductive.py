@@ -1,7 +1,7 @@
-"""Prediction that does not look at the other queries.
+"""Predictions that do not depend on other queries.
 
-A network with batch statistics is transductive: what it says of one query depends on all that are asked
-with it. Kept to the statistics of the support, it is not.
+A network with batch statistics is transductive: its prediction for a query depends on all queries of the
+batch. With the statistics of the support set alone it is inductive.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..weights import weights_or_ones
 
 
 def inductive(learner: Learner) -> Learner:
-    """The same learner, whose predictions use the support's batch statistics alone.
+    """The same learner, with batch statistics of the support set only.
 
-    Each query passes through the network beside the support, with weight zero, so that it counts in no
-    statistic: predictions of one query are the same whatever else is asked.
+    Queries pass through the network together with the support set, at weight zero, so that they do not
+    contribute to the statistics, and the prediction for a query does not depend on the others.
 
     Args:
-        learner: one whose network takes weights into its statistics, as `conv4` does.
+        learner: its network weights the points in its statistics, as `conv4` does.
 
     >>> import jax, jmeta as jm
     >>> learner = inductive(jm.prototypes(jm.networks.conv4(2, shape=(8, 8, 1)), ways=2))
@@ -37,9 +37,9 @@ def inductive(learner: Learner) -> Learner:
         return learner.adapt(meta, support, key), support.inputs, weights
 
     def predict(fast: tuple[PyTree, Array, Array], inputs: Array, weights: Array | None = None) -> Array:
-        adapted, points, counted = fast
+        adapted, points, support_weights = fast
         together = jnp.concatenate([points, inputs])
-        silent = jnp.zeros(len(inputs), counted.dtype)
-        return learner.predict(adapted, together, jnp.concatenate([counted, silent]))[len(points) :]
+        zeros = jnp.zeros(len(inputs), support_weights.dtype)
+        return learner.predict(adapted, together, jnp.concatenate([support_weights, zeros]))[len(points) :]
 
     return Learner(learner.init, compiled(adapt), compiled(predict))

@@ -1,7 +1,7 @@
-"""How the gradient of an inner loop is taken, hence how it is differentiated in the outer one.
+"""Gradients of the inner loop, and how the outer loop differentiates them.
 
-A descent step takes  grad_w L(w, theta). Back-propagation through that gradient stores what reverse mode over
-reverse mode needs; the functions here give the same value, and take the place of `jax.grad`.
+A descent step takes  grad_w L(w, theta). Backpropagation through that gradient stores what reverse mode over
+reverse mode needs. The functions here replace `jax.grad` and give the same value.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Gradient = Callable[[PyTree, PyTree], PyTree]
 
 
 def mixed_mode(function: Scalar) -> Gradient:
-    """`jax.grad(function)` in its first argument, whose own derivative is taken forward over reverse.
+    """`jax.grad(function)` in its first argument, differentiated in forward-over-reverse mode.
 
-    Going back through g(w, theta) = grad_w L with a cotangent v needs  H v  and  d/dtheta (v . g). As H is
-    symmetric, both are the derivative of  (grad_w L, grad_theta L)  along v in w, one forward pass over one
-    reverse pass, which stores no more than w and theta. To be differentiated in reverse mode only, hence with
-    `unroll` and `truncate`, not `implicit`.
+    The backward pass of  g(w, theta) = grad_w L  with cotangent v needs  H v  and  d/dtheta (v . g). As H is
+    symmetric, both are the derivative of  (grad_w L, grad_theta L)  along v in w: one forward pass over one
+    reverse pass, which stores only w and theta. The gradient can be differentiated in reverse mode only,
+    hence with `unroll` and `truncate`, not with `implicit`.
 
     Args:
         function: (w, theta) -> scalar.
@@ -59,10 +59,10 @@ def mixed_mode(function: Scalar) -> Gradient:
 
 
 def first_order(function: Scalar) -> Gradient:
-    """`jax.grad(function)` in its first argument, taken as constant in the outer loop.
+    """`jax.grad(function)` in its first argument, treated as a constant in the outer loop.
 
-    With it MAML is first-order MAML: to the start as with `straight_through`, and learned rates still get a
-    gradient.
+    It makes MAML first-order: the start gets the same gradient as with `straight_through`, and learned rates
+    still get one.
 
     >>> slope = first_order(lambda w, theta: theta * w**3)
     >>> float(slope(2.0, 5.0)), float(jax.grad(slope)(2.0, 5.0))

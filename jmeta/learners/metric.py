@@ -1,4 +1,4 @@
-"""Learners that compare embeddings with those of the labelled support.
+"""Learners that compare embeddings with those of the labelled support set.
 
 References: Snell et al. 2017, Prototypical networks for few-shot learning; Vinyals et al. 2016, Matching
 networks for one shot learning.
@@ -14,14 +14,14 @@ from ..compiler import compiled
 from ..distances import squared_distances, unit_length
 from ..errors import InputError
 from ..records import Batch, Learner, Model
-from ..weights import EMPTY, class_means, log_weights, weights_or_ones
+from ..weights import LOG_ZERO, class_means, log_weights, weights_or_ones
 
 
 def prototypes(model: Model, *, ways: int) -> Learner:
-    """Learn an embedding in which the nearest class mean is the class.
+    """Learns an embedding in which the nearest class mean gives the class: prototypical networks.
 
-    Logits are -||f(x) - c_w||^2, with c_w the weighted mean of the embedded support of class w. A
-    class without support is never predicted; labels of W or more count as hidden.
+    Logits are -||f(x) - c_w||^2, with c_w the weighted mean of the embedded support points of class w. A
+    class without support points is never predicted; labels >= W are treated as hidden.
 
     Args:
         model: the network that embeds points.
@@ -47,27 +47,27 @@ def prototypes(model: Model, *, ways: int) -> Learner:
     ) -> Float[Array, "N W"]:
         body, centers, mass = fast
         distances = squared_distances(model.apply(body, inputs, weights), centers)
-        return jnp.where(mass > 0, -distances, EMPTY)
+        return jnp.where(mass > 0, -distances, LOG_ZERO)
 
     return Learner(model.init, compiled(adapt), compiled(predict))
 
 
 def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Learner:
-    """Learn an embedding in which attention to the support gives the labels: matching networks.
+    """Learns an embedding in which attention to the support set gives the labels: matching networks.
 
-    p(y = w | x) = sum_{n: y_n = w} a_n with a = softmax_n(beta cos(f(x), f(x_n))). Labels of W or more, and
-    points of weight zero, get no attention.
+    p(y = w | x) = sum_{n: y_n = w} a_n with a = softmax_n(beta cos(f(x), f(x_n))). Points with labels >= W or
+    weight zero get no attention.
 
     Args:
         model: the network that embeds points.
         ways: W, the number of classes.
-        inverse_temperature: beta; the paper's is one.
+        inverse_temperature: beta; 1 in the paper.
 
     Returns:
         A learner that predicts [N, W] log-probabilities.
 
     Raises:
-        InputError: the support has no labels, or beta is not positive.
+        InputError: the support set has no labels, or beta is not positive.
 
     >>> import jax, jmeta as jm
     >>> learner = matching(jm.networks.mlp([2, 8, 4]), ways=3)
@@ -77,7 +77,7 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
     Array([[-1.0986, -1.0986, -1.0986]], dtype=float32)
     """
     if not inverse_temperature > 0:
-        raise InputError(f"matching at inverse temperature {inverse_temperature}; give a positive one.")
+        raise InputError(f"inverse_temperature is {inverse_temperature}; give a positive number.")
 
     def adapt(body: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, Array, Array]:
         embedded, weights, labels = _embedded(model, body, support)
@@ -96,8 +96,8 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
 
 
 def _embedded(model: Model, body: PyTree, support: Batch) -> tuple[Array, Array, Array]:
-    """The support's embeddings, weights and labels."""
+    """Embeddings, weights and labels of the support set."""
     if support.targets is None:
-        raise InputError("prototypes and matching need labels, but the support has none; use labelled tasks.")
+        raise InputError("the support set has no labels, but this learner needs them; use labelled tasks.")
     embedded = model.apply(body, support.inputs, support.weights)
     return embedded, weights_or_ones(embedded, support.weights), support.targets

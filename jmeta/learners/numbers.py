@@ -1,8 +1,8 @@
-"""The numbers of an inner optimiser: one for all weights or one each, the same at every step or not.
+"""Hyperparameters of an inner optimiser: shared or one per weight, constant or one per step.
 
-A `Number` says what is stored for given weights, and how it is read at step i. Its functions compose:
-`per_step(per_leaf(0.1), 5)` is MAML++'s rate of every layer and step, `per_weight(signed(0.01))` is
-Meta-SGD's.
+A `Number` defines what is stored for given weights, and the value at step i. Numbers compose:
+`per_step(per_leaf(0.1), 5)` is the rate per layer and step of MAML++, `per_weight(signed(0.01))` the rate per
+weight of Meta-SGD.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..errors import InputError
 
 
 class Number(NamedTuple):
-    """A number that an inner optimiser is built from.
+    """A hyperparameter of an inner optimiser.
 
     Attributes:
-        init: weights -> what is stored, unconstrained.
-        read: (stored, i) -> the number at step i.
+        init: weights -> the stored value, which is unconstrained.
+        read: (stored, i) -> the hyperparameter at step i.
     """
 
     init: Callable[[PyTree], PyTree]
@@ -38,19 +38,19 @@ def positive(value: float) -> Number:
     0.5
     """
     if not 0 < value < math.inf:
-        raise InputError(f"a positive number starts at {value}; give one above zero, or make it signed.")
+        raise InputError(f"the initial value is {value}; give a finite value above zero, or use signed.")
     return Number(lambda weights: jnp.log(jnp.asarray(value, float)), lambda stored, i: jnp.exp(stored))
 
 
 def signed(value: float) -> Number:
-    """One number of any sign, stored as it is: a rate may then turn a direction round, as in Meta-SGD."""
+    """One number of any sign, stored as it is; a negative rate reverses a direction, as in Meta-SGD."""
     if not math.isfinite(value):
-        raise InputError(f"a number starts at {value}; give a finite one.")
+        raise InputError(f"the initial value is {value}; give a finite value.")
     return Number(lambda weights: jnp.asarray(value, float), lambda stored, i: stored)
 
 
 def per_leaf(number: float | Number) -> Number:
-    """One for every array of weights: every kernel and every bias its own.
+    """One value for every array of weights, that is for every kernel and every bias.
 
     >>> stored = per_leaf(0.1).init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
     >>> jax.tree.map(jnp.shape, stored)
@@ -64,7 +64,7 @@ def per_leaf(number: float | Number) -> Number:
 
 
 def per_weight(number: float | Number) -> Number:
-    """One for every single weight: Meta-SGD.
+    """One value for every single weight, as in Meta-SGD.
 
     >>> stored = per_weight(0.1).init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
     >>> jax.tree.map(jnp.shape, stored)
@@ -77,14 +77,14 @@ def per_weight(number: float | Number) -> Number:
     def init(leaf: Array) -> Array:
         stored = one.init(leaf)
         if not isinstance(stored, jax.Array) or stored.ndim:
-            raise InputError("per_weight lays out one number; say per_step(per_weight(...), steps).")
+            raise InputError("per_weight needs a scalar number; write per_step(per_weight(...), steps).")
         return jnp.broadcast_to(stored, jnp.shape(leaf)).astype(leaf.dtype)
 
     return per_leaf(Number(init, one.read))
 
 
 def per_step(number: float | Number, steps: int) -> Number:
-    """Its own for each of the first `steps` steps; further steps use the last.
+    """One value for each of the first `steps` steps; later steps use the last.
 
     >>> number = per_step(0.1, steps=2)
     >>> number.init(None).shape, float(number.read(jnp.log(jnp.array([1.0, 2.0])), 5))
@@ -93,7 +93,7 @@ def per_step(number: float | Number, steps: int) -> Number:
     Reference: Antoniou et al. 2019, How to train your MAML.
     """
     if steps < 1:
-        raise InputError(f"a number of {steps} steps is none; give one step or more.")
+        raise InputError(f"steps is {steps}; give a whole number >= 1.")
     one = as_number(number)
     return Number(
         lambda weights: jax.tree.map(
@@ -104,9 +104,9 @@ def per_step(number: float | Number, steps: int) -> Number:
 
 
 def factors() -> Number:
-    """For every array of weights one square matrix per axis, at first the identity: Meta-Curvature.
+    """One square matrix per axis of every array of weights, initially the identity: Meta-Curvature.
 
-    The axes before the last two, those of a convolution's window, count as one.
+    The axes before the last two, those of a convolution's window, are treated as one.
 
     >>> stored = factors().init({"kernel": jnp.ones((3, 3, 2, 4)), "bias": jnp.ones(4)})
     >>> jax.tree.map(jnp.shape, stored)
@@ -121,10 +121,10 @@ def factors() -> Number:
 
 
 def as_number(number: float | Number) -> Number:
-    """A plain number is a positive one."""
+    """Converts a float to a `positive` number."""
     return number if isinstance(number, Number) else positive(number)
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Lengths of the axes, with those before the last two counted as one."""
+    """Lengths of the axes, with those before the last two merged into one."""
     return shape if len(shape) < 3 else (math.prod(shape[:-2]), *shape[-2:])

@@ -1,7 +1,8 @@
-"""Inner optimisers whose numbers may differ from weight to weight, beside all of optax's.
+"""Inner optimisers whose hyperparameters may differ from weight to weight, in addition to those of optax.
 
-An inner optimiser is `numbers -> optax.GradientTransformation`, built inside the step, so that its numbers
-can be learned. A number here is a scalar, or a tree with a scalar or an array for every array of weights.
+An inner optimiser is `hyperparameters -> optax.GradientTransformation`, built inside the step, so that its
+hyperparameters can be learned. Each is a scalar, or a tree with a scalar or an array for every array of
+weights.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from jaxtyping import Array, PyTree
 
 
 def descent(learning_rate: PyTree) -> optax.GradientTransformation:
-    """Plain descent, w <- w - rate * g, where rates may be a tree: `optax.sgd` of one number for all.
+    """Gradient descent, w <- w - rate * g, where the rate may be a tree; equals `optax.sgd` for a scalar.
 
     >>> updates, _ = descent({"a": 0.1, "b": jnp.array([1.0, 2.0])}).update(
     ...     {"a": jnp.ones(2), "b": jnp.ones(2)}, optax.EmptyState()
@@ -31,14 +32,14 @@ def descent(learning_rate: PyTree) -> optax.GradientTransformation:
 
 
 def curvature(learning_rate: PyTree, factors: PyTree) -> optax.GradientTransformation:
-    """Descent along gradients that learned matrices transform, one per axis of every array of weights.
+    """Gradient descent preconditioned by learned matrices, one per axis of every array of weights.
 
-    For a dense kernel G this is  w <- w - rate * M_1 G M_2^T, for a convolution also a matrix over its
-    window: Kronecker factors of a preconditioner of each layer.
+    For a dense kernel with gradient G this is  w <- w - rate * M_1 G M_2^T; a convolution has one more matrix
+    for its window. The matrices are Kronecker factors of a preconditioner of each layer.
 
     Args:
-        learning_rate: a number, or a tree of them.
-        factors: for every array of weights its matrices; see `numbers.factors`.
+        learning_rate: a scalar, or a tree of rates.
+        factors: the matrices of every array of weights; see `numbers.factors`.
 
     Reference: Park & Oliva 2019, Meta-Curvature.
 
@@ -58,7 +59,7 @@ def _scaled(rates: PyTree, gradient: PyTree) -> PyTree:
 
 
 def _transformed(gradient: Array, matrices: list[Array]) -> Array:
-    """Each axis times its matrix."""
+    """Multiplies each axis by its matrix."""
     axes = string.ascii_lowercase[: len(matrices)]
     terms = [axes, *(axis.upper() + axis for axis in axes)]
     compact = gradient.reshape([len(matrix) for matrix in matrices])

@@ -1,8 +1,8 @@
-"""A linear head in closed form: ridge regression of the labels on the features of the support.
+"""A linear head in closed form: ridge regression of the labels on the features of the support set.
 
 W = argmin sum_n w_n ||x_n W - y_n||^2 + lambda ||W||^2, with a column of ones for the bias. Few-shot
-learning has fewer points than features, so the system that is solved has one row per point:  W = Z^T
-(Z Z^T + lambda I)^-1 sqrt(w) Y,  where Z is X with each row times sqrt(w_n).
+learning has fewer points than features, so the linear system has one row per point:
+W = Z^T (Z Z^T + lambda I)^-1 sqrt(w) Y,  where Z is X with each row scaled by sqrt(w_n).
 
 Reference: Bertinetto et al. 2019, Meta-learning with differentiable closed-form solvers.
 """
@@ -23,7 +23,7 @@ from ..weights import weights_or_ones
 
 
 class Ridge(NamedTuple):
-    """What is meta-learned: logarithms of lambda and of the scale of the logits, and their shift."""
+    """The meta-parameters: logarithms of lambda and of the scale of the logits, and their shift."""
 
     log_penalty: Float[Array, ""]
     log_scale: Float[Array, ""]
@@ -31,17 +31,17 @@ class Ridge(NamedTuple):
 
 
 def ridge(*, ways: int, penalty: float = 1.0) -> Learner:
-    """Fit a linear classifier of embedded points in closed form; its penalty is meta-learned.
+    """Fits a linear classifier of embedded points in closed form; its penalty is meta-learned.
 
     Args:
         ways: W, the number of classes.
-        penalty: lambda at first; it is stored as its logarithm.
+        penalty: initial value of lambda, which is stored as its logarithm.
 
     Returns:
         A learner that predicts [N, W] logits, a scaled and shifted regression of one-hot labels.
 
     Raises:
-        InputError: the support has no labels, or a number is not positive.
+        InputError: an argument is not positive; from `adapt`, if the support set has no labels.
 
     >>> support = Batch(jnp.array([[0.0], [1.0]]), jnp.array([0, 1]))
     >>> learner = ridge(ways=2, penalty=1e-6)
@@ -50,14 +50,14 @@ def ridge(*, ways: int, penalty: float = 1.0) -> Learner:
     Array([0, 1], dtype=int32)
     """
     if ways < 1 or not penalty > 0:
-        raise InputError(f"ridge has {ways} ways and penalty {penalty}; give positive numbers.")
+        raise InputError(f"ways is {ways} and penalty is {penalty}; give positive numbers.")
 
     def init(key: Key[Array, ""]) -> Ridge:
         return Ridge(jnp.log(jnp.asarray(penalty, float)), jnp.zeros(()), jnp.zeros(()))
 
     def adapt(meta: Ridge, support: Batch, key: Key[Array, ""] | None) -> tuple[Ridge, Array]:
         if support.targets is None:
-            raise InputError("ridge needs labels, but the support has none; use labelled tasks.")
+            raise InputError("the support set has no labels, but ridge needs them; use labelled tasks.")
         known = weights_or_ones(support.inputs, support.weights) * (support.targets >= 0)
         root = square_root(known)[:, None]
         x = root * _with_bias(jnp.where(root > 0, support.inputs, 0))

@@ -1,4 +1,4 @@
-"""Meta-features: numbers that describe a table, a set of images or a partition, without any label."""
+"""Meta-features: numbers that describe a table, a set of images or a partition without labels."""
 
 from .images import image_features
 from .problems import problem_features

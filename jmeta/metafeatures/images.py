@@ -1,4 +1,4 @@
-"""Meta-features of sets of images: the histogram of their intensities, and how they stand noise."""
+"""Meta-features of sets of images: statistics of their intensities, and the effect of noise on them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def image_features(
     deviation: float = 0.1,
     bins: int = 32,
 ) -> Float[Array, " 3"]:
-    """Density and dispersion of the histogram of intensities, and signal to noise after noise is added.
+    """Density and dispersion of the histogram of intensities, and the signal-to-noise ratio.
 
-    Density is the mean of the squared shares of the bins, times their number: one where all intensities
-    are equally frequent. Dispersion is the deviation of intensities around their mean. Noise of the given
-    deviation is drawn and added, and the ratio of the variance of pixels before to that of the difference
-    it made, after intensities are cut to [0, 1] again, is given in decibels.
+    Density is the sum of the squared shares of the bins, times their number: one if all intensities are
+    equally frequent. Dispersion is the standard deviation of the intensities. For the ratio, Gaussian noise
+    is added and intensities are clipped to [0, 1]; it is the variance of the intensities over the mean square
+    of their change, in decibels.
 
     Args:
         images: [N, ...] intensities in [0, 1].
         weights: [N]; all ones unless given.
         key: a typed key.
-        deviation: of the noise.
-        bins: of the histogram.
+        deviation: standard deviation of the noise.
+        bins: number of bins of the histogram.
 
     Raises:
-        InputError: there are no images, or they are not of a floating type.
+        InputError: the array is empty, has fewer than two axes or is not of a floating type.
 
     >>> flat = jnp.linspace(0, 1, 64, endpoint=False).reshape(4, 4, 4)
     >>> density, dispersion, ratio = image_features(flat, None, jax.random.key(0))
@@ -52,8 +52,8 @@ def image_features(
     flat = images.reshape(len(images), -1)
     kept = weights_or_ones(flat, weights)[:, None]
     flat = jnp.where(kept > 0, flat, 0)
-    counted = kept * jnp.ones_like(flat)
-    shares = counted / jnp.maximum(jnp.sum(counted), 1e-9)
+    weight = kept * jnp.ones_like(flat)
+    shares = weight / jnp.maximum(jnp.sum(weight), 1e-9)
     place = jnp.clip(flat * bins, 0, bins - 1).astype(int)
     histogram = jnp.zeros(bins).at[place].add(shares)
     variance = jnp.sum(shares * jnp.square(flat - jnp.sum(shares * flat)))

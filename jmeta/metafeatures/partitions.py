@@ -1,8 +1,8 @@
-"""What can be said of a partition without any label: what the learned criterion looks at.
+"""Descriptors of a partition that need no labels: the inputs of the quality models.
 
-All numbers are of at most `LANDMARKS` points, drawn at random, moved to their mean and divided by their
-spread, with room for a power of two of them, so that few compiled programs serve all problems. Clusters are
-numbered by size; those beyond `SLOTS` count as noise.
+They are computed on at most `LANDMARKS` points, drawn at random, centred, divided by their spread and padded
+to a power of two, so that few compiled programs serve all problems. Clusters are numbered by size; those
+beyond `SLOTS` count as noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..agreement import entropy_of
-from ..distances import square_root, squared_differences
+from ..distances import exact_squared_distances, square_root
 from ..graphs import spanning_forest
 from ..metrics import (
     adjusted_rand_index,
@@ -30,7 +30,14 @@ from ..metrics import (
 )
 from ..padding import pad_points, padded_size
 
-LANDMARKS, SLOTS, NEIGHBOURS, VOTERS = 1024, 64, 25, 9
+LANDMARKS = 1024
+"""The maximum number of points that descriptors are computed on."""
+SLOTS = 64
+"""The maximum number of clusters of a partition; smaller clusters count as noise."""
+NEIGHBOURS = 25
+"""The number of nearest neighbours of each point."""
+VOTERS = 9
+"""The number of nearest neighbours whose majority label is compared with the label of a point."""
 NAMES = (
     *("silhouette", "simplified silhouette", "log Calinski-Harabasz", "Davies-Bouldin, 1 / (1 + x)"),
     *("log Dunn", "density validity"),
@@ -40,17 +47,17 @@ NAMES = (
     *("cut edges", "shortest cut edge", "longest edge kept", "gap", "edges cut beyond clusters"),
     *("log volume", "Gaussian likelihood"),
 )
-"""Of the numbers of `describe`, in their order."""
+"""The names of the descriptors, in the order of `describe`."""
 
 
 class Landmarks(NamedTuple):
-    """Some points of a problem, and what partitions make of them.
+    """Points drawn from a problem, and their labels in every partition.
 
     Attributes:
-        points: [M, D] at zero mean and unit spread; padding at zero.
-        weights: [M] one, zero for padding.
-        labels: [A, M] of every partition, -1 noise; all -1 where a candidate failed.
-        rows: [m] the places of these points in the problem.
+        points: [M, D] at zero mean and unit spread; zero for padding.
+        weights: [M] one; zero for padding.
+        labels: [A, M] of every partition; -1 for noise, and for all points of a failed candidate.
+        rows: [m] indices of the points in the problem.
     """
 
     points: Float[np.ndarray, "M D"]
@@ -60,14 +67,14 @@ class Landmarks(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """Neighbours and spanning tree of the points, which all partitions share.
+    """Nearest neighbours and minimum spanning tree of the points, shared by all partitions.
 
     Attributes:
-        near: [M, 25] the nearest others.
-        away: [M, 25] how far they are.
-        ends: two of [M - 1], the ends of the edges of a minimum spanning tree.
-        lengths: [M - 1] the standardised logarithms of their lengths.
-        real: [M - 1] one, zero for padding.
+        near: [M, 25] indices of the nearest other points.
+        away: [M, 25] distances to them.
+        ends: two arrays [M - 1], the end points of the edges of a minimum spanning tree.
+        lengths: [M - 1] standardised logarithms of the lengths of the edges.
+        real: [M - 1] one; zero for padding.
     """
 
     near: Int[Array, "M n"]
@@ -84,10 +91,10 @@ def landmarks(
     seed: int = 0,
     count: int = LANDMARKS,
 ) -> Landmarks:
-    """At most `count` points, the same for all partitions, in a room of few sizes; None is one that failed.
+    """Draws at most `count` points, the same for all partitions, and pads them; None is a failed partition.
 
-    >>> found = landmarks(np.array([[0.0], [1.0], [5.0]]), [np.array([3, 3, 1]), None])
-    >>> found.labels.shape, found.labels[:, :4].tolist()
+    >>> drawn = landmarks(np.array([[0.0], [1.0], [5.0]]), [np.array([3, 3, 1]), None])
+    >>> drawn.labels.shape, drawn.labels[:, :4].tolist()
     ((2, 128), [[3, 3, 1, -1], [-1, -1, -1, -1]])
     """
     kept = np.arange(len(points))
@@ -96,25 +103,25 @@ def landmarks(
     x = np.asarray(points, np.float64)[kept]
     x = x - x.mean(0)
     spread = np.sqrt(np.mean(np.sum(x**2, 1)))
-    room, weights = pad_points(x / (spread if spread > 0 else 1), padded_size(len(x)))
-    labels = np.full((len(partitions), len(room)), -1)
-    for row, found in zip(labels, partitions, strict=True):
-        if found is not None:
-            row[: len(x)] = found[kept]
-    return Landmarks(room, weights, labels, kept)
+    padded, weights = pad_points(x / (spread if spread > 0 else 1), padded_size(len(x)))
+    labels = np.full((len(partitions), len(padded)), -1)
+    for row, partition in zip(labels, partitions, strict=True):
+        if partition is not None:
+            row[: len(x)] = partition[kept]
+    return Landmarks(padded, weights, labels, kept)
 
 
 def by_size(labels: Int[Array, " M"]) -> Int[Array, " M"]:
-    """Clusters numbered by falling size; -1 for noise and what is beyond `SLOTS`.
+    """Renumbers clusters by decreasing size; -1 for noise and clusters beyond `SLOTS`.
 
     >>> by_size(jnp.array([7, 2, 2, -1]))
     Array([ 1,  0,  0, -1], dtype=int32)
     """
-    values, which, sizes = jnp.unique(
+    values, inverse, sizes = jnp.unique(
         labels, return_inverse=True, return_counts=True, size=len(labels), fill_value=-1
     )
     order = jnp.argsort(jnp.where(values >= 0, -sizes, 1))
-    rank = jnp.argsort(order)[which]
+    rank = jnp.argsort(order)[inverse]
     return jnp.where((labels >= 0) & (rank < SLOTS), rank, -1)
 
 
@@ -122,28 +129,28 @@ def by_size(labels: Int[Array, " M"]) -> Int[Array, " M"]:
 def describe(
     points: Float[Array, "M D"], weights: Float[Array, " M"], labels: Int[Array, "A M"]
 ) -> tuple[Float[Array, "A F"], Float[Array, "A A"]]:
-    """The numbers `NAMES` of every partition, and the adjusted Rand index of every two.
+    """The descriptors `NAMES` of every partition, and the adjusted Rand index of every pair.
 
     Args:
         points: [M, D] from `landmarks`.
-        weights: [M].
-        labels: [A, M].
+        weights: [M] from `landmarks`.
+        labels: [A, M] from `landmarks`.
     """
     labels = lax.map(by_size, labels)
-    own = described(structure(points, weights), points, weights, labels)
+    descriptors = descriptors_of(structure(points, weights), points, weights, labels)
 
     def agree(a: Int[Array, " M"]) -> Float[Array, " A"]:
         return jax.vmap(lambda b: adjusted_rand_index(a, b, weights, slots=SLOTS))(labels)
 
-    return own, lax.map(agree, labels)
+    return descriptors, lax.map(agree, labels)
 
 
-def described(
+def descriptors_of(
     shared: Structure, points: Float[Array, "M D"], weights: Float[Array, " M"], labels: Int[Array, "A M"]
 ) -> Float[Array, "A F"]:
-    """The numbers `NAMES` of every partition, numbered `by_size`, of points whose structure is known."""
+    """The descriptors `NAMES` of partitions numbered `by_size`, from the structure of the points."""
 
-    def own(labels: Int[Array, " M"]) -> Float[Array, " F"]:
+    def one(labels: Int[Array, " M"]) -> Float[Array, " F"]:
         labels = jnp.where(weights > 0, labels, -1)
         return jnp.stack(
             [
@@ -155,14 +162,14 @@ def described(
             ]
         )
 
-    return lax.map(own, labels)
+    return lax.map(one, labels)
 
 
 def structure(points: Float[Array, "M D"], weights: Float[Array, " M"]) -> Structure:
-    """Neighbours and a minimum spanning tree of the points whose weight is not zero."""
+    """Nearest neighbours and a minimum spanning tree of the points with nonzero weight."""
     count, counted = len(points), weights > 0
     possible = counted & counted[:, None] & ~jnp.eye(count, dtype=bool)
-    apart = jnp.where(possible, square_root(squared_differences(points, points)), jnp.inf)
+    apart = jnp.where(possible, square_root(exact_squared_distances(points, points)), jnp.inf)
     away, near = lax.top_k(-apart, min(NEIGHBOURS, count - 1))
     edges = spanning_forest(apart, apart, possible)
     ends = jnp.nonzero(jnp.triu(edges), size=count - 1, fill_value=0)
@@ -172,12 +179,14 @@ def structure(points: Float[Array, "M D"], weights: Float[Array, " M"]) -> Struc
     centered = jnp.where(real > 0, logs - jnp.sum(logs) / total, 0)
     deviation = square_root(jnp.sum(jnp.square(centered)) / total)
     lengths = centered / jnp.where(deviation > 0, deviation, 1)
-    return Structure(near, jnp.where(jnp.isfinite(away), -away, 0), ends, lengths, real)
+    return Structure(
+        near=near, away=jnp.where(jnp.isfinite(away), -away, 0), ends=ends, lengths=lengths, real=real
+    )
 
 
 def _indices(points: Array, weights: Array, labels: Array) -> list[Array]:
-    def index(kind: Callable[..., Array]) -> Array:
-        return kind(points, labels, weights, slots=SLOTS)
+    def index(metric: Callable[..., Array]) -> Array:
+        return metric(points, labels, weights, slots=SLOTS)
 
     return [
         index(silhouette),
@@ -190,7 +199,7 @@ def _indices(points: Array, weights: Array, labels: Array) -> list[Array]:
 
 
 def _owners(weights: Array, labels: Array) -> tuple[Float[Array, "M K"], Float[Array, " K"]]:
-    """The weight of each point in its cluster, and the sizes of clusters."""
+    """The weight of each point in its cluster, and the sizes of the clusters."""
     owners = jax.nn.one_hot(labels, SLOTS, dtype=weights.dtype) * weights[:, None]
     return owners, jnp.sum(owners, 0)
 
@@ -209,9 +218,10 @@ def _sizes(weights: Array, labels: Array) -> list[Array]:
 
 
 def _neighbourhood(shared: Structure, weights: Array, labels: Array) -> list[Array]:
-    """How many near neighbours are of the same cluster, how even density is within clusters, and stability.
+    """Shares of neighbours in the same cluster, variation of density within clusters, and stability.
 
-    That is the adjusted Rand index with the partition in which every point follows most of its nine nearest.
+    Stability is the adjusted Rand index with the partition that gives every point the most common label of
+    its `VOTERS` nearest neighbours.
     """
     owners, sizes = _owners(weights, labels)
     whole, total = jnp.maximum(sizes, 1), jnp.sum(weights)
@@ -220,51 +230,50 @@ def _neighbourhood(shared: Structure, weights: Array, labels: Array) -> list[Arr
     place = jnp.arange(shared.near.shape[1])
 
     def share(count: int) -> Float[Array, " M"]:
-        asked = jnp.minimum(count, others)
-        return jnp.sum(same & (place < asked), 1) / asked
+        available = jnp.minimum(count, others)
+        return jnp.sum(same & (place < available), 1) / available
 
-    alike = [share(count) for count in (1, 5, 10, 25)]
-    worst = jnp.min(jnp.where(sizes > 0, owners.T @ alike[2] / whole, 1))
+    shares = [share(count) for count in (1, 5, 10, 25)]
+    worst = jnp.min(jnp.where(sizes > 0, owners.T @ shares[2] / whole, 1))
     density = jnp.log(jnp.clip(shared.away[:, jnp.minimum(9, others - 1)], 1e-9, 1e9))
     inside = jax.nn.one_hot(labels, SLOTS) @ (owners.T @ density / whole)
     within = jnp.sum(weights * jnp.where(labels >= 0, jnp.square(density - inside), 0)) / total
     whole_variance = jnp.sum(weights * jnp.square(density - weights @ density / total)) / total
-    asked = jax.nn.one_hot(labels[shared.near], SLOTS) * (place < jnp.minimum(VOTERS, others))[:, None]
-    votes = jnp.sum(asked, 1)
-    told = jnp.where(jnp.max(votes, 1) > 0, jnp.argmax(votes, 1), -1)
+    ballots = jax.nn.one_hot(labels[shared.near], SLOTS) * (place < jnp.minimum(VOTERS, others))[:, None]
+    votes = jnp.sum(ballots, 1)
+    elected = jnp.where(jnp.max(votes, 1) > 0, jnp.argmax(votes, 1), -1)
     return [
-        *(weights @ share / total for share in alike),
+        *(weights @ share / total for share in shares),
         worst,
         within / (whole_variance + 1e-6),
-        adjusted_rand_index(labels, told, weights, slots=SLOTS),
+        adjusted_rand_index(labels, elected, weights, slots=SLOTS),
     ]
 
 
 def _tree(shared: Structure, labels: Array) -> list[Array]:
-    """Which edges of the spanning tree the partition cuts: the long ones, if it follows the gaps."""
+    """Lengths of the spanning tree's edges that a partition cuts and keeps; gaps between points are long."""
     first, second = (labels[ends] for ends in shared.ends)
     real = shared.real > 0
     cut = real & ((first != second) | (first < 0))
     kept = real & ~cut
-    number = jnp.sum(cut)
+    cuts = jnp.sum(cut)
     clusters = jnp.sum(jnp.any(jax.nn.one_hot(labels, SLOTS) > 0, 0))
     shortest = jnp.min(jnp.where(cut, shared.lengths, 10))
     longest = jnp.max(jnp.where(kept, shared.lengths, -10))
     return [
-        jnp.sum(jnp.where(cut, shared.lengths, 0)) / jnp.maximum(number, 1),
+        jnp.sum(jnp.where(cut, shared.lengths, 0)) / jnp.maximum(cuts, 1),
         shortest,
         longest,
         shortest - longest,
-        jnp.log1p(number) - jnp.log(jnp.maximum(clusters, 1).astype(shared.lengths.dtype)),
+        jnp.log1p(cuts) - jnp.log(jnp.maximum(clusters, 1).astype(shared.lengths.dtype)),
     ]
 
 
 def _shape(points: Array, weights: Array, labels: Array) -> list[Array]:
-    """How much smaller the volume is of Gaussians around the clusters than of one around all points."""
+    """Log volume of Gaussians around the clusters relative to one around all points, and log-likelihood."""
     owners, sizes = _owners(weights, labels)
     whole, total = jnp.maximum(sizes, 1), jnp.sum(weights)
-    features = jnp.maximum(jnp.sum(jnp.any(points != 0, 0)), 1)  # constant columns change no volume
-
+    features = jnp.maximum(jnp.sum(jnp.any(points != 0, 0)), 1)  # constant columns do not change the volume
     width = points.shape[1]
     means = owners.T @ points / whole[:, None]
     centered = points - jax.nn.one_hot(labels, SLOTS) @ means

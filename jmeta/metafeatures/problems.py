@@ -1,4 +1,4 @@
-"""Meta-features of problems of any size: of at most a thousand landmarks of each."""
+"""Meta-features of problems of any size, computed on at most `LANDMARKS` points of each."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ def problem_features(
     """The meta-features of several problems, in the order of `feature_names(groups)`.
 
     Args:
-        points: of every problem.
+        points: the points of every problem.
         clusters: the number of clusters of every problem; estimated unless given.
-        groups: of meta-features.
-        seed: which landmarks, and what is drawn while features are computed.
+        groups: groups of meta-features.
+        seed: seed of the landmarks and of random draws in the features.
 
     Raises:
-        InputError: there is no problem, or its points cannot be clustered.
+        InputError: no problem is given, or the points of one cannot be clustered.
 
     >>> np.exp(problem_features([np.eye(3), np.eye(4)], [2, 2], groups=["size"])).round(2)
     array([[3., 3., 1., 2.],
            [4., 4., 1., 2.]], dtype=float32)
     """
-    found = []
+    results = []
     sizes = [feature_names(groups).index(name) for name in FEATURES["size"][:3] if "size" in groups]
     if not len(points):
-        raise InputError("there is no problem to describe; give one or more.")
+        raise InputError("no problem is given; give one or more.")
     for place, x in enumerate(map(np.asarray, points)):
         if x.ndim == 2 and len(x) < 2:
-            raise InputError("fewer than two points have no meta-features; give two or more.")
+            raise InputError(f"a problem has {len(x)} points; give two or more.")
         check_points(x, None)
         drawn = landmarks(x, [], seed=seed)
-        width = 1 << max(2, (x.shape[1] - 1).bit_length())  # few shapes, few programs
+        width = 1 << max(2, (x.shape[1] - 1).bit_length())  # few shapes, so few compilations
         padded = np.pad(drawn.points, ((0, 0), (0, width - x.shape[1])))
-        given = None if clusters is None else jnp.asarray(clusters[place])
+        known = None if clusters is None else jnp.asarray(clusters[place])
         compute = _features if len(points) > 1 else _features_of_one
-        features = np.array(compute(padded, drawn.weights, jax.random.key(seed), given, tuple(groups)))
-        if sizes:  # of the whole problem, not of its landmarks
+        features = np.array(compute(padded, drawn.weights, jax.random.key(seed), known, tuple(groups)))
+        if sizes:  # sizes of the whole problem, not of its landmarks
             features[sizes[0]] = np.log(len(x))
             features[sizes[2]] = features[sizes[0]] - features[sizes[1]]
-        found.append(features)
-    return np.stack(found)
+        results.append(features)
+    return np.stack(results)
 
 
 def _compute(
@@ -67,4 +67,4 @@ def _compute(
 
 _features = jax.jit(_compute, static_argnames="groups")
 _features_of_one = jax.jit(_compute, static_argnames="groups", compiler_options=QUICKLY)
-"""For a single problem, where a program runs once."""
+"""For a single problem, where the program runs only once."""

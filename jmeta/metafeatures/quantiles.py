@@ -1,4 +1,4 @@
-"""Inputs by their rank among known ones: no unit, no outlier, whatever was measured."""
+"""Quantile normalisation of inputs, which removes units and outliers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float
 
-FARTHEST = 2.5
-"""Deviations beyond which an input is cut off."""
-MOST = 100
-"""Quantiles that are kept."""
+MAX_DEVIATIONS = 2.5
+"""The number of standard deviations at which inputs are clipped."""
+MAX_QUANTILES = 100
+"""The maximum number of quantiles that are kept."""
 
 
 def known_quantiles(known: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "Q F"]:
-    """Evenly spaced quantiles of every input, at most `MOST` of them.
+    """Evenly spaced quantiles of every input, at most `MAX_QUANTILES`.
 
     >>> known_quantiles(np.arange(5.0)[:, None])[:, 0].tolist()
     [0.0, 1.0, 2.0, 3.0, 4.0]
     """
-    return np.quantile(known, np.linspace(0, 1, min(MOST, len(known))), axis=0)
+    return np.quantile(known, np.linspace(0, 1, min(MAX_QUANTILES, len(known))), axis=0)
 
 
 @jax.jit
 def standardised(
     quantiles: Float[Array, "Q F"], varies: Bool[Array, " F"], inputs: Float[Array, "... F"]
 ) -> Float[Array, "... F"]:
-    """Inputs mapped by known quantiles to a standard normal distribution, and cut off at `FARTHEST`.
+    """Maps inputs by known quantiles to a standard normal distribution, clipped at `MAX_DEVIATIONS`.
 
-    A value that is several quantiles at once is the middle of them; inputs that do not vary are zero.
+    A value that equals several quantiles is mapped to their middle; inputs that do not vary become zero.
 
     >>> standardised(jnp.array([[0.0], [1], [2]]), jnp.array([True]), jnp.array([[-9.0], [1], [9]]))[:, 0]
     Array([-2.5,  0. ,  2.5], dtype=float32)
@@ -39,8 +39,8 @@ def standardised(
     def column(x: Float[Array, " N"], known: Float[Array, " Q"]) -> Float[Array, " N"]:
         share = (jnp.interp(x, known, steps) - jnp.interp(-x, -known[::-1], -steps[::-1])) / 2
         share = jnp.where(x >= known[-1], 1, share)
-        return jnp.clip(ndtri(jnp.where(x <= known[0], 0, share)), -FARTHEST, FARTHEST)
+        return jnp.clip(ndtri(jnp.where(x <= known[0], 0, share)), -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     flat = inputs.reshape(-1, inputs.shape[-1])
-    found = jax.vmap(column, 1, 1)(flat, quantiles.astype(flat.dtype))
-    return jnp.where(varies, found, 0).reshape(inputs.shape)
+    mapped = jax.vmap(column, 1, 1)(flat, quantiles.astype(flat.dtype))
+    return jnp.where(varies, mapped, 0).reshape(inputs.shape)

@@ -1,21 +1,20 @@
-"""Meta-features: what can be said of a clustering problem before anything is run on it.
+"""Meta-features of a clustering problem, computed before any algorithm is run.
 
-Numbers of a table of points, each the same if all points are moved, scaled by one factor or put in another
-order, and, but for marginals and Hopkins' statistic, if they are turned; save for what is drawn at random,
-which the key decides. They are computed on the device, vmapped over tasks that are padded to one shape:
-points of weight zero do not count, nor do columns that are constant, so that a narrow task may stand in a
-wide array.
+They are invariant to translation of the points, scaling by one factor and reordering, and, except for
+marginals and Hopkins' statistic, to rotation, apart from random draws, which follow from the key. They are
+computed on-device and vmapped over tasks that are padded to one shape: points of weight zero and constant
+columns do not count, so that a narrow task can be part of a wide array.
 
 ==============  ==========================================================================================
 group           numbers
 ==============  ==========================================================================================
-"size"          points, columns and clusters, in logarithms; clusters are counted if they are not given
-"marginals"     skewness, kurtosis, correlation, and how columns differ in scale
-"spectrum"      of the covariance: its shape, and what stands out of noise by the law of Marchenko & Pastur
-"distances"     histogram and moments of all distances
-"neighbours"    how uneven density is, intrinsic dimension, Hopkins' statistic, edges of the spanning tree
-"noise"         what becomes of neighbourhoods when Gaussian noise is added
-"landmarks"     descriptors of two cheap clusterings, k-means and single linkage, and how they agree
+"size"          logarithms of the numbers of points, columns and clusters, estimated if not given
+"marginals"     skewness, kurtosis and correlation of columns, and their differences in scale
+"spectrum"      of the covariance: its shape, and its part above noise by the law of Marchenko & Pastur
+"distances"     histogram and moments of all pairwise distances
+"neighbours"    variation of density, intrinsic dimension, Hopkins' statistic, edges of the spanning tree
+"noise"         changes of neighbourhoods under Gaussian noise
+"landmarks"     descriptors of two cheap clusterings, k-means and single linkage, and their agreement
 ==============  ==========================================================================================
 
 References: Ferrari & de Castro 2015, Clustering algorithm selection by meta-learning systems; Facco et al.
@@ -38,17 +37,24 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ..agreement import entropy_of
 from ..clustering.kmeans import kmeans
 from ..compiler import compiled
-from ..distances import as_float, square_root, squared_differences
+from ..distances import as_float, exact_squared_distances, square_root
 from ..errors import InputError
-from ..graphs import components, joined_pairs, largest
+from ..graphs import adjacency_of_pairs, components, largest_components
 from ..metrics import adjusted_rand_index, silhouette
 from ..records import Batch
 from ..weights import weighted_mean, weights_or_ones
-from .partitions import NAMES, SLOTS, Structure, described, structure
+from .partitions import NAMES, SLOTS, Structure, descriptors_of, structure
 
-BINS, PROBES, AMOUNT, MOST = 10, 64, 0.1, 10
-"""Of a histogram; points for Hopkins' statistic; noise, in deviations; clusters that are looked for."""
+BINS = 10
+"""The number of bins of the histogram of distances."""
+PROBES = 64
+"""The number of random places of Hopkins' statistic."""
+NOISE = 0.1
+"""The standard deviation of the noise, relative to that of the columns."""
+MAX_CLUSTERS = 10
+"""The maximum number of clusters that is tried when it is estimated."""
 CHEAP = ("k-means", "single linkage")
+"""The clusterings of the group "landmarks"."""
 FEATURES = {
     "size": ("log points", "log columns", "log points per column", "log clusters"),
     "marginals": (
@@ -74,19 +80,19 @@ FEATURES = {
         "agreement of k-means and single linkage",
     ),
 }
-"""The names of all numbers, by group."""
+"""The names of all meta-features, by group."""
 
 
 class Sketch(NamedTuple):
-    """What the groups share.
+    """The inputs of all groups.
 
     Attributes:
-        x: [N, D] points around their mean, at a mean squared norm of one; padding at zero.
-        weights: [N].
-        columns: [D] which are not constant.
-        clusters: how many.
+        x: [N, D] centred points with a mean squared norm of one; zero for padding.
+        weights: [N]; zero for padding.
+        columns: [D] whether the column varies.
+        clusters: the number of clusters.
         key: a typed key.
-        shared: neighbours and spanning tree; None where no group looks at them.
+        shared: neighbours and spanning tree; None if no group needs them.
     """
 
     x: Float[Array, "N D"]
@@ -98,18 +104,18 @@ class Sketch(NamedTuple):
 
     @property
     def dimension(self) -> Float[Array, ""]:
-        """How many columns are not constant; one at least."""
+        """The number of columns that vary; at least one."""
         return jnp.maximum(jnp.sum(self.columns), 1).astype(self.x.dtype)
 
 
 def feature_names(groups: Sequence[str] = tuple(FEATURES)) -> tuple[str, ...]:
-    """Of the numbers of `meta_features`, in their order.
+    """The names of the values of `meta_features`, in order.
 
     >>> feature_names(["size"])
     ('log points', 'log columns', 'log points per column', 'log clusters')
     """
     if unknown := [name for name in groups if name not in FEATURES]:
-        raise InputError(f"there are no meta-features {unknown}; choose among {', '.join(FEATURES)}.")
+        raise InputError(f"groups has the unknown names {unknown}; choose among {', '.join(FEATURES)}.")
     return tuple(name for group in groups for name in FEATURES[group])
 
 
@@ -121,26 +127,26 @@ def meta_features(
     clusters: Int[Array, ""] | int | None = None,
     groups: Sequence[str] = tuple(FEATURES),
 ) -> Float[Array, " F"]:
-    """The numbers `feature_names(groups)` of one problem; `vmap` it over many.
+    """The meta-features `feature_names(groups)` of one problem; `vmap` it over several.
 
     Args:
-        points: [N, D]; some groups take N^2 numbers, so that large problems are better given by a thousand
-            of their points.
+        points: [N, D]; some groups need N^2 memory, so that a large problem is better represented by a
+            thousand of its points.
         weights: [N] zero for padding; all ones unless given.
-        key: a typed key, for what is drawn at random.
-        clusters: how many there are; `estimated_clusters` unless given.
-        groups: which of `FEATURES`.
+        key: a typed key for random draws.
+        clusters: the number of clusters; `estimated_clusters` unless given.
+        groups: names of groups in `FEATURES`.
 
     Returns:
         [F], all finite.
 
     Raises:
-        InputError: there are fewer than two points, weights of another number, or no group of that
-            name.
+        InputError: fewer than two points are given, `weights` has another length, or `groups` is empty or
+            has an unknown name.
 
     >>> points = jnp.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [4.0, 5.0]])
-    >>> found = meta_features(points, None, jax.random.key(0), clusters=2, groups=["size"])
-    >>> jnp.exp(found).round(3)
+    >>> features = meta_features(points, None, jax.random.key(0), clusters=2, groups=["size"])
+    >>> jnp.exp(features).round(3)
     Array([4., 2., 2., 2.], dtype=float32)
     """
     return _meta_features(points, weights, key, clusters=clusters, groups=tuple(groups))
@@ -155,7 +161,7 @@ def _meta_features(
     if x.ndim != 2 or len(x) < 2 or not x.size:
         raise InputError(f"points have shape {x.shape}; give [points, columns], two points or more.")
     if not groups:
-        raise InputError(f"no group of meta-features is asked for; name some of {', '.join(FEATURES)}.")
+        raise InputError(f"groups is empty; choose among {', '.join(FEATURES)}.")
     if weights is not None and jnp.shape(weights) != x.shape[:1]:
         raise InputError(f"{len(x)} points have weights of shape {jnp.shape(weights)}; give one for each.")
     counted = jnp.asarray(weights_or_ones(x, weights), x.dtype)
@@ -168,31 +174,41 @@ def _meta_features(
     columns = variances > jnp.square(rounding)
     spread = jnp.sqrt(jnp.sum(jnp.where(columns, variances, 0)))
     centered = jnp.where(columns, centered, 0) / jnp.where(spread > 0, spread, 1)
-    draw, look = jax.random.split(key)
+    sketch_key, clusters_key = jax.random.split(key)
     if clusters is None:
-        clusters = estimated_clusters(centered, counted, look)
-    looked_at = {"neighbours", "noise", "landmarks"} & set(groups)
-    shared = structure(centered, counted) if looked_at else None
-    sketch = Sketch(centered, counted, columns, jnp.asarray(clusters), draw, shared)
-    found = jnp.concatenate([jnp.stack(_GROUPS[group](sketch)) for group in groups])
-    return jnp.nan_to_num(jnp.clip(found, -1e4, 1e4))
+        clusters = estimated_clusters(centered, counted, clusters_key)
+    needs_structure = {"neighbours", "noise", "landmarks"} & set(groups)
+    sketch = Sketch(
+        x=centered,
+        weights=counted,
+        columns=columns,
+        clusters=jnp.asarray(clusters),
+        key=sketch_key,
+        shared=structure(centered, counted) if needs_structure else None,
+    )
+    features = jnp.concatenate([jnp.stack(_GROUPS[group](sketch)) for group in groups])
+    return jnp.nan_to_num(jnp.clip(features, -1e4, 1e4))
 
 
 def estimated_clusters(
-    points: Float[Array, "N D"], weights: Float[Array, " N"], key: Key[Array, ""], *, most: int = MOST
+    points: Float[Array, "N D"],
+    weights: Float[Array, " N"],
+    key: Key[Array, ""],
+    *,
+    max_clusters: int = MAX_CLUSTERS,
 ) -> Int[Array, ""]:
-    """The number of clusters, from 2 to `most`, whose k-means has the best silhouette.
+    """The number of clusters, from 2 to `max_clusters`, for which k-means has the best silhouette.
 
     >>> points = jnp.array([[0.0], [0.1], [5.0], [5.1], [9.0], [9.1]])
-    >>> int(estimated_clusters(points, jnp.ones(6), jax.random.key(0), most=4))
+    >>> int(estimated_clusters(points, jnp.ones(6), jax.random.key(0), max_clusters=4))
     3
     """
 
     def quality(count: Int[Array, ""]) -> Float[Array, ""]:
-        labels = _kmeans_labels(points, weights, count, key, most, restarts=4)
-        return silhouette(points, labels, weights, slots=most)
+        labels = _kmeans_labels(points, weights, count, key, max_clusters, restarts=4)
+        return silhouette(points, labels, weights, slots=max_clusters)
 
-    counts = jnp.arange(2, most + 1)
+    counts = jnp.arange(2, max_clusters + 1)
     return counts[jnp.argmax(lax.map(quality, counts))]
 
 
@@ -203,7 +219,7 @@ def _size(sketch: Sketch) -> list[Array]:
 
 
 def _marginals(sketch: Sketch) -> list[Array]:
-    """Moments of columns; correlations in absolute value."""
+    """Moments of the columns, and their absolute correlations."""
     variances = weighted_mean(jnp.square(sketch.x), sketch.weights)
     deviations = jnp.where(sketch.columns, square_root(variances), 1)
     x = sketch.x / jnp.where(deviations > 0, deviations, 1)
@@ -219,10 +235,10 @@ def _marginals(sketch: Sketch) -> list[Array]:
 
 
 def _spectrum(sketch: Sketch) -> list[Array]:
-    """Shares of the total variance, which is one, that principal axes have.
+    """Statistics of the principal axes' shares of the total variance.
 
-    Of noise of variance s in d columns and n points the largest eigenvalue is about s (1 + sqrt(d / n))^2.
-    Axes are taken for signal from the first on while they stand above that, s the mean of the rest.
+    The largest eigenvalue of noise of variance s in d columns and n points is about s (1 + sqrt(d / n))^2.
+    Axes are signal, from the first on, as long as they exceed that, with s the mean of the remaining shares.
     """
     values = jnp.maximum(jnp.linalg.eigvalsh(_covariance(sketch.x, sketch.weights))[::-1], 0)
     shares = values / jnp.maximum(jnp.sum(values), 1e-12)
@@ -233,11 +249,11 @@ def _spectrum(sketch: Sketch) -> list[Array]:
     signal = jnp.cumprod((shares > edge * 1.05) & (left > 1)).astype(shares.dtype)
     noise = rest[jnp.minimum(jnp.sum(signal).astype(int), len(rest) - 1)]
     ratio = jnp.sum(signal * jnp.maximum(shares - noise, 0)) / (noise * dimension + 1e-6)
-    many = jnp.maximum(jnp.log(dimension), 1e-6)
+    max_entropy = jnp.maximum(jnp.log(dimension), 1e-6)
     return [
         shares[0],
         jnp.sum(shares[:2]),
-        jnp.where(dimension > 1, entropy_of(shares) / many, 1),
+        jnp.where(dimension > 1, entropy_of(shares) / max_entropy, 1),
         1 / jnp.maximum(jnp.sum(jnp.square(shares)), 1e-12) / dimension,
         (1 + jnp.sum((jnp.cumsum(shares) < 0.95) & (place < dimension - 1))) / dimension,
         jnp.sum(signal) / dimension,
@@ -246,7 +262,7 @@ def _spectrum(sketch: Sketch) -> list[Array]:
 
 
 def _distances(sketch: Sketch) -> list[Array]:
-    """Of all pairs, in units of the largest distance: shares of tenths, then moments."""
+    """Histogram and moments of all pairwise distances, in units of the largest."""
     apart, pairs = _apart(sketch)
     scaled = apart / jnp.maximum(jnp.max(jnp.where(pairs > 0, apart, 0)), 1e-12)
     shares = pairs / jnp.maximum(jnp.sum(pairs), 1)
@@ -256,7 +272,7 @@ def _distances(sketch: Sketch) -> list[Array]:
 
 
 def _neighbours(sketch: Sketch) -> list[Array]:
-    shared, shares = _seen(sketch), sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
+    shared, shares = _structure_of(sketch), sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
     logs = jnp.log(jnp.maximum(shared.away, 1e-6))
     others = jnp.maximum(jnp.sum(sketch.weights > 0) - 1, 1)
     two, ten = (jnp.minimum(count, jnp.minimum(others, logs.shape[1])) for count in (2, 10))
@@ -290,10 +306,10 @@ def _log_dimension(inverse: Float[Array, ""]) -> Float[Array, ""]:
 
 
 def _noise(sketch: Sketch) -> list[Array]:
-    """Neighbourhoods of points that were moved by a tenth of the root mean square deviation of columns."""
-    step = AMOUNT / jnp.sqrt(sketch.dimension)
+    """Changes of neighbourhoods under noise of `NOISE` times the root mean square deviation of columns."""
+    step = NOISE / jnp.sqrt(sketch.dimension)
     moved = sketch.x + step * sketch.columns * jax.random.normal(sketch.key, sketch.x.shape)
-    before, after = _seen(sketch), _nearest(sketch._replace(x=moved))
+    before, after = _structure_of(sketch), _nearest(sketch._replace(x=moved))
     five = min(5, before.near.shape[1])
     kept = jnp.any(before.near[:, :five, None] == after[1][:, None, :five], 2)
     shares = sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
@@ -302,11 +318,11 @@ def _noise(sketch: Sketch) -> list[Array]:
 
 
 def _landmarks(sketch: Sketch) -> list[Array]:
-    shared = _seen(sketch)
+    shared = _structure_of(sketch)
     by_means = _kmeans_labels(sketch.x, sketch.weights, sketch.clusters, sketch.key, SLOTS)
     linked = _linked(shared, sketch)
-    own = described(shared, sketch.x, sketch.weights, jnp.stack([by_means, linked]))
-    return [*own.ravel(), adjusted_rand_index(by_means, linked, sketch.weights, slots=SLOTS)]
+    descriptors = descriptors_of(shared, sketch.x, sketch.weights, jnp.stack([by_means, linked]))
+    return [*descriptors.ravel(), adjusted_rand_index(by_means, linked, sketch.weights, slots=SLOTS)]
 
 
 _GROUPS = {
@@ -330,22 +346,24 @@ def _kmeans_labels(
 
 
 def _linked(shared: Structure, sketch: Sketch) -> Int[Array, " N"]:
-    """Single linkage: the spanning tree without its longest edges."""
+    """Labels of single linkage, which removes the longest edges of the spanning tree."""
     count, (first, second) = len(sketch.x), shared.ends
     lengths = jnp.where(shared.real > 0, shared.lengths, -jnp.inf)
     rank = jnp.argsort(jnp.argsort(-lengths))
     kept = (shared.real > 0) & (rank >= sketch.clusters - 1)
     used = jnp.arange(SLOTS) < sketch.clusters
-    return largest(components(joined_pairs(first, second, kept, count)), sketch.weights, SLOTS, used)[2]
+    return largest_components(
+        components(adjacency_of_pairs(first, second, kept, count)), sketch.weights, SLOTS, used
+    )[2]
 
 
-def _seen(sketch: Sketch) -> Structure:
+def _structure_of(sketch: Sketch) -> Structure:
     return structure(sketch.x, sketch.weights) if sketch.shared is None else sketch.shared
 
 
 def _apart(sketch: Sketch) -> tuple[Float[Array, "N N"], Float[Array, "N N"]]:
-    """Distances, and the weights of pairs of different points."""
-    apart = square_root(squared_differences(sketch.x, sketch.x))
+    """Pairwise distances, and the weights of pairs of different points."""
+    apart = square_root(exact_squared_distances(sketch.x, sketch.x))
     pairs = sketch.weights[:, None] * sketch.weights * (1 - jnp.eye(len(sketch.x)))
     return apart, pairs
 
@@ -357,16 +375,17 @@ def _nearest(sketch: Sketch) -> tuple[Float[Array, "N n"], Int[Array, "N n"]]:
 
 
 def _hopkins(sketch: Sketch, nearest: Float[Array, " N"]) -> Float[Array, ""]:
-    """How far random places in the box of the points are from them, over that and how far points are.
+    """Hopkins' statistic u / (u + w): about one half for uniform points, near one for clustered ones.
 
-    One half where points are uniform, near one where they cluster.
+    u sums the distances from random places in the points' bounding box to the nearest point, w those from
+    random points to their nearest neighbour.
     """
     place_key, point_key = jax.random.split(sketch.key)
     counted = sketch.weights[:, None] > 0
     low = jnp.min(jnp.where(counted, sketch.x, jnp.inf), 0)
     high = jnp.max(jnp.where(counted, sketch.x, -jnp.inf), 0)
     places = jax.random.uniform(place_key, (PROBES, sketch.x.shape[1])) * (high - low) + low
-    far = jnp.where(sketch.weights > 0, squared_differences(places, sketch.x), jnp.inf)
+    far = jnp.where(sketch.weights > 0, exact_squared_distances(places, sketch.x), jnp.inf)
     to_places = jnp.sum(square_root(jnp.min(far, 1)))
     drawn = jax.random.categorical(point_key, jnp.log(jnp.maximum(sketch.weights, 1e-30)), shape=(PROBES,))
     return to_places / jnp.maximum(to_places + jnp.sum(nearest[drawn]), 1e-12)
@@ -377,7 +396,7 @@ def _covariance(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Ar
 
 
 def _moments(values: Array, shares: Array) -> tuple[Array, Array, Array, Array]:
-    """Mean, deviation, skewness and excess kurtosis, of shares that add up to one or are all zero."""
+    """Mean, deviation, skewness and excess kurtosis, weighted by shares that sum to one or are all zero."""
     mean = jnp.sum(shares * values)
     variance = jnp.sum(shares * jnp.square(values - mean))
     standard = (values - mean) / jnp.sqrt(jnp.where(variance > 1e-12, variance, 1))

@@ -20,7 +20,7 @@ def attend(
     """For every query the mean of values, weighed by softmax of key . query / sqrt(W / heads), head by head.
 
     Logarithms of weights are added to what the softmax is of: a value of weight two counts as two, one of
-    weight zero, `EMPTY`, not at all.
+    weight zero, `LOG_ZERO`, not at all.
 
     >>> values = jnp.array([[1.0, 2], [3, 9]])
     >>> attend(jnp.zeros((1, 2)), jnp.ones((2, 2)), values, jnp.zeros((1, 2)), 1)

@@ -1,7 +1,7 @@
-"""The consensus of several partitions: points are as far apart as partitions that part them are many.
+"""The consensus of several partitions, by evidence accumulation.
 
-Known as evidence accumulation, with the clustering of clusterings its near relative: there many partitions
-are themselves clustered, so that a person may choose among a few; here one comes out.
+The distance of two points is the share of partitions that separate them. The related meta clustering groups
+the partitions themselves, so that a person may choose among a few; a consensus is a single partition.
 
 References: Fred & Jain 2005, Combining multiple clusterings using evidence accumulation; Strehl & Ghosh 2002,
 Cluster ensembles; Caruana et al. 2006, Meta clustering.
@@ -19,42 +19,40 @@ from ..errors import InputError
 
 
 def consensus(labels: Int[np.ndarray, "A N"], clusters: int) -> Int[np.ndarray, " N"]:
-    """Average linkage of the points, whose distance is the share of partitions that part them.
+    """Average linkage of the points, with the share of partitions that separate two points as distance.
 
-    Points that no partition parts are one heavy point, so that only as many points are linked as there are
-    different ones; noise, -1, is one more cluster.
+    Points that no partition separates are merged into one weighted point before linkage. Noise, -1, is
+    treated as one more cluster.
 
     Args:
-        labels: [A, N] of every partition.
-        clusters: how many to leave.
+        labels: [A, N] labels of every partition.
+        clusters: the number of clusters of the consensus.
 
     Returns:
         [N] clusters from 0.
 
     Raises:
-        InputError: there is no partition, or no cluster is asked for.
+        InputError: there is no partition, or `clusters` is less than one.
 
     >>> consensus(np.array([[0, 0, 1, 1], [1, 1, 1, 0], [0, 0, 1, 1]]), 2).tolist()
     [0, 0, 1, 1]
     """
     labels = np.asarray(labels)
-    whole = isinstance(clusters, int | np.integer) and clusters >= 1
-    if labels.ndim != 2 or not labels.size or not whole:
-        raise InputError(
-            f"partitions {labels.shape} have no consensus of {clusters} clusters; give [partitions, points]."
-        )
-    kinds, which, sizes = np.unique(labels, axis=1, return_inverse=True, return_counts=True)
-    room = 1 << (len(sizes) - 1).bit_length()  # few shapes, few programs
-    wide = np.pad(kinds, ((0, 0), (0, room - len(sizes))))
-    roots = np.asarray(_linked(wide, np.pad(sizes, (0, room - len(sizes))).astype(np.float32), clusters))
-    return np.unique(roots[which.ravel()], return_inverse=True)[1]
+    if labels.ndim != 2 or not labels.size:
+        raise InputError(f"labels has shape {labels.shape}; give [partitions, points], one or more of each.")
+    if not isinstance(clusters, int | np.integer) or clusters < 1:
+        raise InputError(f"clusters is {clusters!r}; give a whole number >= 1.")
+    distinct, inverse, sizes = np.unique(labels, axis=1, return_inverse=True, return_counts=True)
+    padding = (1 << (len(sizes) - 1).bit_length()) - len(sizes)  # few shapes, so few compilations
+    padded = np.pad(distinct, ((0, 0), (0, padding)))
+    roots = np.asarray(_linked(padded, np.pad(sizes, (0, padding)).astype(np.float32), clusters))
+    return np.unique(roots[inverse.ravel()], return_inverse=True)[1]
 
 
 @jax.jit
-def _linked(kinds: Int[Array, "A U"], sizes: Float[Array, " U"], clusters: Int[Array, ""]) -> Array:
-    def add(parted: Array, row: Array) -> tuple[Array, None]:
-        return parted + (row[:, None] != row), None
+def _linked(labels: Int[Array, "A U"], sizes: Float[Array, " U"], clusters: Int[Array, ""]) -> Array:
+    def add(separated: Array, row: Array) -> tuple[Array, None]:
+        return separated + (row[:, None] != row), None
 
-    many = jnp.zeros((len(sizes), len(sizes)))
-    parted, _ = jax.lax.scan(add, many, kinds)
-    return merged("average", jnp.square(parted / len(kinds)), sizes, clusters)
+    separated, _ = jax.lax.scan(add, jnp.zeros((len(sizes), len(sizes))), labels)
+    return merged("average", jnp.square(separated / len(labels)), sizes, clusters)

@@ -1,4 +1,4 @@
-"""Reinforcement learning: environments, rollouts, PPO, and agents that learn in their memory (RL2)."""
+"""Reinforcement learning: environments, rollouts, PPO, and agents with a recurrent state (RL2)."""
 
 from .bandits import bernoulli_bandit, gaussian_bandit
 from .environment import Environment, Space, Transition, Trial, trials

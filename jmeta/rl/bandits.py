@@ -1,4 +1,4 @@
-"""Bandits: some arms, each with a reward of its own; every pull is an episode.
+"""Bandits: arms with different reward distributions; every pull is an episode.
 
 Reference: Duan et al. 2016, RL2: Fast reinforcement learning via slow reinforcement learning.
 """
@@ -16,13 +16,13 @@ from .environment import Action, Environment, Space, Transition
 
 
 def bernoulli_bandit(arms: int) -> Environment:
-    """Arms that pay 1 with probabilities p_i ~ U(0, 1), else 0.
+    """A bandit whose arms pay 1 with probability p_i ~ U(0, 1), else 0.
 
     Args:
-        arms: k; the task is [k] probabilities.
+        arms: k, the number of arms; a task is their [k] probabilities.
 
     Raises:
-        InputError: there is no arm.
+        InputError: `arms` is less than one.
 
     >>> bandit = bernoulli_bandit(2)
     >>> sure = jnp.array([0.0, 1.0])
@@ -41,15 +41,15 @@ def bernoulli_bandit(arms: int) -> Environment:
 
 
 def gaussian_bandit(arms: int, *, spread: float = 1.0, noise: float = 1.0) -> Environment:
-    """Arms that pay mu_i + noise * e, with mu_i = spread * e_i and all e standard normal.
+    """A bandit whose arms pay mu_i + noise * e, with mu_i = spread * e_i and all e standard normal.
 
     Args:
-        arms: k; the task is [k] means.
-        spread: the deviation of means.
-        noise: the deviation of one arm's rewards.
+        arms: k, the number of arms; a task is their [k] means.
+        spread: standard deviation of the means.
+        noise: standard deviation of the rewards of one arm.
 
     Raises:
-        InputError: there is no arm.
+        InputError: `arms` is less than one.
 
     >>> gaussian_bandit(2).draw(jax.random.key(0)).shape
     (2,)
@@ -68,14 +68,18 @@ def gaussian_bandit(arms: int, *, spread: float = 1.0, noise: float = 1.0) -> En
 def _bandit(
     arms: int, draw: Callable[[Key[Array, ""]], Array], pay: Callable[[Array, Key[Array, ""]], Array]
 ) -> Environment:
-    nothing, over = jnp.zeros, jnp.bool_
-
     def reset(means: Float[Array, " k"], key: Key[Array, ""]) -> tuple[tuple, Array]:
-        return (), nothing(1)
+        return (), jnp.zeros(1)
 
     def step(means: Float[Array, " k"], state: tuple, action: Action, key: Key[Array, ""]) -> Transition:
         mean = means[action[0]]
-        info = {"regret": jnp.max(means) - mean}
-        return Transition((), nothing(1), pay(mean, key), over(True), over(False), info)
+        return Transition(
+            state=(),
+            observation=jnp.zeros(1),
+            reward=pay(mean, key),
+            terminated=jnp.bool_(True),
+            truncated=jnp.bool_(False),
+            info={"regret": jnp.max(means) - mean},
+        )
 
-    return Environment(draw, reset, step, Space((1,), 0.0, 1.0), (arms,))
+    return Environment(draw=draw, reset=reset, step=step, observations=Space((1,), 0.0, 1.0), actions=(arms,))

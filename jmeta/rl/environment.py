@@ -1,6 +1,6 @@
-"""Environments: records of pure functions, whose task is a pytree of numbers.
+"""Environments: records of pure functions whose tasks are pytrees of arrays.
 
-A trial is one task, played for some episodes; a batch of trials is a vmap over tasks and keys.
+A trial is a number of episodes in one task; a batch of trials is a vmap over tasks and keys.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..records import Sampler
 
 
 class Space(NamedTuple):
-    """What may be observed: arrays of one shape, each number from `low` to `high`."""
+    """The space of observations: arrays of one shape, with elements from `low` to `high`."""
 
     shape: tuple[int, ...]
     low: float
@@ -23,15 +23,15 @@ class Space(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """What one action leads to.
+    """The outcome of one action.
 
     Attributes:
-        state: of the environment.
-        observation: of that state.
-        reward: for the action.
-        terminated: whether the episode is over, as nothing more can come.
-        truncated: whether it is over because its time is.
-        info: named scalars that the agent does not see.
+        state: the next state of the environment.
+        observation: the observation of that state.
+        reward: the reward of the action.
+        terminated: whether the episode has reached a terminal state.
+        truncated: whether the episode has reached its time limit.
+        info: named scalars that the agent does not observe.
     """
 
     state: PyTree
@@ -43,16 +43,16 @@ class Transition(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """A distribution of tasks, and how to act in one.
+    """A distribution of tasks, and the dynamics of a task.
 
     Attributes:
-        draw: `key -> task`, the numbers of one task.
-        reset: `(task, key) -> (state, observation)`, the start of an episode.
+        draw: `key -> task`, draws a task.
+        reset: `(task, key) -> (state, observation)`, starts an episode.
         step: `(task, state, action [H], key) -> Transition`.
-        observations: what may be observed.
-        actions: how many choices each of H heads has; an action is one of each, chosen in turn.
-        masks: `(task, state) -> masks`, one a head: which choices are allowed, [n_1], [n_1, n_2], ..., given
-            those of the heads before; None where all are. Where the first head allows none, the trial ends.
+        observations: the space of observations.
+        actions: number of choices of each of H heads; an action is one choice per head, made in order.
+        masks: `(task, state) -> masks`, one per head: the allowed choices, [n_1], [n_1, n_2], ..., given
+            those of earlier heads; None if all are allowed. The trial ends when the first head allows none.
     """
 
     draw: Callable[[Key[Array, ""]], PyTree]
@@ -64,7 +64,7 @@ class Environment(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One task to be played, and its randomness."""
+    """One task to play, and its key."""
 
     task: PyTree
     key: Key[Array, ""]
@@ -82,7 +82,7 @@ def trials(environment: Environment) -> Sampler:
     """
 
     def sample(key: Key[Array, ""]) -> Any:
-        own, rest = jax.random.split(key)
-        return Trial(environment.draw(own), rest)
+        task_key, trial_key = jax.random.split(key)
+        return Trial(environment.draw(task_key), trial_key)
 
     return sample

@@ -1,12 +1,13 @@
-"""PPO for agents with a memory: a combinator that makes a `MetaStep`.
+"""PPO for recurrent agents: a combinator that makes a `MetaStep`.
 
-Trials are played with the present weights, so that the tasks of a step are the environment's, not data. With
-ratio r = pi(a) / pi_old(a) and advantage A, what is minimised is
+Trials are played with the current weights, so that the tasks of a step come from the environment, not from
+data. With the ratio r = pi(a) / pi_old(a) and the advantage A, the loss is
 
     - min(r A, clip(r, 1 - e, 1 + e) A) + c_v (V - G)^2 - c_h H(pi),
 
-summed over the steps of a trial; minibatches are of whole trials, since memory runs through all of one.
-Advantages are estimated over a whole trial, across the ends of its episodes: an action may pay in the next.
+summed over the steps of a trial. Minibatches consist of whole trials, as the recurrent state runs through
+them. Advantages are estimated over a whole trial, across the ends of its episodes: an action may pay off in
+the next one.
 
 References: Schulman et al. 2017, Proximal policy optimization algorithms; Schulman et al. 2016,
 High-dimensional continuous control using generalized advantage estimation.
@@ -27,7 +28,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts, over_tasks
 from ..compiler import compiled
 from ..errors import InputError
-from ..records import MetaState, MetaStep, Metrics
+from ..records import MetaState, MetaStep, Metrics, Report
 from ..training.step import descended
 from ..trees import all_finite
 from ..validation import check_counts
@@ -40,9 +41,9 @@ class Experience(NamedTuple):
     """A trial to learn from.
 
     Attributes:
-        history: of it.
-        advantages: [L] how much better an action was than what was foretold, normalised over a minibatch.
-        returns: [L] what is to be foretold.
+        history: the steps of the trial.
+        advantages: [L] returns minus predicted values, normalised over a minibatch.
+        returns: [L] targets of the predicted values.
     """
 
     history: History
@@ -66,32 +67,33 @@ def ppo(
     entropy_weight: float = 0.002,
     mesh: Mesh | None = None,
 ) -> MetaStep:
-    """The meta-step that plays a batch of trials and learns from them.
+    """The meta-step that plays a batch of trials and updates the agent on them.
 
     Args:
-        agent: that learns.
-        environment: that it acts in; draw trials with `trials(environment)`.
-        optimizer: takes epochs * minibatches steps of each meta-step.
-        steps: L, the most of a trial.
-        episodes: of a trial.
-        epochs: how often each trial is learned from.
-        minibatches: that share the trials out.
-        clip: e, how far the ratio may move.
-        discount: of rewards to come.
-        trace: lambda of the advantage estimate: 1 trusts rewards alone, 0 the next value.
+        agent: the agent to train.
+        environment: the environment it acts in; draw trials with `trials(environment)`.
+        optimizer: the optimiser; it takes epochs * minibatches steps per meta-step.
+        steps: L, the maximum number of steps of a trial.
+        episodes: the maximum number of episodes of a trial.
+        epochs: number of passes over the trials.
+        minibatches: number of minibatches that the trials are divided into.
+        clip: e, the clipping range of the ratio.
+        discount: discount factor of future rewards.
+        trace: lambda of the advantage estimate: 1 uses rewards alone, 0 the next predicted value.
         value_weight: c_v.
         entropy_weight: c_h.
-        mesh: the devices that share the trials out, as of `meta_step`.
+        mesh: the devices that the trials are distributed over; see `meta_step`.
 
     Returns:
-        A `MetaStep` of trials. Metrics: "loss", "entropy" and "ratio" of a step, over the updates that were
-        made; "reward" of a trial, and the environment's own; "skipped", how many trials left the numbers, or
-        all where no update was made; and "skipped_updates", how many of the epochs * minibatches were not,
-        as their loss or gradient was not finite, or no step counted.
+        A `MetaStep` whose tasks are trials. Its report has the means of "loss", "entropy" and "ratio" over
+        the steps of the updates that were made; the means of "reward" and the environment's `info` over
+        trials; "skipped", the number of trials that became non-finite, or of all if no update was made; and
+        "skipped_updates", the number of the epochs * minibatches updates that were not made, as their loss
+        or gradient was not finite or no step counted.
 
     Raises:
-        InputError: a number is out of its range; and, when it is called, minibatches do not divide the
-            trials, or the agent's network cannot take so many steps.
+        InputError: an argument is out of its range; from `update`, if `minibatches` does not divide the
+            number of trials, or `steps` exceeds the limit of the agent's network.
 
     >>> import jmeta as jm
     >>> bandit = jm.rl.bernoulli_bandit(2)
@@ -104,7 +106,9 @@ def ppo(
     """
     check_counts("ppo", steps=steps, episodes=episodes, epochs=epochs, minibatches=minibatches)
     if not (clip > 0 and 0 <= discount <= 1 and 0 <= trace <= 1):
-        raise InputError(f"clip {clip} must be positive, discount {discount} and trace {trace} from 0 to 1.")
+        raise InputError(
+            f"clip is {clip}, discount {discount} and trace {trace}; give clip > 0, the others from 0 to 1."
+        )
 
     mesh = of_all_hosts(mesh)
 
@@ -113,11 +117,11 @@ def ppo(
 
     play = over_tasks(played, shared=1, mesh=mesh)
 
-    def summed(params: PyTree, some: Experience, real: Array) -> tuple[tuple, tuple]:
+    def summed(params: PyTree, experience: Experience, real: Array) -> tuple[tuple, tuple]:
         def total(params: PyTree) -> tuple[Array, Metrics]:
             losses, metrics = jax.vmap(
                 partial(trial_loss, agent, params, clip, value_weight, entropy_weight)
-            )(some)
+            )(experience)
             sums = jax.tree.map(lambda each: jnp.sum(jnp.where(real, each, 0)), metrics)
             return jnp.sum(jnp.where(real, losses, 0)), sums
 
@@ -126,10 +130,10 @@ def ppo(
 
     folded = fold_over_tasks(summed, mesh=mesh)
 
-    def learn(state: MetaState, some: Experience) -> tuple[MetaState, Metrics]:
-        some = normalised(some)
-        (gradient, loss, metrics), _ = folded(state.meta, some)
-        counted = jnp.sum(some.history.counts)
+    def learn(state: MetaState, experience: Experience) -> tuple[MetaState, Metrics]:
+        experience = normalised(experience)
+        (gradient, loss, metrics), _ = folded(state.meta, experience)
+        counted = jnp.sum(experience.history.counts)
         gradient, report = jax.tree.map(
             lambda leaf: leaf / jnp.maximum(counted, 1).astype(leaf.dtype),
             (gradient, {"loss": loss} | metrics),
@@ -139,10 +143,10 @@ def ppo(
         report = {name: jnp.where(usable, value, 0) for name, value in report.items()}
         return state._replace(meta=meta, opt=opt), report | {"skipped_updates": (~usable).astype(float)}
 
-    def update(state: MetaState, tasks: Trial) -> tuple[MetaState, Metrics]:
+    def update(state: MetaState, tasks: Trial) -> tuple[MetaState, Report]:
         count = count_tasks(tasks)
         if count % minibatches:
-            raise InputError(f"{minibatches} minibatches do not divide {count} trials; choose a multiple.")
+            raise InputError(f"{minibatches} minibatches do not divide {count} trials; give a multiple.")
         history = play(state.meta, tasks.task, tasks.key)
         advantages = jax.vmap(partial(advantages_of, discount, trace))(history)
         experience, skipped = _finite(Experience(history, advantages, advantages + history.values))
@@ -163,25 +167,30 @@ def ppo(
 
 
 def advantages_of(discount: float, trace: float, history: History) -> Float[Array, " L"]:
-    """A_t = d_t + discount trace A_{t+1},  d_t = r_t + discount V_{t+1} - V_t; zero after the trial's end.
+    """Advantage estimates  A_t = d_t + discount trace A_{t+1},  d_t = r_t + discount V_{t+1} - V_t.
 
-    The end of an episode is no end: only the trial's is, where V is zero.
+    They are zero after the end of the trial, where V is zero; the ends of episodes make no difference.
     """
     following = jnp.append(history.values[1:] * history.counts[1:], 0)
-    surprises = history.counts * (history.rewards + discount * following - history.values)
+    errors = history.counts * (history.rewards + discount * following - history.values)
 
-    def back(later: Array, surprise: Array) -> tuple[Array, Array]:
-        now = surprise + discount * trace * later
-        return now, now
+    def back(later: Array, error: Array) -> tuple[Array, Array]:
+        advantage = error + discount * trace * later
+        return advantage, advantage
 
-    return lax.scan(back, jnp.zeros(()), surprises, reverse=True)[1]
+    return lax.scan(back, jnp.zeros(()), errors, reverse=True)[1]
 
 
 def trial_loss(
-    agent: Agent, params: PyTree, clip: float, value_weight: float, entropy_weight: float, some: Experience
+    agent: Agent,
+    params: PyTree,
+    clip: float,
+    value_weight: float,
+    entropy_weight: float,
+    experience: Experience,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The loss summed over the steps of one trial, and the entropy and the ratio, summed likewise."""
-    history, advantages, returns = some
+    """The loss, and the entropy and the ratio, each summed over the steps of one trial."""
+    history, advantages, returns = experience
     start = jnp.arange(len(history.counts)) == 0
     outputs = agent.network.unroll(params, history.inputs, history.resets if agent.forgets else start)
 
@@ -197,32 +206,32 @@ def trial_loss(
     return counts @ each, {"entropy": counts @ spread, "ratio": counts @ ratio}
 
 
-def normalised(some: Experience) -> Experience:
-    """Advantages at zero mean and unit deviation over all steps of a minibatch."""
-    counts = some.history.counts
+def normalised(experience: Experience) -> Experience:
+    """Normalises advantages to zero mean and unit deviation over all steps of a minibatch."""
+    counts = experience.history.counts
     total = jnp.maximum(jnp.sum(counts), 1)
-    centered = some.advantages - jnp.sum(counts * some.advantages) / total
+    centered = experience.advantages - jnp.sum(counts * experience.advantages) / total
     deviation = jnp.sqrt(jnp.sum(counts * jnp.square(centered)) / total)
-    return some._replace(advantages=counts * centered / (deviation + 1e-8))
+    return experience._replace(advantages=counts * centered / (deviation + 1e-8))
 
 
-def _finite(some: Experience) -> tuple[Experience, Int[Array, ""]]:
-    """Trials that left the numbers do not count, and how many those are."""
-    finite = jax.vmap(all_finite)(some)
+def _finite(experience: Experience) -> tuple[Experience, Int[Array, ""]]:
+    """Sets trials with non-finite values to zero, and counts them."""
+    finite = jax.vmap(all_finite)(experience)
 
     def kept(leaf: Array) -> Array:
-        there = finite.reshape(-1, *[1] * (leaf.ndim - 1))
-        return jnp.where(there, leaf, jnp.zeros((), leaf.dtype))
+        mask = finite.reshape(-1, *[1] * (leaf.ndim - 1))
+        return jnp.where(mask, leaf, jnp.zeros((), leaf.dtype))
 
-    return jax.tree.map(kept, some), jnp.sum(~finite)
+    return jax.tree.map(kept, experience), jnp.sum(~finite)
 
 
-def _report(metrics: Metrics, history: History, skipped: Int[Array, ""]) -> Metrics:
-    """Means over updates that were made and over trials that were kept, and how many were not."""
+def _report(metrics: Metrics, history: History, skipped: Int[Array, ""]) -> Report:
+    """Means over the updates that were made and the trials that were kept, and the numbers of the others."""
     missed = metrics["skipped_updates"]
     made, kept = jnp.sum(1 - missed), jnp.maximum(len(history.counts) - skipped, 1)
-    learned = {name: jnp.sum(values) / jnp.maximum(made, 1) for name, values in metrics.items()}
-    told = history.info | {"reward": history.rewards}
-    played = {name: jnp.sum(values) / kept for name, values in told.items()}
-    skipped = jnp.where(made > 0, skipped, len(history.counts))
-    return learned | played | {"skipped": skipped, "skipped_updates": jnp.sum(missed)}
+    means = {name: jnp.sum(values) / jnp.maximum(made, 1) for name, values in metrics.items()}
+    sums = history.info | {"reward": history.rewards}
+    means |= {name: jnp.sum(values) / kept for name, values in sums.items()}
+    means |= {"skipped_updates": jnp.sum(missed)}
+    return Report(means.pop("loss"), jnp.where(made > 0, skipped, len(history.counts)), means)

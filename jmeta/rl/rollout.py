@@ -1,4 +1,4 @@
-"""Rollouts: one trial played to its end, inside `jit` and `vmap`."""
+"""Rollouts: plays one trial to its end, inside `jit` and `vmap`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..errors import InputError
 from ..records import Metrics
 from ..validation import check_counts
 from .environment import Environment, Transition, Trial
-from .policy import Agent, Last, Masks, log_probability, logits_and_value, nothing_yet, sample
+from .policy import Agent, Last, Masks, before_first_step, log_probability, logits_and_value, sample
 
 
 class History(NamedTuple):
-    """A trial, step by step; what comes after its end does not count, and all its real numbers are zero.
+    """The steps of a trial; all floating-point values after its end are zero.
 
     Attributes:
-        inputs: [L, F] what the agent saw.
-        masks: [L, ...] of every head; None where all is allowed.
+        inputs: [L, F] inputs of the agent's network.
+        masks: [L, ...] allowed choices of every head; None if all are allowed.
         actions: [L, H].
         logs: [L] log-probabilities of the actions.
-        values: [L] that the agent foretold.
+        values: [L] values that the agent predicted.
         rewards: [L].
-        resets: [L] whether an episode begins with the step.
+        resets: [L] whether an episode starts at the step.
         counts: [L] 1 for steps of the trial, 0 after its end.
-        info: [L] what the environment says of every step.
+        info: [L] each, the `info` of the transitions.
     """
 
     inputs: Float[Array, "L F"]
@@ -44,8 +44,8 @@ class History(NamedTuple):
     info: dict[str, Float[Array, " L"]]
 
 
-class _Now(NamedTuple):
-    """What is carried from step to step; `episodes` are those left."""
+class _Carry(NamedTuple):
+    """The carry of the scan over steps; `episodes` is the number of episodes left."""
 
     state: PyTree
     observation: Array
@@ -64,19 +64,19 @@ def rollout(
     episodes: int,
     greedy: bool = False,
 ) -> History:
-    """Play one trial: episodes one after the other, until there were enough or the steps are used up.
+    """Plays one trial: consecutive episodes, until their number or the steps are reached.
 
     Args:
-        agent: who acts.
-        environment: where.
+        agent: the agent that acts.
+        environment: the environment it acts in.
         params: the agent's weights.
-        trial: the task and its randomness.
-        steps: L, the most that are taken.
-        episodes: of the trial.
+        trial: the task and its key.
+        steps: L, the maximum number of steps.
+        episodes: the maximum number of episodes.
         greedy: whether the most probable actions are taken.
 
     Raises:
-        InputError: a number is no count, or the agent's network cannot take so many steps.
+        InputError: `steps` or `episodes` is out of its range, or `steps` exceeds the limit of the network.
 
     >>> import jmeta as jm
     >>> bandit = jm.rl.bernoulli_bandit(2)
@@ -87,27 +87,28 @@ def rollout(
     Array([1., 1., 1., 0.], dtype=float32)
     """
     _check(agent, steps, episodes)
-    task, begin, rest = trial.task, *jax.random.split(trial.key)
+    task = trial.task
+    start_key, steps_key = jax.random.split(trial.key)
     empty = agent.network.start(params)
 
-    def advance(now: _Now, number: Array) -> tuple[_Now, History]:
-        act, move, anew = jax.random.split(jax.random.fold_in(rest, number), 3)
-        masks = environment.masks(task, now.state) if environment.masks else None
-        counts = now.episodes > 0
+    def advance(carry: _Carry, number: Array) -> tuple[_Carry, History]:
+        act, move, anew = jax.random.split(jax.random.fold_in(steps_key, number), 3)
+        masks = environment.masks(task, carry.state) if environment.masks else None
+        counts = carry.episodes > 0
         if masks is not None:
             counts &= jnp.any(masks[0])
 
         def counted(value: Array) -> Float[Array, "..."]:
             return jnp.where(counts, value, 0.0)
 
-        inputs = counted(agent.see(now.observation, now.last, number / steps))
-        hidden, outputs = agent.network.step(params, now.hidden, inputs)
+        inputs = counted(agent.see(carry.observation, carry.last, number / steps))
+        hidden, outputs = agent.network.step(params, carry.hidden, inputs)
         logs, value = logits_and_value(outputs, agent.heads, masks)
         action = sample(logs, None if greedy else act)
         after = lax.cond(
             counts,
-            lambda: environment.step(task, now.state, action, move),
-            lambda: _stay(environment, task, now, action, move),
+            lambda: environment.step(task, carry.state, action, move),
+            lambda: _stay(environment, task, carry, action, move),
         )
         done = after.terminated | after.truncated
         state, observation = lax.cond(
@@ -117,30 +118,33 @@ def rollout(
             hidden = jax.tree.map(lambda new, old: jnp.where(done, new, old), empty, hidden)
         reward = jnp.asarray(after.reward, float)
         last = Last(action, reward, done.astype(float), jnp.ones(()))
-        left = jnp.where(counts, now.episodes - done, 0)
-        begun = (now.last.done > 0) | (number == 0)
-        seen = History(
-            inputs,
-            masks,
-            action,
-            counted(log_probability(logs, action)),
-            counted(value),
-            counted(reward),
-            begun,
-            counts.astype(float),
-            {name: counted(told) for name, told in after.info.items()},
+        left = jnp.where(counts, carry.episodes - done, 0)
+        record = History(
+            inputs=inputs,
+            masks=masks,
+            actions=action,
+            logs=counted(log_probability(logs, action)),
+            values=counted(value),
+            rewards=counted(reward),
+            resets=(carry.last.done > 0) | (number == 0),
+            counts=counts.astype(float),
+            info={name: counted(scalar) for name, scalar in after.info.items()},
         )
-        return _Now(state, observation, hidden, last, left), seen
+        return _Carry(state=state, observation=observation, hidden=hidden, last=last, episodes=left), record
 
-    start = _Now(*environment.reset(task, begin), empty, nothing_yet(len(agent.heads)), jnp.asarray(episodes))
+    state, observation = environment.reset(task, start_key)
+    last = before_first_step(len(agent.heads))
+    start = _Carry(
+        state=state, observation=observation, hidden=empty, last=last, episodes=jnp.asarray(episodes)
+    )
     return lax.scan(advance, start, jnp.arange(steps))[1]
 
 
-def _stay(environment: Environment, task: PyTree, now: _Now, action: Array, key: Array) -> Transition:
-    """What comes of no step: nothing is run once a trial is over."""
-    shapes = jax.eval_shape(environment.step, task, now.state, action, key)
+def _stay(environment: Environment, task: PyTree, carry: _Carry, action: Array, key: Array) -> Transition:
+    """The transition after the end of a trial, where the environment is not run."""
+    shapes = jax.eval_shape(environment.step, task, carry.state, action, key)
     rest = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[2:])
-    return Transition(now.state, now.observation, *rest)
+    return Transition(carry.state, carry.observation, *rest)
 
 
 def play(
@@ -153,13 +157,13 @@ def play(
     episodes: int,
     greedy: bool = False,
 ) -> Metrics:
-    """What an agent earns in every one of T trials: the sum of rewards, and of what is told of steps.
+    """The total reward, number of steps and total `info` of an agent in each of T trials.
 
     Returns:
-        "reward", "steps" and the environment's own, each [T].
+        "reward", "steps" and the names in `info`, each [T].
 
     Raises:
-        InputError: a number is no count, or the agent's network cannot take so many steps.
+        InputError: `steps` or `episodes` is out of its range, or `steps` exceeds the limit of the network.
     """
     return _play(agent, environment, steps, episodes, greedy, params, trials)
 
@@ -175,10 +179,10 @@ def _play(
     trials: Trial,
 ) -> Metrics:
     def one(params: PyTree, task: PyTree, key: Key[Array, ""]) -> Metrics:
-        found = rollout(
+        history = rollout(
             agent, environment, params, Trial(task, key), steps=steps, episodes=episodes, greedy=greedy
         )
-        sums = {"reward": found.rewards, "steps": found.counts} | found.info
+        sums = {"reward": history.rewards, "steps": history.counts} | history.info
         return {name: jnp.sum(values) for name, values in sums.items()}
 
     return over_tasks(one, shared=1)(params, trials.task, trials.key)
@@ -188,4 +192,4 @@ def _check(agent: Agent, steps: int, episodes: int) -> None:
     check_counts("rollout", steps=steps, episodes=episodes)
     limit = agent.network.limit
     if limit is not None and steps > limit:
-        raise InputError(f"the network can take {limit} steps, but {steps} are asked for; make it longer.")
+        raise InputError(f"steps is {steps}, but the network can take {limit}; give fewer, or lengthen it.")

@@ -17,11 +17,11 @@ from .environment import Action, Environment, Space, Transition
 
 
 class Process(NamedTuple):
-    """The numbers of one process.
+    """The parameters of one process.
 
     Attributes:
-        rewards: [S, A] means; what is paid has a deviation of 1.
-        logits: [S, A, S] logarithms of transition probabilities.
+        rewards: [S, A] mean rewards; rewards have a standard deviation of 1.
+        logits: [S, A, S] logarithms of the transition probabilities.
     """
 
     rewards: Float[Array, "S A"]
@@ -29,22 +29,24 @@ class Process(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an episode is: a state, and how many steps were taken."""
+    """The state of an episode: the current state of the process, and the number of steps taken."""
 
     at: Int[Array, ""]
     steps: Int[Array, ""]
 
 
 def tabular_mdp(states: int = 10, actions: int = 5, horizon: int = 10) -> Environment:
-    """Mean rewards ~ N(1, 1), transitions ~ Dirichlet(1); every episode starts in the first state.
+    """Decision processes with mean rewards ~ N(1, 1) and transition probabilities ~ Dirichlet(1).
+
+    Every episode starts in the first state.
 
     Args:
-        states: S.
-        actions: A.
-        horizon: steps of an episode, which is truncated then.
+        states: S, the number of states.
+        actions: A, the number of actions.
+        horizon: number of steps after which an episode is truncated.
 
     Raises:
-        InputError: a number is no count.
+        InputError: an argument is less than one.
 
     >>> process = tabular_mdp()
     >>> task = process.draw(jax.random.key(0))
@@ -70,7 +72,15 @@ def tabular_mdp(states: int = 10, actions: int = 5, horizon: int = 10) -> Enviro
         pay, move = jax.random.split(key)
         reward = task.rewards[state.at, action[0]] + jax.random.normal(pay)
         after = Place(jax.random.categorical(move, task.logits[state.at, action[0]]), state.steps + 1)
-        late = after.steps >= horizon
-        return Transition(after, observed(after.at), reward, jnp.bool_(False), late, {})
+        return Transition(
+            state=after,
+            observation=observed(after.at),
+            reward=reward,
+            terminated=jnp.bool_(False),
+            truncated=after.steps >= horizon,
+            info={},
+        )
 
-    return Environment(draw, reset, step, Space((states,), 0.0, 1.0), (actions,))
+    return Environment(
+        draw=draw, reset=reset, step=step, observations=Space((states,), 0.0, 1.0), actions=(actions,)
+    )

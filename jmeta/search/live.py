@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from ..agreement import adjusted_for_chance
 from ..errors import InputError
-from ..metafeatures.partitions import SLOTS, by_size, described, landmarks, structure
+from ..metafeatures.partitions import SLOTS, by_size, descriptors_of, landmarks, structure
 from ..metafeatures.problems import problem_features
 from ..metafeatures.quantiles import standardised
 from ..padding import pad_points, padded_size
@@ -242,7 +242,7 @@ def attempt_of(
     model = view.quality.model
     marked = by_size(jnp.where(data.counts > 0, labels[data.rows], -1))
     shared = structure(data.landmarks, data.counts)
-    descriptors = described(shared, data.landmarks, data.counts, marked[None])[0]
+    descriptors = descriptors_of(shared, data.landmarks, data.counts, marked[None])[0]
     size = jnp.stack([jnp.sum(data.weights), jnp.asarray(float(data.points.shape[1]))])
     inputs = partition_inputs(descriptors, size, methods[place])
     quality = jnp.mean(traced_scores(model, inputs[None, None]))

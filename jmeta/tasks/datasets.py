@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from ..errors import InputError
-from ..files import _DAMAGE, read_npz, write_npz
+from ..files import READ_ERRORS, read_npz, write_npz
 from . import splits
 from .episodes import ClassImages
 from .stored import StoredImages, by_class
@@ -111,7 +111,7 @@ def _from_file(name: str, path: Path) -> ClassImages:
         images = np.concatenate(parts, 1)
         names = [str(label) for label in arrays["classes"]]
         return ClassImages(images, np.full(len(images), images.shape[1]), tuple(names), str(path))
-    except _DAMAGE as error:
+    except READ_ERRORS as error:
         raise InputError(f"{path} is not a {name} file ({error}); fetch it again.") from error
 
 
@@ -161,7 +161,7 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
             for source, start, stop in zip(sources, starts, starts[1:], strict=False):
                 here = numbers[(numbers >= start) & (numbers < stop)]
                 found |= zip(here.tolist(), source.__getitems__((here - start).tolist()), strict=True)
-        except _DAMAGE as error:
+        except READ_ERRORS as error:
             raise InputError(
                 f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
             ) from error

@@ -16,26 +16,24 @@ from ..batching import over_tasks, placed
 from ..errors import InputError
 from ..losses import cross_entropy, squared_error
 from ..metrics import Interval, adjusted_rand_index, interval, matched_accuracy, normalized_mutual_information
-from ..records import Batch, Clusterer, HostSampler, Learner, Metrics, Sampler, Task
+from ..records import Batch, HostSampler, Learner, Metrics, Sampler, Task
 from ..tasks.stored import ahead, beside_the_host
 from ..weights import weights_or_ones
 from .feed import Given
 from .loop import traceable
 from .objectives import query_targets, support_labels
 
-Judged = Learner | Clusterer
 Score = Callable[[Any, PyTree, Task], Metrics]
-"""Of a learner or a clusterer, its parameters, and a task."""
+"""`(learner, meta, task) -> metrics`."""
 BLOCK = 100
-"""Tasks of a host's sampler that are on the device at once."""
+"""Number of tasks of a `HostSampler` that are on the device at once."""
 
 
 class Evaluation(NamedTuple):
-    """The numbers of every task.
+    """The metrics of every task.
 
     Attributes:
-        values: metric -> [tasks]; tasks are the same for equal keys, so that learners can be
-            compared in pairs.
+        values: metric -> [tasks]; equal keys give equal tasks, so that learners can be compared in pairs.
     """
 
     values: dict[str, Float[np.ndarray, " tasks"]]
@@ -49,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    learner: Judged,
+    learner: Any,
     sampler: Sampler | HostSampler,
     meta: PyTree,
     key: Key[Array, ""],
@@ -58,20 +56,21 @@ def evaluate(
     score: Score | None = None,
     chunk: int | None = None,
 ) -> Evaluation:
-    """Adapt to each of many tasks and score the results.
+    """Adapts to each of many tasks and scores the results.
 
     Args:
-        learner: what adapts and predicts; a clusterer, or anything, where `score` is one that takes it.
-        sampler: of one task; of one of the host's, blocks of tasks are read ahead.
+        learner: anything with the functions of a `Learner` or of a `Clusterer`; or whatever `score` takes.
+        sampler: of one task; the tasks of a `HostSampler` are read ahead in blocks.
         meta: its meta-parameters.
         key: a typed key; equal keys give equal tasks.
         tasks: how many.
         score: (learner, meta, task) -> metrics; unless given, `clustering_score` where the
             support hides its labels, else `query_score`.
-        chunk: how many tasks a device takes at once; by the size of what a task computes unless given.
+        chunk: number of tasks that a device computes at once; chosen by the size of their arrays unless
+            given.
 
     Raises:
-        InputError: there is no task, or `chunk` is no count.
+        InputError: `tasks` or `chunk` is below one.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -92,21 +91,21 @@ def evaluate(
     return Evaluation({name: np.asarray(value) for name, value in values.items()})
 
 
-def clustering_score(learner: Judged, meta: PyTree, task: Task, *, classes: int | None = None) -> Metrics:
-    """How well the support, its labels hidden, was clustered.
+def clustering_score(learner: Any, meta: PyTree, task: Task, *, classes: int | None = None) -> Metrics:
+    """The agreement of a clustering of the support, whose labels are hidden, with its true classes.
 
     Args:
-        learner: predicts log-probabilities of K clusters; or a clusterer itself.
+        learner: predicts log-probabilities of K clusters; or a clusterer.
         meta: its (meta-)parameters.
         task: one with labels, hidden or shown.
         classes: an upper bound of the number of classes, which may be more or fewer than K; the
             size of the support unless given.
 
     Returns:
-        "accuracy" after matching, "ari", "nmi"; and where there are queries "query_accuracy", the
-        accuracy of their assignment when each cluster is named by the support's matching.
+        "accuracy" after matching, "ari", "nmi"; and with a query "query_accuracy", the accuracy of its
+        assignment when each cluster stands for the class that it is matched with on the support.
     """
-    learner = _as_learner(learner)
+    learner = as_learner(learner)
     hidden, truth = task.support._replace(targets=None), support_labels(task)
     fast = learner.adapt(meta, hidden, task.key)
     log_probs = learner.predict(fast, hidden.inputs, hidden.weights)
@@ -120,33 +119,41 @@ def clustering_score(learner: Judged, meta: PyTree, task: Task, *, classes: int 
     }
     if not task.query.inputs.shape[0]:
         return agreement
-    asked = learner.predict(fast, task.query.inputs, task.query.weights)
+    query_log_probs = learner.predict(fast, task.query.inputs, task.query.weights)
     owners, clusters = jax.nn.one_hot(truth, classes), jax.nn.one_hot(found, log_probs.shape[-1])
     shared = contingency(owners, clusters, weights_or_ones(log_probs, hidden.weights))
     cluster = best_matching(shared)
-    named = jnp.where(cluster >= 0, asked[:, cluster], -jnp.inf)
+    named = jnp.where(cluster >= 0, query_log_probs[:, cluster], -jnp.inf)
     accuracy = cross_entropy(named, query_targets(task), task.query.weights)[1]["accuracy"]
     return agreement | {"query_accuracy": accuracy}
 
 
-def _as_learner(judged: Judged) -> Learner:
-    """A clusterer as the learner that clusters inputs as they are."""
-    if isinstance(judged, Learner):
-        return judged
+def as_learner(clusterer: Any) -> Learner:
+    """The learner that clusters the support with a clusterer; returns a learner unchanged.
+
+    >>> import jmeta as jm
+    >>> learner = as_learner(jm.kmeans(2))
+    >>> support = jm.Batch(jnp.array([[0.0], [0.1], [5.0]]))
+    >>> fast = learner.adapt(learner.init(jax.random.key(0)), support, jax.random.key(1))
+    >>> learner.predict(fast, support.inputs).shape
+    (3, 2)
+    """
+    if hasattr(clusterer, "adapt"):
+        return clusterer
 
     def adapt(params: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-        return params, judged.fit(params, support, key)
+        return params, clusterer.fit(params, support, key)
 
     def predict(
         fast: tuple[PyTree, PyTree], inputs: Array, weights: Array | None = None
     ) -> Float[Array, "N K"]:
-        return judged.assign(*fast, inputs).log_probs
+        return clusterer.assign(*fast, inputs).log_probs
 
-    return Learner(judged.init, adapt, predict)
+    return Learner(clusterer.init, adapt, predict)
 
 
 def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
-    """On the query: "accuracy" where targets are labels, "mse" where they are values."""
+    """The metrics of the predictions on the query: "accuracy" for labels, "mse" for values."""
     fast = learner.adapt(meta, task.support, task.key)
     outputs = learner.predict(fast, task.query.inputs, task.query.weights)
     targets = query_targets(task)
@@ -156,7 +163,7 @@ def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
 
 @cache
 def _clustering_score(classes: int) -> Score:
-    """`clustering_score` with its bound: the same object for the same bound, so that it compiles once."""
+    """`clustering_score` with a number of classes; one object for each number, so that it compiles once."""
     return partial(clustering_score, classes=classes)
 
 
@@ -167,7 +174,7 @@ def _largest_label(tasks: int, sampler: Sampler, key: Key[Array, ""]) -> Int[Arr
 
 
 def _evaluate_given(
-    learner: Judged,
+    learner: Any,
     sampler: HostSampler,
     meta: PyTree,
     key: Key[Array, ""],
@@ -175,7 +182,7 @@ def _evaluate_given(
     score: Score | None,
     chunk: int | None,
 ) -> Evaluation:
-    """`evaluate` on the same tasks, made on the host block by block, while those before are scored."""
+    """`evaluate` on tasks that the host makes, block by block, while the last block is scored."""
     blocks, key = -(-tasks // BLOCK), beside_the_host(key)
     size = -(-tasks // blocks)
 
@@ -193,14 +200,14 @@ def _evaluate_given(
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _scores_given(learner: Judged, score: Score, chunk: int | None, given: Given, meta: PyTree) -> Metrics:
+def _scores_given(learner: Any, score: Score, chunk: int | None, given: Given, meta: PyTree) -> Metrics:
     scored = over_tasks(lambda meta, task: score(learner, meta, task), chunk=chunk, shared=1)
     return scored(meta, given.ready())
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _scores(
-    learner: Judged,
+    learner: Any,
     score: Score,
     tasks: int,
     chunk: int | None,

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..errors import InputError
-from ..records import Estimator, Task, TaskLoss
+from ..records import GradientEstimator, Task, TaskLoss
 
 Estimate = tuple[PyTree, tuple[Float[Array, " T"], dict[str, Float[Array, " T"]]]]
 
 
-def backpropagation() -> Estimator:
+def backpropagation() -> GradientEstimator:
     """The exact gradient of sum_t w_t L_t; tasks are vmapped.
 
     >>> loss = lambda meta, task: (meta * task, {})
@@ -35,7 +35,7 @@ def backpropagation() -> Estimator:
     return estimate
 
 
-def evolution(*, pairs: int = 8, deviation: float = 0.01) -> Estimator:
+def evolution(*, pairs: int = 8, deviation: float = 0.01) -> GradientEstimator:
     """Evolution strategies: the gradient of the loss blurred by a Gaussian, from losses alone.
 
     For every task  g = sum_p e_p (L(meta + s e_p) - L(meta - s e_p)) / (2 s P)  with e_p from N(0, I), drawn

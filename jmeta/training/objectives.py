@@ -160,7 +160,9 @@ def total(*losses: TaskLoss, weights: Sequence[float] | None = None) -> TaskLoss
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         values, metrics = zip(*(loss(meta, task) for loss in losses), strict=True)
-        merged = {name: value for found in metrics for name, value in found.items()}
+        merged: Metrics = {}
+        for place, own in enumerate(metrics, start=1):
+            merged |= {f"{name}_{place}" if name in merged else name: value for name, value in own.items()}
         return sum(a * b for a, b in zip(factors, values, strict=True)), merged
 
     return task_loss

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ..batching import count_tasks
 from ..compiler import compiled
 from ..errors import InputError
-from ..records import MetaState, MetaStep, Metrics, Task
+from ..records import MetaState, MetaStep, Report, Task
 from ..trees import all_finite
 from .gradient_estimators import check_perturbations, moved, perturbations
 from .step import descended
@@ -95,7 +95,7 @@ def persistent_evolution(
     >>> target = jm.Batch(jnp.ones((3, 1)), jnp.ones((3, 1)))
     >>> tasks = jm.Task(target, target, None, jax.random.split(jax.random.key(0), 3))
     >>> step = persistent_evolution(fall, optax.sgd(0.01), tasks, steps=6, window=2)
-    >>> state, metrics = step.update(step.init(jnp.asarray(0.1)), tasks)
+    >>> state, report = step.update(step.init(jnp.asarray(0.1)), tasks)
     >>> bool(state.meta > 0.1), int(state.carry.position)
     (True, 2)
     """
@@ -120,7 +120,7 @@ def persistent_evolution(
             jnp.asarray(0), meta, optimizer.init(meta), Unfinished(tasks, jnp.asarray(0), (x, x), blank)
         )
 
-    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
+    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Report]:
         meta, (kept_tasks, position, (up, down), sums) = state.meta, state.carry
         fresh = position == 0
         tasks = _chosen(fresh, tasks, kept_tasks)
@@ -145,11 +145,11 @@ def persistent_evolution(
         total = jnp.maximum(jnp.sum(kept), 1)
         gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
         meta, opt, _ = descended(optimizer, state, gradient, jnp.any(kept))
-        report = {
-            "loss": jnp.sum(jnp.where(kept, losses, 0)) / total,
-            "gradient_norm": optax.tree.norm(gradient),
-            "skipped": len(kept) - jnp.sum(kept),
-        }
+        report = Report(
+            loss=jnp.sum(jnp.where(kept, losses, 0)) / total,
+            skipped=len(kept) - jnp.sum(kept),
+            metrics={"gradient_norm": optax.tree.norm(gradient)},
+        )
         unfinished = Unfinished(tasks, (position + window) % steps, states, sums)
         return MetaState(state.step + 1, meta, opt, unfinished), report
 

@@ -1,4 +1,4 @@
-"""Runs that others stop, and share a folder with: one writer at a time, and signals that end it well."""
+"""Preemption: signals that end a run with its state saved, a lock on its folder, and short dispatches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,26 +19,26 @@ from jax.experimental import multihost_utils
 
 from ..errors import InputError
 
-PERIOD = 1.0
-"""Seconds of a dispatch: so soon a signal is heard."""
-AT_LAST = 9.0
-"""Seconds from a signal to the end, whatever is under way: states are written whole or not at all."""
+DISPATCH_SECONDS = 1.0
+"""Duration of a dispatch, after which a signal is noticed."""
+EXIT_SECONDS = 9.0
+"""Time from a signal to the end of the process, whatever it does: states are written whole or not at all."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes, until the end of the block or of this process.
+    """Locks a folder against other processes, until the end of the block or of this process.
 
     Raises:
-        InputError: another process holds it, or it cannot be written to.
+        InputError: another process has locked it, or it cannot be written to.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, only_writer(Path(folder)):
     ...     print((Path(folder) / "lock").read_text().startswith(f"{os.getpid()} on "))
     True
     """
-    if jax.process_index():  # the first of several holds it for all
+    if jax.process_index():  # the first host locks it for all
         yield
         return
     try:
@@ -61,11 +61,14 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 class Stop:
-    """Whether this process was asked to end: by SIGTERM, or by SIGINT, such as Ctrl-C.
+    """Records SIGTERM and SIGINT (Ctrl-C) within a `with` block, so that a run can save its state first.
 
-    Within the block the first signal is only noted, so that what is under way can be saved; a second one ends
-    the process at once, and so do `AT_LAST` seconds after the first, as in a long compilation. One that
-    nobody acted on is sent again after the block. Where this is not the main thread nothing is noted.
+    A second signal ends the process at once, and so does the first one after `EXIT_SECONDS`, as during a long
+    compilation. A signal that was not handled is sent again after the block. Signals are recorded in the main
+    thread only.
+
+    Attributes:
+        number: of the signal; 0 before one arrives.
     """
 
     def __init__(self) -> None:
@@ -86,8 +89,8 @@ class Stop:
         if self.number:
             signal.raise_signal(self.number)
 
-    def acted(self, number: int) -> SystemExit:
-        """What ends the process as the signal asked."""
+    def exit_for(self, number: int) -> SystemExit:
+        """The exception that ends the process as the signal asked, which counts as handled."""
         self.number = 0
         return SystemExit(128 + number)
 
@@ -95,47 +98,41 @@ class Stop:
         if self.number:
             os._exit(128 + number)
         self.number = number
-        self._end = threading.Timer(AT_LAST, os._exit, (128 + number,))
+        self._end = threading.Timer(EXIT_SECONDS, os._exit, (128 + number,))
         self._end.daemon = True
         self._end.start()
 
 
 class DivergedError(InputError):
-    """No task had a finite loss for too long, and the run was given up; the state before is kept."""
+    """Training diverged: no task had a finite loss for several steps. The state before them is kept."""
 
-    def __init__(self, step: int, barren: int, tasks: int) -> None:
-        which = f"steps {step - barren} to {step - 1}" if barren > 1 else f"step {step - 1}"
+    def __init__(self, step: int, failed_steps: int, tasks: int) -> None:
+        first = step - failed_steps
+        which = f"steps {first} to {step - 1}" if failed_steps > 1 else f"step {step - 1}"
         super().__init__(
             f"no task had a finite loss in {which}, tasks 0 to {tasks - 1}; see that labels are smaller than "
             "the number of outputs, and lower the learning rates."
         )
 
 
-class Pace:
-    """How many steps are dispatched at once, and when a state is due: by the clock, alike on all hosts.
+class DispatchInterval:
+    """How many steps are dispatched at once, equal on all hosts: about `DISPATCH_SECONDS` of work."""
 
-    Args:
-        save_every: seconds between two states.
-    """
+    def __init__(self) -> None:
+        self._dispatches, self._length, self._next = 0, 0, 1
 
-    def __init__(self, save_every: float) -> None:
-        self._save_every, self._saved, self._calls = save_every, time.monotonic(), 0
-        self._length, self._next = 0, 1
-
-    def steps(self, most: int) -> int:
-        """That are to be dispatched: what takes about a `PERIOD`; one until it was timed."""
-        self._began, self._length = time.monotonic(), min(most, self._next)
+    def steps(self, remaining: int) -> int:
+        """The number of steps of the next dispatch, at most `remaining`; one until a dispatch was timed."""
+        self._began, self._length = time.monotonic(), min(remaining, self._next)
         return self._length
 
-    def agreed(self, stop: Stop | None, wanted: bool = False) -> tuple[int, bool]:
-        """After a dispatch: the signal that came to any host, and whether a state is due or wanted."""
-        now, self._calls = time.monotonic(), self._calls + 1
-        length = int(PERIOD * self._length / max(now - self._began, 1e-6)) if self._calls > 1 else 1
-        due = wanted or now - self._saved >= self._save_every
-        asked = np.array([-max(length, 1), stop.number if stop else 0, due])
+    def agree(self, votes: Sequence[int]) -> list[int]:
+        """The largest of each vote over all hosts, after a dispatch, whose time sets the next length."""
+        seconds, self._dispatches = time.monotonic() - self._began, self._dispatches + 1
+        timed = self._dispatches > 1  # the first one compiles
+        length = int(DISPATCH_SECONDS * self._length / max(seconds, 1e-6)) if timed else 1
+        numbers = np.array([-max(length, 1), *votes])
         if jax.process_count() > 1:
-            asked = np.max(multihost_utils.process_allgather(asked), 0)
-        self._next = int(-asked[0])
-        if asked[2]:
-            self._saved = now
-        return int(asked[1]), bool(asked[2])
+            numbers = np.max(multihost_utils.process_allgather(numbers), 0)
+        self._next = int(-numbers[0])
+        return numbers[1:].tolist()

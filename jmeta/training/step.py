@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts
 from ..compiler import compiled
-from ..records import Estimator, MetaState, MetaStep, Metrics, Task, TaskLoss
+from ..records import GradientEstimator, MetaState, MetaStep, Metrics, Report, Task, TaskLoss
 from ..trees import all_finite, still_finite
 from .gradient_estimators import backpropagation
 
@@ -22,7 +22,7 @@ def meta_step(
     loss: TaskLoss,
     optimizer: optax.GradientTransformation,
     *,
-    estimator: Estimator | None = None,
+    estimator: GradientEstimator | None = None,
     chunk: int | None = None,
     mesh: Mesh | None = None,
 ) -> MetaStep:
@@ -44,8 +44,8 @@ def meta_step(
             are several hosts, else as many as are worth it.
 
     Returns:
-        A `MetaStep`. Its metrics are the loss's own, averaged over the tasks that were kept, and
-        "loss", "gradient_norm" and "skipped", how many tasks were not; where none was kept, all others are 0.
+        A `MetaStep`. Its `Report` holds the means over the tasks that were kept of the loss and of its
+        metrics, and "gradient_norm"; all are 0 where no task was kept.
 
     Raises:
         InputError: the batch is empty, or `chunk` is no count.
@@ -54,9 +54,9 @@ def meta_step(
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
     >>> step = meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-3))
     >>> tasks = jax.vmap(jm.sinusoid())(jax.random.split(jax.random.key(0), 4))
-    >>> state, metrics = step.update(step.init(learner.init(jax.random.key(1))), tasks)
-    >>> int(state.step), sorted(metrics)
-    (1, ['gradient_norm', 'loss', 'mse', 'skipped'])
+    >>> state, report = step.update(step.init(learner.init(jax.random.key(1))), tasks)
+    >>> int(state.step), int(report.skipped), sorted(report.metrics)
+    (1, 0, ['gradient_norm', 'mse'])
     """
     estimate = backpropagation() if estimator is None else estimator
 
@@ -78,16 +78,17 @@ def meta_step(
     def init(meta: PyTree) -> MetaState:
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
-    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Metrics]:
+    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Report]:
         (gradient, kept, sums), _ = folded((state.meta, state.step), tasks)
         total = jnp.maximum(kept, 1)
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
         usable = all_finite(gradient) & (kept > 0)
 
         meta, opt, usable = descended(optimizer, state, gradient, usable)
-        report = {name: value / total for name, value in sums.items()}
-        report["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
-        report["skipped"] = count_tasks(tasks) - jnp.where(usable, kept, 0)
+        means = {name: value / total for name, value in sums.items()}
+        means["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
+        skipped = count_tasks(tasks) - jnp.where(usable, kept, 0)
+        report = Report(means.pop("loss"), skipped, means)
         return MetaState(state.step + 1, meta, opt, state.carry), report
 
     return MetaStep(init, compiled(update), mesh)

@@ -60,5 +60,5 @@ def test_duplicates_are_parted_as_asked_and_bad_numbers_refused():
     assert Genie(1).fit(np.zeros((1, 2))).labels_.tolist() == [0]
     with pytest.raises(jm.InputError, match="from 0 to 1"):
         Genie(2, gini_threshold=1.5).fit(cloud(0, 5))
-    with pytest.raises(jm.InputError, match="cannot be parted"):
+    with pytest.raises(jm.InputError, match="give a whole number from 1 to"):
         Genie(6).fit(cloud(0, 5))

@@ -130,7 +130,7 @@ def test_noise_is_noise():
 
 REFUSED = {
     "name": (lambda: jm.host("k-means", 3), "there is no algorithm"),
-    "no count": (lambda: jm.host("ward"), "has to be told"),
+    "no count": (lambda: jm.host("ward"), "needs the number of clusters"),
     "a count": (lambda: jm.host("dbscan", 3), "finds the number of clusters itself"),
     "zero": (lambda: jm.host("ward", 0), "whole number >= 1"),
     "a word": (lambda: jm.host("ward", "3"), "whole number >= 1"),

@@ -18,7 +18,7 @@ from jmeta.clustering.density import core_clusters
 from jmeta.clustering.points import Points
 from jmeta.clustering.spectral import leading_projector
 from jmeta.distances import squared_distances
-from jmeta.graphs import components, reach
+from jmeta.graphs import components, neighbour_distance
 
 KEY = jax.random.key(0)
 
@@ -67,7 +67,9 @@ def test_reach_counts_weights_like_copies():
     points = np.random.default_rng(1).normal(size=(6, 2)).astype(np.float32)
     weights = np.array([2, 1, 1, 3, 1, 0], np.float32)
     copies = np.repeat(points, weights.astype(int), 0)
-    of_points = jax.jit(lambda points, weights: reach(squared_distances(points, points), weights, 3))
+    of_points = jax.jit(
+        lambda points, weights: neighbour_distance(squared_distances(points, points), weights, 3)
+    )
     by_weight, by_copies = of_points(points, weights), of_points(copies, np.ones(8, np.float32))
     np.testing.assert_allclose(np.repeat(by_weight, weights.astype(int)), by_copies, atol=1e-6)
 
@@ -337,7 +339,7 @@ def test_core_points_are_counted_with_themselves():
         (lambda: jm.agglomerative(2, linkage="centroid"), "linkage"),
         (lambda: jm.agglomerative(1.5), "whole number"),
         (lambda: jm.mean_shift(2, part=50.0), "at most 1"),
-        (lambda: jm.spectral(2, rows=jm.host("kmeans", 2)), "must run on the device"),
+        (lambda: jm.spectral(2, rows=jm.host("kmeans", 2)), "rows of spectral run on the host"),
         (lambda: found(jm.spectral(3, rows=jm.kmeans(2)), cloud(0)), "rows of spectral have 2 clusters"),
     ],
 )

@@ -140,11 +140,11 @@ def test_units_are_made_alike_where_they_differ_and_what_was_done_is_said():
     model = jm.AutoCluster(3, **FEW).fit(points * [1, 1000])
     assert adjusted_rand_score(labels, model.labels_) > 0.9
     assert "divided by its standard deviation" in model.strategy_.scaling
-    assert "keep their proportions" in prepare(points, "none").said
+    assert "keep their proportions" in prepare(points, "none").description
     wide = np.random.default_rng(0).normal(size=(80, AXES + 5))
     made = prepare(wide, "standard")
     assert made(wide).shape == (80, AXES)
-    assert "principal axes" in made.said
+    assert "principal axes" in made.description
 
 
 def test_large_tables_are_chosen_for_by_a_sample():

@@ -41,8 +41,8 @@ def test_words_gaps_and_constants_follow_the_stated_rules(written):
     assert np.linalg.norm(rows[0] - rows[1]) == pytest.approx(1)
     assert set(sheet.columns) == {"age", "color"}
     said = " ".join(sheet.notes)
-    read = ("25 different words", "1 gaps of column 'age'", "one word", "one value", "holds no value")
-    for words in (*read, "its 13 gaps are one of the words"):
+    read = ("25 different words", "1 missing values of column 'age'", "one word", "one value", "holds no value")
+    for words in (*read, "its 13 missing values are one of the words"):
         assert words in said
 
 
@@ -99,13 +99,13 @@ def test_arrays_are_read_from_npy_npz_and_parquet(tmp_path):
         ("\n\n", "a.csv", "is empty"),
         ("a,b\n", "a.csv", "a header and no rows"),
         ("a,b\n1,2\n3\n4,5\n", "a.csv", "line 3 of a.csv has 1 fields"),
-        ("a\n\x00\n", "a.csv", "is no text"),
+        ("a\n\x00\n", "a.csv", "is not a text file"),
         (b"\xff\xfe\x00", "a.csv", "not the UTF-16"),
         ("a,b\n,\n,\n", "a.csv", "no column of the table can be used"),
         ("a,b\n1,2\n1,2\n", "a.csv", "no column of the table can be used"),
         (b"\x93NUMPY", "a.npy", "damaged"),
         (b"PK", "a.npz", "damaged"),
-        ("x", "a.xlsx", "of no kind that can be read"),
+        ("x", "a.xlsx", "is of an unknown type"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_a_sentence(written, content, name, message):

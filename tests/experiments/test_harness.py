@@ -17,10 +17,16 @@ from jmeta.metrics import Interval
 class Config(harness.Options):
     """Options of a test."""
 
+    variants = ("dataset",)
+
     size: int = 1
     """A size."""
     dataset: Literal["small", "large"] = "small"
     """A data set."""
+    rate: float = 0.1
+    """A rate."""
+    decay: float = harness.option(0.1, least=0)
+    """A decay."""
 
 
 PRESETS = {
@@ -53,6 +59,7 @@ def measure(config):
         (["--dataset", "large", "--preset=gpu"], "gpu", 4),
         (["--dataset", "large"], "cpu", 1),
         (["--size", "7", "--preset", "quick"], "quick", 7),
+        (["--decay", "0.0", "--preset", "quick"], "quick", 2),
     ],
 )
 def test_a_summary_tells_what_was_run(monkeypatch, tmp_path, arguments, preset, size):
@@ -86,6 +93,8 @@ def failing(error):
         (measure, ["--size", "many"], 2, "size"),
         (measure, ["--size", "0"], 2, "error: --size is 0; give a whole number from 1"),
         (measure, ["--seed", "-1"], 2, "error: --seed is -1"),
+        (measure, ["--rate", "0.0"], 2, "error: --rate is 0.0; give a positive number"),
+        (measure, ["--decay", "-1"], 2, "error: --decay is -1.0; give a number >= 0"),
         (measure, ["--seed", str(2**70)], 2, "error: --seed is"),
         (measure, ["--colour", "red"], 2, "colour"),
     ],
@@ -189,7 +198,7 @@ def test_a_few_shot_run_is_taken_up_by_the_same_options_alone(tmp_path):
     assert len(log.read_text().splitlines()) == 2
     with pytest.raises(InputError, match=f"of a run with rate {quick.rate}, not 0.5"):
         omniglot_maml.experiment(dataclasses.replace(config, rate=0.5))
-    with pytest.raises(InputError, match="add --resume to go on"):
+    with pytest.raises(InputError, match="add --resume to continue it"):
         omniglot_maml.experiment(dataclasses.replace(config, resume=False))
     with pytest.raises(InputError, match="leave train-ways out"):
         omniglot_maml.experiment(dataclasses.replace(config, method="maml", train_ways=4))

@@ -123,13 +123,13 @@ def test_any_optimiser_descends_and_its_numbers_can_be_learned(optimizer, number
 
 
 def test_what_cannot_be_adapted_is_refused():
-    with pytest.raises(jm.InputError, match="give zero or more"):
+    with pytest.raises(jm.InputError, match="steps is -1; give a whole number >= 0"):
         maml(steps=-1)
-    with pytest.raises(jm.InputError, match="its numbers are"):
+    with pytest.raises(jm.InputError, match="choose among the numbers"):
         maml(learn=("momentum",))
-    with pytest.raises(jm.InputError, match="a positive number starts at"):
+    with pytest.raises(jm.InputError, match=r"the initial value is 0.0; give a finite value above zero"):
         maml(numbers={"learning_rate": 0.0}, learn=("learning_rate",))
-    with pytest.raises(jm.InputError, match="learn is the word"):
+    with pytest.raises(jm.InputError, match="learn is the string"):
         maml(learn="learning_rate")
     with pytest.raises(jm.InputError, match="learning_rate is nan"):
         maml(numbers={"learning_rate": float("nan")})
@@ -242,7 +242,7 @@ def test_a_ridge_head_is_scikit_learns():
     ones = np.concatenate([x, np.ones((7, 1))], 1)
     model = Ridge(alpha=0.3, fit_intercept=False).fit(ones, np.eye(3)[labels], sample_weight=weights)
     np.testing.assert_allclose(learner.predict(fast, x), model.predict(ones), atol=1e-9)
-    with pytest.raises(jm.InputError, match="ridge needs labels"):
+    with pytest.raises(jm.InputError, match="ridge needs them"):
         learner.adapt(learner.init(jax.random.key(0)), jm.Batch(jnp.ones((2, 2))), None)
     with pytest.raises(jm.InputError, match="positive numbers"):
         jm.ridge(ways=3, penalty=0)

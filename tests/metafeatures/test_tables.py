@@ -136,7 +136,7 @@ def test_what_features_are_for():
     assert tight["agreement of k-means and single linkage"] == pytest.approx(1)
     assert shapeless["agreement of k-means and single linkage"] < 0.5
     assert 0 < tight["neighbours kept"] < 1
-    assert int(estimated_clusters(jnp.asarray(blobs), jnp.ones(60), KEY, most=5)) == 3
+    assert int(estimated_clusters(jnp.asarray(blobs), jnp.ones(60), KEY, max_clusters=5)) == 3
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_what_has_no_features_is_refused():
     for points in (np.zeros(3), np.zeros((1, 2)), np.zeros((3, 0))):
         with pytest.raises(jm.InputError, match="points have shape"):
             meta_features(points, None, KEY)
-    with pytest.raises(jm.InputError, match="no meta-features"):
+    with pytest.raises(jm.InputError, match="unknown names"):
         meta_features(CLOUD, None, KEY, groups=["colour"])
-    with pytest.raises(jm.InputError, match="no group"):
+    with pytest.raises(jm.InputError, match="groups is empty"):
         meta_features(CLOUD, None, KEY, groups=[])
     with pytest.raises(jm.InputError, match="have weights of shape"):
         meta_features(CLOUD, np.ones(3), KEY)

@@ -37,6 +37,8 @@ def test_names_of_clusters_do_not_matter():
 
 @pytest.mark.faults
 def test_nothing_has_no_consensus():
-    for labels, clusters in ((np.zeros((0, 3), int), 2), (np.zeros((2, 3), int), 0), ([[0, 1]], 1.5)):
-        with pytest.raises(jm.InputError, match="no consensus"):
+    with pytest.raises(jm.InputError, match="labels has shape"):
+        consensus(np.zeros((0, 3), int), 2)
+    for labels, clusters in ((np.zeros((2, 3), int), 0), ([[0, 1]], 1.5)):
+        with pytest.raises(jm.InputError, match=f"clusters is {clusters}; give a whole number >= 1"):
             consensus(labels, clusters)

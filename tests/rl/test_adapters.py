@@ -106,7 +106,7 @@ def test_a_multi_discrete_environment_is_told_an_array(counts):
     ids=["box", "binary", "from one", "one from one", "square"],
 )
 def test_what_has_no_counted_actions_is_refused(actions):
-    with pytest.raises(jm.InputError, match="Discrete and MultiDiscrete"):
+    with pytest.raises(jm.InputError, match="give Discrete or MultiDiscrete actions that start at 0"):
         from_gymnasium(outside(actions=actions))
 
 

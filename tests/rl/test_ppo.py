@@ -207,14 +207,14 @@ def test_nothing_that_comes_after_the_end_of_a_trial_is_learned_from(after):
     found = []
     for late in (after, 0.0):
         some = trials._replace(task=jnp.full(4, late))
-        state, metrics = update(some)
-        found.append((state.meta, metrics, earn(params, some)))
+        state, report = update(some)
+        found.append((state.meta, report, earn(params, some)))
     jax.tree.map(np.testing.assert_array_equal, *found)
-    meta, metrics, earned = found[0]
-    assert (int(metrics["skipped"]), int(metrics["skipped_updates"])) == (0, 0)
+    meta, report, earned = found[0]
+    assert (int(report.skipped), int(report.metrics["skipped_updates"])) == (0, 0)
     assert np.all(earned["steps"] == 2)
     assert float(earned["sum"].sum()) > 0
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((meta, metrics)))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((meta, report)))
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (meta, params)), strict=True))
 
 
@@ -249,7 +249,7 @@ def test_rewards_of_any_kind_are_played_and_learned_from(wide, kind):
         np.testing.assert_array_equal(earned["reward"], earned["sum"])
         assert earned["reward"].dtype == jnp.zeros(()).dtype
         learn = jm.rl.ppo(agent, game, OPTIMIZER, steps=4, episodes=1, epochs=1, minibatches=1)
-        assert float(jax.jit(learn.update)(learn.init(params), trials)[1]["reward"]) > 0
+        assert float(jax.jit(learn.update)(learn.init(params), trials)[1].metrics["reward"]) > 0
 
 
 def test_it_learns_which_arm_pays_within_a_trial():
@@ -271,8 +271,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     learn = jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, minibatches=2)
     sampler, start = jm.rl.trials(BANDIT), learn.init(PARAMS)
     whole, _ = loop(learn, sampler, start, KEY, steps=4, tasks=8, every=2)
-    loop(learn, sampler, start, KEY, steps=2, tasks=8, every=2, checkpoints=tmp_path)
-    resumed, _ = loop(learn, sampler, start, KEY, steps=4, tasks=8, every=2, checkpoints=tmp_path)
+    loop(learn, sampler, start, KEY, steps=2, tasks=8, every=2, hooks=[jm.SaveStates(tmp_path)])
+    resumed, _ = loop(learn, sampler, start, KEY, steps=4, tasks=8, every=2, hooks=[jm.SaveStates(tmp_path)])
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
 
 
@@ -299,14 +299,14 @@ def test_what_leaves_the_numbers_is_left_out_and_counted(mean, where, skipped, u
     learn, update, trials = gaussian_learner()
     broken = trials._replace(task=trials.task.at[np.array(where)].set(mean))
     start = learn.init(PARAMS)
-    state, metrics = update(start, broken)
-    assert (int(metrics["skipped"]), int(metrics["skipped_updates"])) == (skipped, updates)
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((state, metrics)))
+    state, report = update(start, broken)
+    assert (int(report.skipped), int(report.metrics["skipped_updates"])) == (skipped, updates)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((state, report)))
     same = jax.tree.leaves(jax.tree.map(np.array_equal, state.meta, start.meta))
     assert all(same) == (updates == 4)
     if updates < 4:
-        np.testing.assert_allclose(metrics["ratio"], 1, atol=0.1)
-        assert 0.5 < float(metrics["entropy"]) < np.log(3) + 1e-3
+        np.testing.assert_allclose(report.metrics["ratio"], 1, atol=0.1)
+        assert 0.5 < float(report.metrics["entropy"]) < np.log(3) + 1e-3
 
 
 def test_normalised_advantages_count_only_the_steps_of_trials():
@@ -323,9 +323,9 @@ def test_normalised_advantages_count_only_the_steps_of_trials():
         (lambda: jm.rl.rl2(BANDIT, jm.networks.gru, sees=[]), "name some of"),
         (lambda: jm.rl.bernoulli_bandit(0), "arms"),
         (lambda: jm.rl.tabular_mdp(horizon=0), "horizon"),
-        (lambda: jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, clip=0.0), "must be positive"),
+        (lambda: jm.rl.ppo(AGENT, BANDIT, OPTIMIZER, steps=3, episodes=3, clip=0.0), "clip is 0.0"),
         (lambda: _odd(), "minibatches do not divide"),
-        (lambda: _played(5), "can take 4 steps, but 5"),
+        (lambda: _played(5), "steps is 5, but the network can take 4"),
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):

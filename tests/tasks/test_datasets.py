@@ -200,7 +200,7 @@ def test_a_pickle_is_never_loaded(tmp_path):
 
 @pytest.mark.faults
 def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_LARGEST", 2**20)
+    monkeypatch.setattr("jmeta.files.MAX_BYTES", 2**20)
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", bytes(2**20 + 1))

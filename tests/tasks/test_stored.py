@@ -64,8 +64,8 @@ def test_the_loop_trains_on_them_as_on_those_of_the_device_and_is_resumed(images
     assert [row["step"] for row in told] == [row["step"] for row in rows] == [4, 8, 10]
     np.testing.assert_allclose(*([row["loss"] for row in each] for each in (told, rows)), rtol=1e-5)
 
-    trained(stored, steps=6, checkpoints=tmp_path / "states")
-    resumed, _ = trained(stored, steps=10, checkpoints=tmp_path / "states")
+    trained(stored, steps=6, hooks=[jm.SaveStates(tmp_path / "states")])
+    resumed, _ = trained(stored, steps=10, hooks=[jm.SaveStates(tmp_path / "states")])
     same(resumed.meta, found.meta)
 
 

@@ -109,7 +109,8 @@ def test_a_full_disk_is_said_and_what_was_saved_is_whole(states, tmp_path):
     """A limit of file sizes stands in for it, in a process of its own."""
     code = f"""
 import pathlib, resource, jax, jax.numpy as jnp, signal
-from jmeta.records import InputError, MetaState
+from jmeta.errors import InputError
+from jmeta.records import MetaState
 from jmeta.training.checkpoint import Checkpoints
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 weights = jax.random.normal(jax.random.key(0), (10**6,))

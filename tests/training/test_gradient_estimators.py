@@ -55,7 +55,7 @@ def test_the_same_tasks_are_perturbed_anew_at_every_step():
     step = jm.meta_step(bowl, optax.sgd(0.0), estimator=jm.evolution())
     state, first = step.update(step.init(jnp.ones(3)), batch)
     _, second = step.update(state, batch)
-    assert first["gradient_norm"] != second["gradient_norm"]
+    assert first.metrics["gradient_norm"] != second.metrics["gradient_norm"]
 
 
 def test_a_task_that_is_not_finite_counts_as_skipped():
@@ -66,8 +66,8 @@ def test_a_task_that_is_not_finite_counts_as_skipped():
     targets = batch.query.targets.at[3].set(9)
     batch = batch._replace(query=batch.query._replace(targets=targets))
     step = jm.meta_step(broken, optax.sgd(0.1), estimator=jm.evolution())
-    state, metrics = step.update(step.init(jnp.ones(3)), batch)
-    assert metrics["skipped"] == 1
+    state, report = step.update(step.init(jnp.ones(3)), batch)
+    assert report.skipped == 1
     assert jnp.all(jnp.isfinite(state.meta))
 
 
@@ -89,9 +89,9 @@ def windows(meta, batch, **options):
     state, total = step.init(meta), 0.0
     update = jax.jit(step.update)
     for _ in range(options["steps"] // options["window"]):
-        state, metrics = update(state._replace(meta=meta), batch)
+        state, report = update(state._replace(meta=meta), batch)
         total = total + (meta - state.meta)
-        assert metrics["skipped"] == 0
+        assert report.skipped == 0
     assert state.carry.position == 0
     return total
 
@@ -135,20 +135,20 @@ def test_where_no_copy_is_finite_persistent_evolution_changes_nothing():
         init=lambda meta, task: meta, advance=lambda meta, task, x, i: (x, jnp.log(-jnp.sum(x**2)))
     )
     step = jm.persistent_evolution(problem, optax.adamw(0.1), tasks(3), steps=2, window=1)
-    state, metrics = step.update(step.init(jnp.ones(3)), tasks(3))
+    state, report = step.update(step.init(jnp.ones(3)), tasks(3))
     np.testing.assert_array_equal(state.meta, 1)
-    assert metrics["skipped"] == 3
+    assert report.skipped == 3
 
 
 def test_persistent_evolution_learns_a_rate_and_takes_up_new_tasks():
     step = jm.persistent_evolution(DECAY, optax.adam(0.05), tasks(4), steps=6, window=2, pairs=4)
     state, update = step.init(jnp.asarray(-3.0)), jax.jit(step.update)
     for seed in range(60):
-        state, metrics = update(state, tasks(4, seed=seed // 3))
+        state, report = update(state, tasks(4, seed=seed // 3))
         np.testing.assert_array_equal(state.carry.tasks.query.targets, tasks(4, seed=seed // 3).query.targets)
     assert state.meta > -1
     assert state.step == 60
-    assert jnp.isfinite(metrics["loss"])
+    assert jnp.isfinite(report.loss)
 
 
 @pytest.mark.parametrize("options", [dict(pairs=0), dict(deviation=0.0), dict(deviation=np.inf)])

@@ -25,7 +25,7 @@ learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
 step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-3), mesh=jm.task_mesh())
 state, _ = jm.loop(
     step, jm.sinusoid(shots=4, queries=4), step.init(learner.init(key)), key, steps=int(sys.argv[2]), tasks=8,
-    every=100, log=folder / "log.jsonl", checkpoints=folder / "states", save_every=0)
+    every=100, hooks=[jm.JSONLog(folder / "log.jsonl"), jm.SaveStates(folder / "states", every_seconds=0)])
 print(jax.process_count(), jax.device_count(), int(state.step))
 """
 
@@ -172,7 +172,7 @@ def test_an_experiment_runs_on_two_hosts_and_an_error_of_one_ends_both(tmp_path)
     first, second = started()  # without --resume; the first host alone finds the states
     said = first.communicate(timeout=90)[1]
     assert first.returncode == 2
-    assert "add --resume to go on" in said
+    assert "add --resume to continue it" in said
     second.communicate(timeout=90)
     assert second.returncode != 0
     assert time.monotonic() - began < 90

@@ -29,9 +29,9 @@ def start(seed=0):
     return step.init(learner.init(jax.random.key(seed)))
 
 
-def loop(state=None, steps=6, **options):
+def loop(state=None, steps=6, hooks=()):
     state = start() if state is None else state
-    return jm.loop(parts()[1], SAMPLE, state, KEY, steps=steps, tasks=2, every=2, **options)
+    return jm.loop(parts()[1], SAMPLE, state, KEY, steps=steps, tasks=2, every=2, hooks=hooks)
 
 
 def equal(x, y, **tolerance):
@@ -81,11 +81,13 @@ def test_the_log_holds_means_since_the_row_before(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text("left by another run\n")
     _, curve = jm.learning_curve(parts()[1], SAMPLE, start(), KEY, steps=5, tasks=2)
-    _, rows = loop(steps=5, log=path, evaluate=lambda meta: {"validation": 0.5, "bad": float("nan")})
+    _, rows = loop(
+        steps=5, hooks=[jm.Validate(lambda meta: {"validation": 0.5, "bad": float("nan")}), jm.JSONLog(path)]
+    )
     logged = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == [row["step"] for row in logged] == [2, 4, 5]
     for row, part in zip(logged, (slice(0, 2), slice(2, 4), slice(4, 5)), strict=True):
-        np.testing.assert_allclose(row["loss"], np.mean(curve["loss"][part]), rtol=1e-4)
+        np.testing.assert_allclose(row["loss"], np.mean(curve.loss[part]), rtol=1e-4)
         assert row["validation"] == 0.5
         assert row["bad"] is None
         assert row["seconds"] > 0
@@ -93,8 +95,8 @@ def test_the_log_holds_means_since_the_row_before(tmp_path):
 
 def test_a_resumed_run_goes_on_writing_its_log(tmp_path):
     path = tmp_path / "log.jsonl"
-    state, _ = loop(steps=2, log=path)
-    loop(state, steps=2, log=path)
+    state, _ = loop(steps=2, hooks=[jm.JSONLog(path)])
+    loop(state, steps=2, hooks=[jm.JSONLog(path)])
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
 
 
@@ -123,7 +125,7 @@ def test_rows_compile_nothing_again_on_a_mesh(caplog):
 
 def test_the_evaluation_may_keep_what_it_is_given():
     kept = []
-    state, _ = loop(evaluate=lambda meta: kept.append(meta) or {})
+    state, _ = loop(hooks=[jm.Validate(lambda meta: kept.append(meta) or {})])
     equal(kept[-1], state.meta)
     assert all(np.all(np.isfinite(leaf)) for meta in kept for leaf in jax.tree.leaves(meta))
 
@@ -133,8 +135,8 @@ def sometimes(good):
 
     def update(state, tasks):
         count = good(state.step)
-        metrics = {"loss": jax.numpy.where(count > 0, state.step, 0.0), "skipped": 2 - count}
-        return state._replace(step=state.step + 1), metrics
+        report = jm.Report(jax.numpy.where(count > 0, state.step, 0.0), 2 - count, {})
+        return state._replace(step=state.step + 1), report
 
     return jm.MetaStep(parts()[1].init, update)
 
@@ -164,16 +166,16 @@ def test_counts_that_mean_nothing_are_refused():
 def test_a_run_that_was_cut_goes_on_from_its_last_state_bit_for_bit(tmp_path):
     whole, _ = loop()
     folder, log = tmp_path / "states", tmp_path / "log.jsonl"
-    loop(steps=4, checkpoints=folder, log=log)
-    resumed, rows = loop(checkpoints=folder, log=log)
+    loop(steps=4, hooks=[jm.JSONLog(log), jm.SaveStates(folder)])
+    resumed, rows = loop(hooks=[jm.JSONLog(log), jm.SaveStates(folder)])
     equal(resumed, whole)
     assert [row["step"] for row in rows] == [6]
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4, 6]
-    again, rows = loop(checkpoints=folder)
+    again, rows = loop(hooks=[jm.SaveStates(folder)])
     equal(again, whole)
     assert rows == []
-    with pytest.raises(jm.InputError, match="holds step 6, beyond the 4 asked for"):
-        loop(steps=4, checkpoints=folder)
+    with pytest.raises(jm.InputError, match="holds step 6, beyond the last one, 4"):
+        loop(steps=4, hooks=[jm.SaveStates(folder)])
 
 
 @pytest.mark.faults
@@ -186,7 +188,7 @@ def run(width):
     learner = jm.maml(jm.networks.mlp([1, width, 1]), jm.squared_error)
     step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-2))
     state = step.init(learner.init(key))
-    jm.loop(step, jm.sinusoid(), state, key, steps=2, tasks=2, every=2, checkpoints=folder)
+    jm.loop(step, jm.sinusoid(), state, key, steps=2, tasks=2, every=2, hooks=[jm.SaveStates(folder)])
 run(4)
 with pytest.raises(jm.InputError, match="cannot be taken up"):
     run(5)

@@ -27,7 +27,7 @@ learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
 step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-3))
 state, _ = jm.loop(
     step, jm.sinusoid(shots=4, queries=4), step.init(learner.init(key)), key, steps=int(sys.argv[2]), tasks=2,
-    every=50, log=folder / "log.jsonl", checkpoints=folder / "states", save_every=0)
+    every=50, hooks=[jm.JSONLog(folder / "log.jsonl"), jm.SaveStates(folder / "states", every_seconds=0)])
 np.savez(folder / "end.npz", *map(np.asarray, jax.tree.leaves(state)))
 """
 
@@ -168,20 +168,14 @@ def test_a_run_keeps_the_state_of_its_best_row(tmp_path):
     step = unfinite(100, 0)
     losses = dict(zip(range(2, 12, 2), [3.0, 1.0, 2.0, float("nan"), 1.5], strict=True))
     start = step.init(jnp.zeros(()))
-    options = dict(steps=10, tasks=2, every=2, checkpoints=tmp_path)
-    evaluate = lambda meta: {"error": losses[int(meta)]}  # noqa: E731
-    state, _ = jm.loop(
-        step, jm.sinusoid(), start, jax.random.key(0), evaluate=evaluate, best="-error", **options
-    )
+    options = dict(steps=10, tasks=2, every=2)
+    hooks = [jm.Validate(lambda meta: {"error": losses[int(meta)]}), jm.SaveStates(tmp_path, best="-error")]
+    state, _ = jm.loop(step, jm.sinusoid(), start, jax.random.key(0), hooks=hooks, **options)
     assert int(state.step) == 10
     assert int(read_state(tmp_path, start, best=True).state.step) == 4
-    for folder, said in (
-        (tmp_path / "b", "no 'accuracy' to be the best by; rows have"),
-        (None, "name a folder"),
-    ):
-        options["checkpoints"] = folder
-        with pytest.raises(jm.InputError, match=said):
-            jm.loop(step, jm.sinusoid(), start, jax.random.key(1), best="accuracy", **options)
+    hooks = [jm.SaveStates(tmp_path / "b", best="accuracy")]
+    with pytest.raises(jm.InputError, match="rows have no 'accuracy', but loss, "):
+        jm.loop(step, jm.sinusoid(), start, jax.random.key(1), hooks=hooks, **options)
 
 
 def unfinite(first, good):
@@ -190,17 +184,16 @@ def unfinite(first, good):
     def update(state, tasks):
         bad = (state.step >= first) & (state.step < first + good)
         meta = state.meta + jnp.where(bad, 0, 1)
-        return MetaState(state.step + 1, meta, ()), {
-            "loss": jnp.where(bad, 0.0, 1.0),
-            "skipped": jnp.where(bad, 2, 0),
-        }
+        report = jm.Report(jnp.where(bad, 0.0, 1.0), jnp.where(bad, 2, 0), {})
+        return MetaState(state.step + 1, meta, ()), report
 
     return jm.MetaStep(lambda meta: MetaState(jnp.asarray(0), meta, ()), update)
 
 
 @pytest.mark.faults
 def test_a_run_that_diverges_is_given_up_and_its_last_good_state_kept(tmp_path):
-    options = dict(steps=60, tasks=2, every=40, checkpoints=tmp_path / "states", log=tmp_path / "log.jsonl")
+    hooks = [jm.JSONLog(tmp_path / "log.jsonl"), jm.SaveStates(tmp_path / "states")]
+    options = dict(steps=60, tasks=2, every=40, hooks=hooks)
     step = unfinite(10, 100)
     with pytest.raises(DivergedError, match="in steps 10 to 14, tasks 0 to 1;"):
         jm.loop(step, jm.sinusoid(), step.init(jnp.zeros(())), jax.random.key(0), patience=5, **options)

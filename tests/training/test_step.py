@@ -30,32 +30,32 @@ def update(batch, **options):
 
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3, 4, 9])
 def test_an_update_is_the_mean_over_tasks(chunk):
-    state, metrics = update(tasks(), chunk=chunk)
+    state, report = update(tasks(), chunk=chunk)
     x = np.arange(8.0).reshape(4, 2)
     np.testing.assert_allclose(state.meta["w"], x.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(metrics["loss"], ((x - [1, -1]) ** 2).sum(1).mean(), rtol=1e-6)
-    np.testing.assert_allclose(metrics["x"], x.sum(1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(report.loss, ((x - [1, -1]) ** 2).sum(1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(report.metrics["x"], x.sum(1).mean(), rtol=1e-6)
     np.testing.assert_allclose(
-        metrics["gradient_norm"], np.linalg.norm(2 * (np.array([1, -1]) - x.mean(0))), rtol=1e-6
+        report.metrics["gradient_norm"], np.linalg.norm(2 * (np.array([1, -1]) - x.mean(0))), rtol=1e-6
     )
-    assert metrics["skipped"] == 0
+    assert report.skipped == 0
     assert state.step == 1
 
 
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3])
 def test_a_task_that_is_not_finite_is_left_out_and_counted(chunk):
-    state, metrics = update(tasks(good=(1, -1, 1, 0)), chunk=chunk)
+    state, report = update(tasks(good=(1, -1, 1, 0)), chunk=chunk)
     kept = np.arange(8.0).reshape(4, 2)[[0, 2]]
     np.testing.assert_allclose(state.meta["w"], kept.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(metrics["loss"], ((kept - [1, -1]) ** 2).sum(1).mean(), rtol=1e-6)
-    assert metrics["skipped"] == 2
+    np.testing.assert_allclose(report.loss, ((kept - [1, -1]) ** 2).sum(1).mean(), rtol=1e-6)
+    assert report.skipped == 2
 
 
 def test_if_no_task_is_finite_nothing_changes():
-    state, metrics = update(tasks(good=(-1, -1, -1, -1)))
+    state, report = update(tasks(good=(-1, -1, -1, -1)))
     np.testing.assert_array_equal(state.meta["w"], META["w"])
     assert state.step == 1
-    assert metrics == {"loss": 0, "x": 0, "gradient_norm": 0, "skipped": 4}
+    assert report == jm.Report(0, 4, {"x": 0, "gradient_norm": 0})
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing():
@@ -63,10 +63,10 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
         return jnp.sum(jnp.sqrt(meta["w"] - meta["w"])), {}
 
     step = jm.meta_step(steep, optax.adam(0.1))
-    state, metrics = step.update(step.init(META), tasks())
+    state, report = step.update(step.init(META), tasks())
     np.testing.assert_array_equal(state.meta["w"], META["w"])
     assert jax.tree.leaves(state.opt)[0] == 0
-    assert metrics["skipped"] == 4
+    assert report.skipped == 4
 
 
 def test_a_chunk_whose_gradient_is_not_finite_is_left_out():
@@ -74,9 +74,9 @@ def test_a_chunk_whose_gradient_is_not_finite_is_left_out():
         return jnp.sum(jnp.sqrt(task["good"] * meta["w"] ** 2)), {}
 
     step = jm.meta_step(steep, optax.sgd(0.5), chunk=1)
-    state, metrics = step.update(step.init(META), tasks(good=(1, 0, 1, 1)))
+    state, report = step.update(step.init(META), tasks(good=(1, 0, 1, 1)))
     np.testing.assert_allclose(state.meta["w"], META["w"] - 0.5 * np.sign(META["w"]), rtol=1e-6)
-    assert metrics["skipped"] == 1
+    assert report.skipped == 1
 
 
 def test_an_inner_loop_that_diverges_is_skipped_and_counted():
@@ -86,11 +86,11 @@ def test_an_inner_loop_that_diverges_is_skipped_and_counted():
     scale = jnp.array([1e4, 0.1, 0.1])[:, None, None]
     batch = jm.Batch(scale * jnp.ones((3, 4, 2)), jnp.zeros((3, 4)))
     step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.sgd(0.1))
-    state, metrics = step.update(
+    state, report = step.update(
         step.init(learner.init(jax.random.key(0))),
         jm.Task(batch, batch, None, jax.random.split(jax.random.key(0), 3)),
     )
-    assert metrics["skipped"] == 1
+    assert report.skipped == 1
     assert jnp.all(jnp.isfinite(state.meta.start))
     assert jnp.all(state.meta.start < 1)
 
@@ -112,9 +112,9 @@ def test_a_bad_task_never_reaches_the_shared_backward_pass():
         return jnp.sum(meta["w"] * task["x"] / task["good"]) * 1.0, {}
 
     step = jm.meta_step(product, optax.sgd(1.0))
-    state, metrics = step.update(step.init(META), tasks(good=(1, 0, 1, 1)))
+    state, report = step.update(step.init(META), tasks(good=(1, 0, 1, 1)))
     assert jnp.all(jnp.isfinite(state.meta["w"]))
-    assert metrics["skipped"] == 1
+    assert report.skipped == 1
 
 
 def test_an_estimator_of_ones_own_is_used():
@@ -143,8 +143,8 @@ def test_labels_beyond_the_outputs_are_skipped_and_not_learned_from():
     batch = jm.Batch(jnp.ones((2, 5, 2)), jnp.stack([jnp.arange(5), jnp.arange(5) % 3]))
     step = jm.meta_step(jm.query_loss(learner, jm.cross_entropy), optax.sgd(0.1))
     state = step.init(learner.init(jax.random.key(0)))
-    _, metrics = step.update(state, jm.Task(batch, batch, None, jax.random.split(jax.random.key(0), 2)))
-    assert metrics["skipped"] == 1
+    _, report = step.update(state, jm.Task(batch, batch, None, jax.random.split(jax.random.key(0), 2)))
+    assert report.skipped == 1
 
 
 def test_an_update_that_would_leave_the_numbers_is_not_taken():
@@ -153,6 +153,6 @@ def test_an_update_that_would_leave_the_numbers_is_not_taken():
     step = jm.meta_step(loss, optax.adam(1e-1))
     empty = jm.Batch(jnp.zeros((2, 1)))
     tasks = jm.Task(empty, empty, jnp.ones(2), jax.random.split(jax.random.key(0), 2))
-    state, metrics = step.update(step.init(jnp.ones(())), tasks)
-    assert (float(state.meta), int(metrics["skipped"])) == (1.0, 2)
+    state, report = step.update(step.init(jnp.ones(())), tasks)
+    assert (float(state.meta), int(report.skipped)) == (1.0, 2)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.opt))
