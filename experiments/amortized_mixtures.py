@@ -174,9 +174,7 @@ def _train(
 ) -> PyTree:
     """A network that has learned, without a label, where the likelihood will be greatest."""
     start_key, train_key = jax.random.split(key)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(config.rate, steps))
-    )
+    optimizer = harness.clipped_adam(optax.cosine_decay_schedule(config.rate, steps))
     step = jm.meta_step(jm.fitting_loss(clusterer, lambda state: -state.log_likelihood), optimizer)
     state, _ = harness.train(
         config,

@@ -44,6 +44,7 @@ from jmeta.portfolio.running import candidate_labels
 from jmeta.portfolio.table import Table, score
 from jmeta.selection.advisor import Advisor, replayed_scores
 from jmeta.selection.descriptions import describe_table
+from jmeta.selection.held_out import score_of_best
 from jmeta.selection.selector import CRITERIA, criterion_scores, neighbour_scores, table_features
 from jmeta.selection.set_quality import candidate_inputs
 from jmeta.tasks.problems import BATTERIES, Problem, batteries
@@ -159,7 +160,7 @@ def _nearest_set(config: Config, table: Table, advisor: Advisor) -> np.ndarray:
     advice = neighbour_scores(every, worths, known, np.where(known, 0, 1), nearest=1)[
         len(selector.features) :
     ]
-    return choosing.worth(table.scores, advice)
+    return score_of_best(table.scores, advice)
 
 
 def _optunas(config: Config, table: Table) -> np.ndarray:

@@ -49,7 +49,6 @@ from sklearn.decomposition import PCA
 
 import jmeta as jm
 from experiments.cifar10_strategies import MODES, TRAINED, ten_tasks
-from experiments.few_shot import PIXELS
 from jmeta import ClassImages, Evaluation, harness
 from jmeta.learners.centroid import Embedding
 from jmeta.metrics import Interval
@@ -200,10 +199,10 @@ def prepare(config: Config, ways: int, shape: tuple[int, ...]) -> Setting:
     clusterer = partial(jm.soft_kmeans, ways, steps=config.iterations)
     learner = jm.centroids(net, clusterer(restarts=config.train_restarts))
     loss = jm.total(jm.prototype_loss(learner), jm.clustering_loss(learner, jm.soft_ari))
-    adam = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    step = jm.meta_step(loss, optax.chain(optax.clip_by_global_norm(1.0), adam), chunk=1)
+    adam = harness.clipped_adam(optax.cosine_decay_schedule(config.rate, config.steps))
+    step = jm.meta_step(loss, adam, chunk=1)
     final = clusterer(restarts=config.restarts)
-    tested, pixels, axes = (jm.centroids(model, final) for model in (net, PIXELS, ON_AXES))
+    tested, pixels, axes = (jm.centroids(model, final) for model in (net, jm.networks.flatten(), ON_AXES))
     return Setting(learner, step, tested, pixels, axes)
 
 
@@ -235,10 +234,9 @@ def one_draw(
     validation, test = clustered(parts.watched, trained[: len(left)]), clustered(parts.asked, left)
     start = setting.learner.init(start_key)
 
-    def evaluate(meta: Embedding) -> dict[str, float]:
-        found = jm.evaluate(setting.tested, validation, meta, validation_key, tasks=config.validation_tasks)
-        return {"validation_accuracy": found.intervals()["accuracy"].mean}
-
+    validate = harness.validation_accuracy(
+        setting.tested, validation, validation_key, tasks=config.validation_tasks
+    )
     state, curve = harness.train(
         config,
         name,
@@ -249,7 +247,7 @@ def one_draw(
         steps=config.steps,
         tasks=config.tasks,
         every=min(config.every, config.steps),
-        evaluate=evaluate,
+        evaluate=validate,
     )
     axes = principal_axes(config, parts.known, np.unique(trained))
     rows: dict[str, tuple[Learner, Embedding]] = {

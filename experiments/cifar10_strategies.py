@@ -36,6 +36,7 @@ from jmeta.metrics import Interval
 from jmeta.portfolio import portfolio
 from jmeta.portfolio.table import Table
 from jmeta.selection.examples import Examples, Settings
+from jmeta.selection.held_out import score_of_best
 from jmeta.selection.scoring import adapt_scoring_model, fit_scoring_model, mean_scores
 from jmeta.tasks.fields import reduced, some_images
 from jmeta.tasks.problems import Problem
@@ -133,12 +134,12 @@ def regret(config: Config, table: Table, seen: np.ndarray, tasks: np.ndarray, at
             here = groups == task
             known = jax.tree.map(lambda part: part[here & shown], cases)  # noqa: B023
             known = known._replace(weights=np.ones(len(known.inputs)))
-            values[here] = choosing.worth(own, mean_scores(adapt_scoring_model(choice, known), cases.inputs))[
+            values[here] = score_of_best(own, mean_scores(adapt_scoring_model(choice, known), cases.inputs))[
                 here
             ]
         found["fine_tuned" if way == "pooled" else way] = values
         if way == "pooled":
-            found["unadapted"] = choosing.worth(own, mean_scores(choice, cases.inputs))
+            found["unadapted"] = score_of_best(own, mean_scores(choice, cases.inputs))
     asked = ~trained & ~shown
     support = [own[(groups == task) & shown].mean(0).argmax() for task in range(len(tasks))]
     found["support_best"] = own[np.arange(len(rows)), np.array(support)[groups]]

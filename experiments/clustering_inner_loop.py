@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
 import jmeta as jm
 from jmeta import ClassImages, Evaluation, harness
@@ -156,28 +156,10 @@ PRESETS = {
 }
 
 
-def clustered(learner: Learner, clusterer: Clusterer) -> Learner:
-    """Cluster what an adapted network makes of the support: a learner of log-probabilities of clusters."""
-
-    def adapt(meta: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-        fast = learner.adapt(meta, support, key)
-        embedded = learner.predict(fast, support.inputs, support.weights)
-        return fast, clusterer.fit({}, support._replace(inputs=embedded), key)
-
-    def predict(
-        fast: tuple[PyTree, PyTree], inputs: Array, weights: Array | None = None
-    ) -> Float[Array, "N K"]:
-        adapted, state = fast
-        return clusterer.assign({}, state, learner.predict(adapted, inputs, weights)).log_probs
-
-    return Learner(learner.init, adapt, predict)
-
-
 def experiment(config: Config) -> harness.Metrics:
     """Train the rows that were asked for, and evaluate all on the same tasks."""
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
-    splits = ("train", "train" if config.dataset == "digits" else "val", "test")
-    train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
+    train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     learners = _learners(config, _network(config, train.examples.shape[2:]))
     with_steps, without = learners["adapted"], learners["unadapted"]
     start = with_steps.init(start_key)
@@ -209,9 +191,9 @@ def _learners(config: Config, net: Model) -> dict[Row, Learner]:
     inner = INNER[config.inner](clusterer)
     learner = partial(jm.maml, net, inner, numbers=rates, learn=("learning_rate",))
     return {
-        "unadapted": clustered(learner(steps=0), clusterer),
-        "adapted": clustered(learner(steps=config.inner_steps), clusterer),
-        "first_order": clustered(learner(steps=config.inner_steps, gradient=jm.first_order), clusterer),
+        "unadapted": jm.clustered(learner(steps=0), clusterer),
+        "adapted": jm.clustered(learner(steps=config.inner_steps), clusterer),
+        "first_order": jm.clustered(learner(steps=config.inner_steps, gradient=jm.first_order), clusterer),
     }
 
 
@@ -239,8 +221,7 @@ def _train(
     evaluate: Callable[[Descent], Evaluation],
 ) -> tuple[Descent, list[dict[str, float]]]:
     """What one way of training for a soft ARI ends with, and its log."""
-    adam = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), adam)
+    optimizer = harness.clipped_adam(optax.cosine_decay_schedule(config.rate, config.steps))
     step = jm.meta_step(jm.clustering_loss(learner, jm.soft_ari), optimizer)
 
     def watch(meta: Descent) -> dict[str, float]:

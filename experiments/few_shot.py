@@ -13,7 +13,7 @@ import optax
 
 import jmeta as jm
 from jmeta import harness
-from jmeta.records import Learner, MetaStep, Model, Sampler
+from jmeta.records import Learner, MetaStep, Sampler
 
 Method = Literal["maml", "fomaml", "reptile", "imaml", "anil", "metasgd", "protonet"]
 DataSet = Literal["omniglot", "cifar100", "digits"]
@@ -68,9 +68,6 @@ class Config(harness.Options):
     every: int = 1000
     """Meta-steps between two validations."""
 
-
-PIXELS = Model(lambda key: {}, lambda params, inputs, weights=None: inputs.reshape(len(inputs), -1))
-"""Images as they are, in the place of a network."""
 
 QUICK: dict[str, Any] = {
     "dataset": "digits",
@@ -128,10 +125,7 @@ def run(config: Config) -> harness.Metrics:
     start, tested = _learners(config, (shape[0], shape[1], shape[2]))
     step = _step(config, start)
 
-    def evaluate(meta: object) -> dict[str, float]:
-        found = jm.evaluate(tested, validation, meta, validation_key, tasks=config.validation_tasks)
-        return {"validation_accuracy": found.intervals()["accuracy"].mean}
-
+    validate = harness.validation_accuracy(tested, validation, validation_key, tasks=config.validation_tasks)
     state, curve = harness.train(
         config,
         config.method,
@@ -142,7 +136,7 @@ def run(config: Config) -> harness.Metrics:
         steps=config.steps,
         tasks=config.tasks,
         every=config.every,
-        evaluate=evaluate,
+        evaluate=validate,
     )
     figure = jm.report.learning_curves({config.method: curve}, "validation_accuracy")
     figure.savefig(config.folder / f"learning_curve_{config.method}.png")
@@ -157,9 +151,7 @@ def run(config: Config) -> harness.Metrics:
 
 def _samplers(config: Config) -> tuple[Sampler, Sampler, Sampler]:
     """Tasks of classes to learn from, to choose by, and never seen."""
-    digits = config.dataset == "digits"
-    splits = ("train", "train" if digits else "val", "test")
-    train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
+    train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     sample = partial(jm.episodes, rotations=config.dataset == "omniglot")
     shots = config.shots
     tested = partial(sample, ways=config.ways, shots=shots, queries=config.test_queries or shots)

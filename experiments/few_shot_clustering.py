@@ -41,7 +41,6 @@ import numpy as np
 import optax
 
 import jmeta as jm
-from experiments.few_shot import PIXELS
 from jmeta import Evaluation, harness
 from jmeta.learners.centroid import Embedding
 from jmeta.records import Clusterer, Diff, Learner, MetaState, MetaStep, Model, Sampler, TaskLoss
@@ -165,7 +164,7 @@ def experiment(config: Config) -> harness.Metrics:
 
     found: dict[str, Evaluation] = {}
     for kind, learner in setting.tested.items():
-        pixels = jm.centroids(PIXELS, _clusterer(config, kind, config.restarts))
+        pixels = jm.centroids(jm.networks.flatten(), _clusterer(config, kind, config.restarts))
         rows = {"pixels": (pixels, pixels.init(start_key))} | {row: (learner, metas[row]) for row in metas}
         for name, (tested, meta) in rows.items():
             place = name if kind == "soft" else f"{name}/{kind}"
@@ -180,8 +179,7 @@ def experiment(config: Config) -> harness.Metrics:
 def prepare(config: Config, key: jax.Array) -> Setting:
     """Tasks of classes to learn from, to choose by, and never seen; a network, and what trains it."""
     omniglot = config.dataset == "omniglot"
-    splits = ("train", "train" if config.dataset == "digits" else "val", "test")
-    train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
+    train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     shape = train.examples.shape[2:]
     recipe = _network(config, shape)
     net = jm.make(recipe)
@@ -195,9 +193,7 @@ def prepare(config: Config, key: jax.Array) -> Setting:
         "through": through,
         "both": jm.total(surrogate, through),
     }
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    )
+    optimizer = harness.clipped_adam(optax.cosine_decay_schedule(config.rate, config.steps))
     steps = {name: jm.meta_step(loss, optimizer, chunk=config.chunk) for name, loss in losses.items()}
     tasks = partial(jm.episodes, ways=config.ways, shots=config.shots, queries=config.queries, labelled=False)
     return Setting(
@@ -231,18 +227,13 @@ def train_row(
     """What one way of training ends with, and its log."""
     config, state = setting.config, setting.start
     rows: list[dict[str, float]] = []
-
-    def evaluate(meta: Embedding) -> dict[str, float]:
-        found = jm.evaluate(
-            setting.tested["soft"],
-            setting.validation,
-            meta,
-            validation_key,
-            tasks=config.validation_tasks,
-            chunk=config.chunk,
-        )
-        return {"validation_accuracy": found.intervals()["accuracy"].mean}
-
+    validate = harness.validation_accuracy(
+        setting.tested["soft"],
+        setting.validation,
+        validation_key,
+        tasks=config.validation_tasks,
+        chunk=config.chunk,
+    )
     for place, loss in enumerate(PHASES[row]):
         state, more = harness.train(
             config,
@@ -254,7 +245,7 @@ def train_row(
             steps=config.steps // 3,
             tasks=config.tasks,
             every=config.every,
-            evaluate=evaluate,
+            evaluate=validate,
         )
         rows += more
     if not jax.process_index():

@@ -199,8 +199,7 @@ def prepare(config: Config, key: Key[Array, ""]) -> Setting:
     surrogate = jm.prototype_loss(jm.centroids(net, soft(steps=1)))
     through = jm.clustering_loss(learner, jm.soft_ari)
     losses: dict[Row, TaskLoss] = {"prototype": surrogate, "both": jm.total(surrogate, through)}
-    adam = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), adam)
+    optimizer = harness.clipped_adam(optax.cosine_decay_schedule(config.rate, config.steps))
     clusterers = {
         kind: KINDS[kind](slots, steps=config.iterations, restarts=config.restarts) for kind in config.kinds
     }

@@ -31,6 +31,7 @@ from jmeta.portfolio import portfolio
 from jmeta.portfolio.table import Table
 from jmeta.selection.advisor import Advisor, learn_advisor
 from jmeta.selection.examples import Settings
+from jmeta.selection.held_out import score_of_best
 from jmeta.tasks.fields import bundled_tables
 from jmeta.tasks.problems import Problem, drawn
 from jmeta.tasks.shapes import KINDS, shapes
@@ -107,7 +108,7 @@ def experiment(config: Config) -> harness.Metrics:
         gc.collect()
         advisors[known], scores = learn_advisor(table, key, settings=settings, thinnings=config.thinnings)
         worths = {
-            "learned_criterion": choosing.worth(table.scores, scores),
+            "learned_criterion": score_of_best(table.scores, scores),
             "oracle": table.scores.max(1),
             "random": table.scores.mean(1),
             "single_best": table.scores[:, table.scores.mean(0).argmax()],

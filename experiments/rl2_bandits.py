@@ -103,9 +103,7 @@ def _trained(config: Config, pulls: int, arms: int, steps: int, name: str, **cha
     bandit = jm.rl.bernoulli_bandit(arms)
     agent = jm.rl.rl2(bandit, partial(jm.networks.gru, width=config.width), **changed)  # type: ignore[arg-type]
     taken = steps * config.epochs * 4
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(optax.exponential_decay(config.rate, taken, 0.1))
-    )
+    optimizer = harness.clipped_adam(optax.exponential_decay(config.rate, taken, 0.1))
     learn = jm.rl.ppo(
         agent,
         bandit,

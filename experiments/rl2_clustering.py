@@ -187,7 +187,7 @@ def trained(config: Config, agent: Agent, game: Environment, seed: int, name: st
     learn = jm.rl.ppo(
         agent,
         game,
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
+        harness.clipped_adam(schedule),
         steps=max(config.budgets) + 1,
         episodes=1,
         entropy_weight=config.entropy,

@@ -96,7 +96,7 @@ def _trained(config: Config, episodes: int) -> Interval:
     learn = jm.rl.ppo(
         agent,
         process,
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
+        harness.clipped_adam(schedule),
         steps=steps,
         episodes=episodes,
     )

@@ -33,12 +33,12 @@ from typing import Literal
 import numpy as np
 
 from experiments import choosing
-from experiments.choosing import Known, Option
 from jmeta import harness
 from jmeta.metafeatures.tables import FEATURES, feature_names
 from jmeta.metrics import Interval
 from jmeta.portfolio import portfolio
 from jmeta.selection.examples import Settings
+from jmeta.selection.held_out import Option, TableInputs, held_out_scores, score_of_best, table_inputs
 from jmeta.selection.selector import CRITERIA, selector_inputs
 from jmeta.tasks.problems import BATTERIES, Problem, batteries
 
@@ -79,9 +79,9 @@ def report(config: Config, problems: list[Problem]) -> harness.Metrics:
     counts = COUNTS[:2] if config.preset == "quick" else COUNTS
     candidates = portfolio(config.portfolio, clusters=counts if config.clusters == "unknown" else ())
     table = choosing.made_table(config, problems, candidates, seconds=config.seconds)
-    known = choosing.look(table, config.seed)
+    known = table_inputs(table, seed=config.seed)
     base = Settings(steps=config.steps, networks=config.networks)
-    ways = choosing.fixed(known) | chosen(known, base, config)
+    ways = choosing.baselines(known) | chosen(known, base, config)
     pairs = [
         *(("learned_criterion", other) for other in ("single_best", "consensus", "silhouette", "random")),
         *(("meta_features", other) for other in ("single_best", "random_forest", "nearest_neighbours")),
@@ -93,20 +93,20 @@ def report(config: Config, problems: list[Problem]) -> harness.Metrics:
     }
 
 
-def chosen(known: Known, base: Settings, config: Config) -> dict[str, np.ndarray]:
+def chosen(known: TableInputs, base: Settings, config: Config) -> dict[str, np.ndarray]:
     """The worth of what networks choose, the mean over seeds."""
     scores, count = known.table.scores, known.table.scores.shape[1]
-    criterion, _ = choosing.learned(
+    criterion, _ = held_out_scores(
         known, criterion_options(known, base), scores, (count,), config.key, seeds=config.seeds
     )
     both = np.concatenate([scores, known.criteria], 1)
     parts = (count, both.shape[1] - count)
-    selector, _ = choosing.learned(
+    selector, _ = held_out_scores(
         known, selector_options(known, base), both, parts, config.key, seeds=config.seeds
     )
 
     def mean(scores: np.ndarray, found: np.ndarray) -> np.ndarray:
-        return np.mean([choosing.worth(scores, one) for one in found], 0)
+        return np.mean([score_of_best(scores, one) for one in found], 0)
 
     return {
         "learned_criterion": mean(scores, criterion),
@@ -115,7 +115,7 @@ def chosen(known: Known, base: Settings, config: Config) -> dict[str, np.ndarray
     }
 
 
-def criterion_options(known: Known, base: Settings) -> list[Option]:
+def criterion_options(known: TableInputs, base: Settings) -> list[Option]:
     """Descriptors alone or beside the meta-features, and how many inputs are hidden from a step."""
     count = known.candidates.shape[1]
     own = [name in feature_names([g for g in FEATURES if g != "landmarks"]) for name in feature_names()]
@@ -128,7 +128,7 @@ def criterion_options(known: Known, base: Settings) -> list[Option]:
     ]
 
 
-def selector_options(known: Known, base: Settings) -> list[Option]:
+def selector_options(known: TableInputs, base: Settings) -> list[Option]:
     """Meta-features with what was best on the nearest known tasks, and how many inputs are hidden."""
 
     def inputs(weights: np.ndarray) -> np.ndarray:

@@ -27,17 +27,15 @@ from functools import cache, partial
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Key
 
 import jmeta as jm
 from jmeta import ClassImages, Evaluation, harness
 from jmeta.learners.centroid import Embedding
 from jmeta.metrics import Interval
-from jmeta.records import Batch, Learner, MetaStep, Model, Sampler
-from jmeta.weights import weights_or_ones
+from jmeta.records import Learner, MetaStep, Model, Sampler
 
 Kind = Literal["without", "with"]
 Way = Literal["soft", "cluster", "mask"]
@@ -117,8 +115,8 @@ def experiment(config: Config) -> harness.Metrics:
     """Train without distractors and with them, and test every row on the same tasks of unseen classes."""
     metrics: dict[str, Interval] = {}
     curves: dict[str, list[dict[str, float]]] = {}
-    splits = ("train", "train" if config.dataset == "digits" else "val", "test")
-    parts = [_parted(jm.load(config.dataset, split, data_dir=config.data_dir), config) for split in splits]
+    splits = harness.class_splits(config.dataset, data_dir=config.data_dir)
+    parts = [_parted(images, config) for images in splits]
     shape = parts[0][0].examples.shape[2:]
     net = jm.networks.conv4(config.width, shape=shape, strided=config.dataset == "digits")
     learners = _learners(config, net)
@@ -147,23 +145,13 @@ def experiment(config: Config) -> harness.Metrics:
     return metrics
 
 
-def labelled_only(learner: Learner) -> Learner:
-    """A learner that does not look at support points without a label."""
-
-    def adapt(meta: PyTree, support: Batch, key: Key[Array, ""]) -> PyTree:
-        weights = weights_or_ones(support.inputs, support.weights) * (jnp.asarray(support.targets) >= 0)
-        return learner.adapt(meta, support._replace(weights=weights), key)
-
-    return learner._replace(adapt=adapt)
-
-
 def _learners(config: Config, net: Model) -> dict[str, Learner]:
     """One for every row, of the same network; the control is `soft` with the supervised one's weights."""
     refined: dict[str, Learner] = {
         row: jm.centroids(net, jm.refined_prototypes(config.ways, **options))
         for row, options in REFINED.items()
     }
-    return {"supervised": labelled_only(refined["soft"]), "control": refined["soft"], **refined}
+    return {"supervised": jm.labelled_only(refined["soft"]), "control": refined["soft"], **refined}
 
 
 def _parted(images: ClassImages, config: Config) -> tuple[ClassImages, ClassImages]:

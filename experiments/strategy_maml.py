@@ -32,10 +32,17 @@ import numpy as np
 
 import jmeta as jm
 from experiments import choosing
-from experiments.choosing import Known, Option, look
 from jmeta import harness
 from jmeta.portfolio import portfolio
 from jmeta.selection.examples import Examples, Method, Settings
+from jmeta.selection.held_out import (
+    Option,
+    TableInputs,
+    fit_option,
+    score_of_best,
+    table_inputs,
+    without_failed,
+)
 from jmeta.selection.scoring import ScoringModel, adapt_scoring_model, mean_scores
 from jmeta.selection.selector import selector_inputs
 from jmeta.tasks.fields import FIELDS, field
@@ -97,7 +104,7 @@ def experiment(config: Config) -> harness.Metrics:
     """Every way, for the selector and for the criterion, on every group that is left out."""
     problems = _problems(config)
     table = choosing.made_table(config, problems, portfolio("seven"))
-    known = look(table, config.seed)
+    known = table_inputs(table, seed=config.seed)
     practised = {number for number, group in zip(known.groups, table.groups, strict=True) if group in KINDS}
     reported = [number for number in np.unique(known.groups) if number not in practised]
     metrics = {}
@@ -118,7 +125,7 @@ def experiment(config: Config) -> harness.Metrics:
     return metrics
 
 
-def trainer(config: Config, known: Known, kind: str) -> Trainer:
+def trainer(config: Config, known: TableInputs, kind: str) -> Trainer:
     """Train the networks of a selector or of a criterion, and remember them."""
     scores = known.table.scores
     base = Settings(steps=config.steps, networks=config.networks, dropout=0.5, support=config.support)
@@ -133,13 +140,13 @@ def trainer(config: Config, known: Known, kind: str) -> Trainer:
         weights = np.where(np.isin(known.groups, out), 0, known.table.weights)
         option = Option(base._replace(method=way, rate=0.5 if way == "reptile" else base.rate), inputs)
         key, seen = jax.random.fold_in(config.key, seed), inputs(weights)
-        return choosing.train(known, option, seen, scores, scores.shape[1:], weights, key), seen
+        return fit_option(known, option, seen, scores, scores.shape[1:], weights, key), seen
 
     return trained
 
 
 def left_out(
-    config: Config, known: Known, plan: Plan, trained: Trainer, reported: Sequence[int]
+    config: Config, known: TableInputs, plan: Plan, trained: Trainer, reported: Sequence[int]
 ) -> np.ndarray:
     """The mean worth [P] of what is chosen for every problem of the groups that are left out in turn."""
     taken = dict.fromkeys(reported, 0)
@@ -159,7 +166,12 @@ def left_out(
 
 
 def _adapted(
-    config: Config, known: Known, choice: ScoringModel, inputs: np.ndarray, rate: float | None, group: int
+    config: Config,
+    known: TableInputs,
+    choice: ScoringModel,
+    inputs: np.ndarray,
+    rate: float | None,
+    group: int,
 ) -> np.ndarray:
     """The mean worth [P], over draws, of what is chosen for a group's problems outside of the support."""
     rows, scores, usable = np.flatnonzero(known.groups == group), known.table.scores, known.table.usable
@@ -168,12 +180,12 @@ def _adapted(
     found = np.full((config.draws, len(scores)), np.nan)
     for draw, (support, asked) in enumerate(_draws(config, cases.problems)):
         adapted = adapt_scoring_model(choice, Examples(*(part[support] for part in cases)), rate=rate)
-        preferred = choosing.allowed(mean_scores(adapted, cases.inputs), cases.inputs, usable[rows])
-        found[draw, rows[asked]] = choosing.worth(cases.scores, preferred)[asked]
+        preferred = without_failed(mean_scores(adapted, cases.inputs), cases.inputs, usable[rows])
+        found[draw, rows[asked]] = score_of_best(cases.scores, preferred)[asked]
     return _over_problems(known, found)
 
 
-def _baselines(config: Config, known: Known, reported: list[int]) -> dict[str, np.ndarray]:
+def _baselines(config: Config, known: TableInputs, reported: list[int]) -> dict[str, np.ndarray]:
     """The best candidate of the support, and of the known groups, on the same draws."""
     scores, weights = known.table.scores, known.table.weights
     found = {name: np.full((config.draws, len(scores)), np.nan) for name in BASELINES}
@@ -200,7 +212,7 @@ def _draws(config: Config, owners: np.ndarray) -> Iterator[tuple[np.ndarray, np.
         yield np.array(shown, int), np.flatnonzero(~np.isin(owners, order[:count]))
 
 
-def _over_problems(known: Known, found: np.ndarray) -> np.ndarray:
+def _over_problems(known: TableInputs, found: np.ndarray) -> np.ndarray:
     """Means [P] over draws and labellings of [draws, C]; NaN for problems that were never asked about."""
     counted = np.isfinite(found)
     per_case = np.where(counted, found, 0).sum(0)

@@ -163,8 +163,7 @@ Method = Callable[[Points], Float[Array, "Q W"]]
 
 def experiment(config: Config) -> harness.Metrics:
     """Train one embedding, choose settings on validation classes, and look at the test classes once."""
-    splits = ("train", "train" if config.dataset == "digits" else "val", "test")
-    train, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
+    train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     height, width, channels = train.examples.shape[2:]
     net = jm.networks.conv4(config.width, shape=(height, width, channels))
     learner = jm.prototypes(net, ways=max(config.train_ways, config.ways))
@@ -338,10 +337,7 @@ def _train(
     step = jm.meta_step(jm.query_loss(learner, jm.cross_entropy), adam)
     watched = _tasks(config, validation, config.shots[0])
 
-    def evaluate(meta: PyTree) -> dict[str, float]:
-        found = jm.evaluate(learner, watched, meta, validation_key, tasks=config.validation_tasks)
-        return {"validation_accuracy": found.intervals()["accuracy"].mean}
-
+    validate = harness.validation_accuracy(learner, watched, validation_key, tasks=config.validation_tasks)
     state, curve = harness.train(
         config,
         "protonet",
@@ -358,7 +354,7 @@ def _train(
         steps=config.steps,
         tasks=config.tasks,
         every=min(config.every, config.steps),
-        evaluate=evaluate,
+        evaluate=validate,
     )
     figure = jm.report.learning_curves({"protonet": curve}, "validation_accuracy")
     figure.savefig(config.folder / "learning_curve.png")

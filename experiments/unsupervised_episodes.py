@@ -40,7 +40,6 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
 import jmeta as jm
-from experiments.few_shot import PIXELS
 from jmeta import ClassImages, harness
 from jmeta.metrics import Interval
 from jmeta.records import Learner, MetaStep, Model, Sampler
@@ -158,8 +157,7 @@ def experiment(config: Config) -> harness.Metrics:
     """Cluster and train in turns, and test every row on the same true tasks of unseen classes."""
     if config.rounds > 1 and "protonet" not in config.train:
         raise jm.InputError("a second round needs what protonet makes of images; train it, or ask for one.")
-    splits = ("train", "train" if config.dataset == "digits" else "val", "test")
-    known, validation, test = (jm.load(config.dataset, split, data_dir=config.data_dir) for split in splits)
+    known, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     setting = prepare(config, validation)
     tests = {shots: _tasks(config, test, config.ways, shots) for shots in config.shots}
     rows, metrics = train_rows(setting, known)
@@ -227,7 +225,7 @@ def train_rows(setting: Setting, known: ClassImages) -> tuple[dict[str, Trained]
         All rows, and how much the clusters of every round tell of the labels.
     """
     config, random = setting.config, np.random.default_rng(setting.config.seed)
-    pixels, protonet = jm.prototypes(PIXELS, ways=config.ways), setting.tested["protonet"]
+    pixels, protonet = jm.prototypes(jm.networks.flatten(), ways=config.ways), setting.tested["protonet"]
     rows: dict[str, Trained] = {
         "pixels": (pixels, {}),
         "untrained": (protonet, protonet.init(setting.start_key)),
@@ -304,12 +302,9 @@ def _train(
     turns = 4 if config.dataset == "omniglot" else 1
     ways = min(config.train_ways, len(classes.names) * turns) if method == "protonet" else config.ways
 
-    def evaluate(meta: PyTree) -> dict[str, float]:
-        found = jm.evaluate(
-            tested, setting.validation, meta, setting.validation_key, tasks=config.validation_tasks
-        )
-        return {"validation_accuracy": found.intervals()["accuracy"].mean}
-
+    validate = harness.validation_accuracy(
+        tested, setting.validation, setting.validation_key, tasks=config.validation_tasks
+    )
     state, curves[name] = harness.train(
         config,
         name,
@@ -320,7 +315,7 @@ def _train(
         steps=config.steps,
         tasks=max(1, config.tasks * config.train_ways // ways),
         every=min(config.every, config.steps),
-        evaluate=evaluate,
+        evaluate=validate,
     )
     return tested, state.meta
 

@@ -42,6 +42,7 @@ from .estimators.meta_clusterer import MetaClusterer as MetaClusterer
 from .estimators.on_device import MixtureClusterer as MixtureClusterer
 from .estimators.on_device import SinkhornKMeans as SinkhornKMeans
 from .estimators.on_device import SoftKMeans as SoftKMeans
+from .iteration import Solution as Solution
 from .iteration import conjugate_gradient as conjugate_gradient
 from .iteration import every_step as every_step
 from .iteration import gmres as gmres
@@ -50,10 +51,13 @@ from .iteration import iterate as iterate
 from .iteration import neumann as neumann
 from .iteration import one_step as one_step
 from .iteration import residual as residual
+from .iteration import solve as solve
 from .iteration import straight_through as straight_through
 from .iteration import truncate as truncate
 from .iteration import unroll as unroll
 from .learners.centroid import centroids as centroids
+from .learners.clustered import clustered as clustered
+from .learners.clustered import labelled_only as labelled_only
 from .learners.context import cavia as cavia
 from .learners.features import on_features as on_features
 from .learners.gradient import maml as maml

@@ -1,12 +1,12 @@
 """The command `jmeta`.
 
-    jmeta cluster people.csv --report people.html     clusters, and a page that explains them
+    jmeta cluster people.csv --report people.html     cluster a table, and write a page that explains it
     jmeta train experiment.py --preset quick          run an experiment file
-    jmeta evaluate runs/experiment --test-tasks 5000  measure again what a run has trained
-    jmeta report runs/experiment                      a page with its curves, pictures and tables
-    jmeta doctor                                      what this machine has, and whether it works
+    jmeta evaluate runs/experiment --test-tasks 5000  evaluate again what a run has trained
+    jmeta report runs/experiment                      write a page with its curves, figures and tables
+    jmeta doctor                                      check this machine
 
-Exit codes: 0 done, 1 `doctor` found something broken, 2 bad input, 130 interrupted.
+Exit codes: 0 success, 1 a check of `doctor` failed, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from .estimators import AutoCluster
     from .estimators.reading import Sheet
 
-SHOWN = 5
-"""Candidates that are printed."""
+MAX_SHOWN = 5
+"""The maximum number of candidates that are printed."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Cluster the rows of a table: no algorithm and no number of clusters to choose.
+    """Cluster the rows of a table, without choosing an algorithm or a number of clusters.
 
-    Reads CSV (any delimiter; words and gaps are handled by stated rules), npy, npz and parquet. Without --out
-    and --report only a summary is printed. For example:
+    Reads CSV (any delimiter; words and missing values are handled by rules that are printed), npy, npz and
+    parquet. Without --out and --report only a summary is printed. For example:
 
     jmeta cluster people.csv --clusters 4 --out labels.csv --report people.html
     """
@@ -50,34 +50,34 @@ class Cluster:
     data: Annotated[Path, tyro.conf.Positional]
     """The table: .csv, .tsv, .txt, .npy, .npz or .parquet."""
     clusters: int | None = None
-    """How many; found unless given."""
+    """The number of clusters; estimated unless given."""
     time_limit: float = 60.0
-    """Seconds that candidates may take together."""
+    """Seconds for running all candidates."""
     out: Path | None = None
-    """Where the cluster of every row is written, one column; -1 is a row that belongs to none."""
+    """Where to write the cluster of every row, as one column; -1 is noise."""
     report: Path | None = None
-    """Where the page that explains the choice is written."""
+    """Where to write the page that explains the choice."""
     json: bool = False
-    """Print the result as JSON, and nothing else, to standard output."""
+    """Print only the result, as JSON, to standard output."""
     search: str = "ranked"
-    """ranked: candidates in the order that is foretold; rl2: each chosen after what those before found."""
+    """ranked: candidates in the predicted order; rl2: each chosen from the outcomes of the earlier ones."""
     scaling: str = "auto"
-    """auto: columns are divided by their deviations where these differ tenfold; standard: always; none.
-    Beside columns of words those of numbers always are, unless with none, and those of words never."""
+    """auto: divide columns by their standard deviations if these differ tenfold; standard: always; none.
+    In a table of numbers and words, auto and standard divide all numeric columns, and only these."""
     model: Path | None = None
-    """A model of one's own; the one that comes with jmeta unless given."""
+    """A trained model; the one that comes with jmeta unless given."""
     seed: int = 0
-    """Everything random follows from it."""
+    """All randomness follows from it."""
     cache: bool = True
-    """Keep compiled programs in $JMETA_CACHE_DIR, by default ~/.cache/jmeta, for the next time."""
+    """Keep compiled programs in $JMETA_CACHE_DIR, by default ~/.cache/jmeta, for later runs."""
 
 
 @dataclass(frozen=True)
 class Train:
-    """Run an experiment file: one that hands its options and a function to `jmeta.harness`.
+    """Run an experiment file, which calls `jmeta.harness` with its options and a function.
 
-    Options of the experiment follow the file; jmeta train FILE --help lists them. --json prints the summary
-    as JSON, and nothing else, to standard output. For example:
+    Options of the experiment follow the file; jmeta train FILE --help lists them. --json prints only the
+    summary, as JSON, to standard output. For example:
 
     jmeta train experiments/few_shot_clustering.py --preset quick --out runs/first
     """
@@ -88,11 +88,11 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure again what a run has trained, without training, and write RUN/evaluation.json.
+    """Evaluate again what a run has trained, without training, and write RUN/evaluation.json.
 
-    Options that follow the folder change the run's own, such as --test-tasks; but for --seed, as what was
-    held out of training may follow from it. A run that was cut off is measured as far as it came. --json
-    prints the result as JSON.
+    Options that follow the folder, such as --test-tasks, replace those of the run, except for --seed, which
+    may determine the held-out data. An interrupted run is evaluated at its newest state. --json prints the
+    result as JSON.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -101,22 +101,22 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Write a page about a run: its curves, its pictures, its table and its options."""
+    """Write a page about a run, with its curves, figures, tables and options."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """The folder of a run."""
     out: Path | None = None
-    """Where the page is written; RUN/report.html unless given."""
+    """Where to write the page; RUN/report.html unless given."""
     json: bool = False
-    """Print where it is as JSON, and nothing else, to standard output."""
+    """Print only the path of the page, as JSON, to standard output."""
 
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what this machine has, and whether what jmeta needs works."""
+    """Check that this machine has what jmeta needs, and that it works."""
 
     json: bool = False
-    """Print what was found as JSON, and nothing else, to standard output."""
+    """Print only the results, as JSON, to standard output."""
 
 
 Commands = (
@@ -127,12 +127,13 @@ Commands = (
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 WITH_OPTIONS = ("train", "evaluate")
-"""Commands whose file or folder is followed by options of the experiment."""
+"""Commands that pass further options to the experiment."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; bad input ends with one sentence and exit code 2, an interrupt with 130."""
-    words, further = list(sys.argv[1:] if arguments is None else arguments), []
+    """Runs the command line; bad input ends with one sentence and exit code 2, an interrupt with 130."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    further: list[str] = []
     if len(words) > 1 and words[0] in WITH_OPTIONS and not words[1].startswith("-"):
         words, further = words[:2], words[2:]
     chosen = tyro.cli(Commands, prog="jmeta", description=__doc__, args=words)
@@ -157,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def cluster(chosen: Cluster) -> None:
-    """Read, cluster, write what was asked for, and print what was found."""
+    """Reads and clusters a table, writes the files asked for, and prints the result."""
     console = Console(stderr=True)
     began = time.perf_counter()
     console.print(f"reading {chosen.data}", markup=False)
@@ -175,7 +176,7 @@ def cluster(chosen: Cluster) -> None:
     for note in sheet.notes:
         console.print(f"  {note}", markup=False, highlight=False)
     if not len(sheet.points) > 1:
-        raise ValueError(f"{chosen.data} holds one row; a table of two rows or more can be clustered.")
+        raise ValueError(f"{chosen.data} holds one row; give a table of two rows or more.")
     model = AutoCluster(
         chosen.clusters,
         time_limit=chosen.time_limit,
@@ -184,16 +185,14 @@ def cluster(chosen: Cluster) -> None:
         model=chosen.model,
         random_state=chosen.seed,
     )
-    console.print(f"looking at the table, then trying candidates for {chosen.time_limit:g} s at most")
+    console.print(f"describing the table, then running candidates for at most {chosen.time_limit:g} s")
     with console.status("") as status:
         model.fit(
             sheet.points,
             progress=lambda done, count, one: status.update(f"{done} of {count} candidates, last {one.name}"),
         )
         if mixed:
-            _, mark, axes = model.strategy_.scaling.partition(
-                "; of "
-            )  # what was done to many columns stays said
+            _, mark, axes = model.strategy_.scaling.partition("; the first ")  # principal axes, if any
             model.strategy_ = model.strategy_._replace(scaling=BESIDE_WORDS + mark + axes)
         if chosen.out is not None:
             lines = "cluster\n" + "".join(f"{label}\n" for label in model.labels_.tolist())
@@ -201,15 +200,15 @@ def cluster(chosen: Cluster) -> None:
         if chosen.report is not None:
             status.update("writing the report")
             write_text(chosen.report, _report(chosen, sheet, model))
-    found = _found(chosen, sheet, model, time.perf_counter() - began)
+    result = _result(chosen, sheet, model, time.perf_counter() - began)
     if chosen.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
     else:
-        _print(found, model, Console())
+        _print(result, model, Console())
 
 
-def _found(chosen: Cluster, sheet: Sheet, model: AutoCluster, seconds: float) -> dict:
-    """The result as JSON has it."""
+def _result(chosen: Cluster, sheet: Sheet, model: AutoCluster, seconds: float) -> dict:
+    """The result, for JSON."""
     labels, advice = model.labels_, model.strategy_
     return {
         "file": str(chosen.data),
@@ -234,58 +233,65 @@ def _found(chosen: Cluster, sheet: Sheet, model: AutoCluster, seconds: float) ->
     }
 
 
-def _print(found: dict, model: AutoCluster, console: Console) -> None:
-    sizes = ", ".join(f"{size:,}" for size in found["sizes"])
-    noise = f", and {found['noise']:,} rows in none" if found["noise"] else ""
-    console.print(f"\n[bold]{found['clusters']} clusters[/bold] of {sizes} rows{noise}")
-    console.print(found["strategy"]["why"], markup=False, highlight=False)
+def _print(result: dict, model: AutoCluster, console: Console) -> None:
+    sizes = ", ".join(f"{size:,}" for size in result["sizes"])
+    noise = f", and {result['noise']:,} rows of noise" if result["noise"] else ""
+    console.print(f"\n[bold]{result['clusters']} clusters[/bold] of {sizes} rows{noise}")
+    console.print(result["strategy"]["why"], markup=False, highlight=False)
     console.print(
-        f"{found['strategy']['scaling']}; {found['strategy']['rows']}", markup=False, highlight=False
+        f"{result['strategy']['scaling']}; {result['strategy']['rows']}", markup=False, highlight=False
     )
-    table = Table("candidate", "clusters", "foretold", "+-", "seconds", box=None)
-    table.caption, table.caption_justify = "*: columns scaled first; / 3: asked for three clusters", "left"
-    for row in model.candidates_[:SHOWN]:
+    table = Table("candidate", "clusters", "predicted", "+-", "seconds", box=None)
+    table.caption = "*: columns scaled first; / 3: run with three clusters"
+    table.caption_justify = "left"
+    for row in model.candidates_[:MAX_SHOWN]:
         numbers = (f"{row.quality:.2f}", f"{row.width:.2f}", f"{row.seconds:.2f}")
         table.add_row(row.name, str(row.clusters), *numbers)
     console.print(table)
-    console.print(f"{found['seconds']:.1f} s", highlight=False)
+    console.print(f"{result['seconds']:.1f} s", highlight=False)
 
 
 def _report(chosen: Cluster, sheet: Sheet, model: AutoCluster) -> str:
     from .report import Summary, clustering_report
 
-    advice, explanation = model.strategy_, model.explain() if model.candidates_ else None
-    sizes = ", ".join(f"{int((model.labels_ == at).sum()):,}" for at in range(model.n_clusters_))
+    advice = model.strategy_
+    explanation = model.explain() if model.candidates_ else None
+    sizes = ", ".join(f"{int((model.labels_ == i).sum()):,}" for i in range(model.n_clusters_))
     facts = {
         "rows": f"{len(model.labels_):,}",
         "columns": f"{len(sheet.names):,}",
         "algorithm": "none" if advice.candidate is None else advice.candidate.name,
         "sizes of clusters": sizes,
-        "rows in no cluster": f"{int((model.labels_ < 0).sum()):,}",
+        "rows of noise": f"{int((model.labels_ < 0).sum()):,}",
         "criterion to trust most": advice.criterion.replace("_", " "),
         "scaling": advice.scaling,
         "labels": advice.rows,
     }
     if explanation is not None and explanation.stability is not None:
         facts["stability"] = (
-            f"{explanation.stability:.2f} (agreement of the clusterings of parts; 1 is the same)"
+            f"{explanation.stability:.2f} (agreement of clusterings of random parts; 1 is perfect)"
         )
-    headline = f"{model.n_clusters_} clusters in {chosen.data.name}"
-    summary = Summary(f"Clusters of {chosen.data.name}", headline, advice.why, facts, sheet.notes)
+    summary = Summary(
+        title=f"Clusters of {chosen.data.name}",
+        headline=f"{model.n_clusters_} clusters in {chosen.data.name}",
+        why=advice.why,
+        facts=facts,
+        notes=sheet.notes,
+    )
     return clustering_report(summary, model.candidates_, explanation, sheet.columns, model.labels_)
 
 
 def _check_writable(path: Path | None) -> None:
-    """Refuse an output that cannot be written before any work is done."""
+    """Raises a ValueError if an output cannot be written."""
     if path is None:
         return
     changed = path if path.exists() and is_special_file(path) else path.parent
     if path.is_dir() or not path.parent.is_dir() or not os.access(changed, os.W_OK):
-        raise ValueError(f"{path} cannot be written; name a file in a folder that exists and is yours.")
+        raise ValueError(f"{path} cannot be written; name a file in an existing, writable folder.")
 
 
 def train(file: Path, options: list[str]) -> None:
-    """Run an experiment file as if it were the command."""
+    """Runs an experiment file as a command."""
     from . import harness
 
     if not file.is_file():
@@ -307,31 +313,31 @@ def train(file: Path, options: list[str]) -> None:
 
 
 def evaluate(run: Path, options: list[str]) -> None:
-    """Run the experiment of a run again, its states frozen."""
+    """Runs the experiment of a run again, without training."""
     from . import harness
 
-    told = _read(run / harness.RUN)
+    description = _read(run / harness.RUN)
     if harness.word_after("--seed", options):
         raise ValueError(
-            "a run is measured with its own seed, which says what was held out; leave --seed out."
+            "--seed was given, but the seed of a run may determine its held-out data; leave --seed out."
         )
-    file = Path(told["file"])
+    file = Path(description["file"])
     if not file.is_file():
         raise ValueError(
-            f"{run} is of {file}, which is not there; go to the folder that it was started from."
+            f"{run} was made by {file}, which does not exist; change to the folder where it was started."
         )
-    train(file, [*told["arguments"], *options, "--out", str(run), "--frozen"])
+    train(file, [*description["arguments"], *options, "--out", str(run), "--frozen"])
 
 
 def report(chosen: Report) -> None:
-    """Write the page about a run."""
+    """Writes the page about a run."""
     from . import harness
     from .report import run_report
 
     out = chosen.out or chosen.run / "report.html"
-    told = _read(chosen.run / harness.RUN)
+    description = _read(chosen.run / harness.RUN)
     _check_writable(out)
-    summary, again = (
+    summary, evaluation = (
         _read(path) if (path := chosen.run / name).is_file() else {}
         for name in (harness.SUMMARY, harness.EVALUATION)
     )
@@ -341,33 +347,36 @@ def report(chosen: Report) -> None:
     }
     pictures = sorted(chosen.run.glob("*.png"))
     write_text(
-        out, run_report(told | summary, summary.get("metrics", {}), logs, pictures, again.get("metrics"))
+        out,
+        run_report(
+            description | summary, summary.get("metrics", {}), logs, pictures, evaluation.get("metrics")
+        ),
     )
     print(json.dumps({"report": str(out)}) if chosen.json else f"written to {out}")
 
 
 def doctor(chosen: Doctor) -> int:
-    """Print what was found; 1 where something is broken."""
+    """Prints the results of all checks; returns 1 if one failed."""
     from .doctor import examine
 
-    found = examine()
+    findings = examine()
     if chosen.json:
-        print(json.dumps([one._asdict() for one in found], indent=2))
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
-        table = Table("what", "found", "", box=None)
-        for name, words, well in found:
-            table.add_row(name, escape(words), "[green]ok[/green]" if well else "[red]broken[/red]")
+        table = Table("check", "result", "", box=None)
+        for name, words, well in findings:
+            table.add_row(name, escape(words), "[green]ok[/green]" if well else "[red]failed[/red]")
         Console().print(table)
-    return int(not all(one.well for one in found))
+    return int(not all(finding.well for finding in findings))
 
 
 @contextmanager
 def _as_command(file: Path, words: list[str]) -> Iterator[None]:
-    """The command line and the import path of a file that is run; those of before afterwards."""
+    """Sets the command line and the import path for a file, and restores them afterwards."""
     argv, path = sys.argv, list(sys.path)
-    here = file.resolve().parent
+    folder = file.resolve().parent
     sys.argv = [str(file), *words]
-    sys.path[:0] = [str(here), str(here.parent)]
+    sys.path[:0] = [str(folder), str(folder.parent)]
     try:
         yield
     finally:
@@ -375,7 +384,7 @@ def _as_command(file: Path, words: list[str]) -> Iterator[None]:
 
 
 def _read(path: Path) -> dict:
-    """What `harness` wrote."""
+    """The content of a file that `harness` wrote."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

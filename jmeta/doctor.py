@@ -1,4 +1,4 @@
-"""Whether this machine has what jmeta needs, and whether it works."""
+"""Checks that this machine has what jmeta needs, and that it works."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        name: of the check.
-        found: in words.
-        well: whether it passed.
+        name: name of the check.
+        found: the result in words.
+        well: whether the check passed.
     """
 
     name: str
@@ -25,14 +25,14 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Versions, devices and checks; one that fails says how."""
+    """Runs all checks; the result of one that fails is its error."""
     return [_finding(name, check) for name, check in CHECKS.items()]
 
 
 def _finding(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, check(), True)
-    except Exception as error:  # whatever is broken here is what the command is for
+    except Exception as error:  # any failure is a result
         return Finding(name, f"{type(error).__name__}: {error}", False)
 
 
@@ -48,7 +48,7 @@ def _devices() -> str:
 
 
 def _gradient() -> str:
-    """A derivative through a clustering, compiled: what everything rests on."""
+    """Compiles and evaluates a derivative through a clustering."""
     import jax
     import jax.numpy as jnp
 
@@ -67,12 +67,12 @@ def _gradient() -> str:
 
     value = float(slope(jnp.ones(())))
     if not value == value:
-        raise ArithmeticError("the gradient through soft k-means is not a number")
+        raise ArithmeticError("the gradient through soft k-means is NaN")
     return f"gradient through soft k-means {value:.4f}"
 
 
 def _collective() -> str:
-    """A sum over all devices of every host, by the one operation that training on many of them needs."""
+    """Sums over all devices of all hosts, which is the only collective operation that training needs."""
     import jax
     import jax.numpy as jnp
 
@@ -81,12 +81,12 @@ def _collective() -> str:
     count = jax.device_count()
     total = float(jax.jit(jnp.sum)(jm.shard_tasks(jnp.arange(float(count)), jm.task_mesh())))
     if total != count * (count - 1) / 2:
-        raise ArithmeticError(f"{count} devices together sum up to {total}")
+        raise ArithmeticError(f"the sum over {count} devices is {total}")
     return f"{count} device{'s' * (count > 1)} of {jax.process_count()} host{'s' * (jax.process_count() > 1)}"
 
 
 def _saving() -> str:
-    """A state that is written and read back, its files checked."""
+    """Writes a state, verifies its files and reads it back."""
     import tempfile
 
     import jax.numpy as jnp
@@ -99,9 +99,9 @@ def _saving() -> str:
         with Checkpoints(Path(folder), {}) as states:
             states.save(state, {})
         with Checkpoints(Path(folder), {}) as states:
-            found = states.restore(state)
-    if found is None or not bool((found.state.meta == state.meta).all()):
-        raise ArithmeticError("a state came back other than it was saved")
+            restored = states.restore(state)
+    if restored is None or not bool((restored.state.meta == state.meta).all()):
+        raise ArithmeticError("a restored state differs from the saved one")
     return "a state was saved, verified and read back"
 
 
@@ -109,23 +109,23 @@ def _model() -> str:
     from .artifacts.advisors import load_model
 
     advisors, card = load_model()
-    told = " or ".join(sorted(advisors))
-    return f"number of clusters {told}; learned from {card['problems']:,} problems, checksum holds"
+    modes = " or ".join(sorted(advisors))
+    return f"number of clusters {modes}; trained on {card['problems']:,} problems, checksum holds"
 
 
 def _optional() -> str:
     names = ("tensorflow-datasets", "pyarrow", "gymnasium", "tensorboardX", "wandb")
-    known = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
-    return ", ".join(f"{name} {'there' if name in known else 'not installed'}" for name in names)
+    installed = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
+    return ", ".join(f"{name} {'' if name in installed else 'not '}installed" for name in names)
 
 
 def _cache() -> str:
-    """Where compiled programs are kept, so that the next command starts sooner."""
+    """The folder of compiled programs, which make the next command start sooner."""
     from .compilation_cache import VARIABLE, use_compilation_cache
 
     folder = use_compilation_cache()
     if folder is None:
-        return f"off; name a folder that can be written to in ${VARIABLE}, or unset it"
+        return f"off; set ${VARIABLE} to a writable folder, or unset it"
     sizes = [entry.stat().st_size for entry in folder.glob("*-cache")]
     return f"{len(sizes)} compiled programs, {sum(sizes) / 1e6:.0f} MB, in {folder}"
 
@@ -140,5 +140,5 @@ CHECKS: dict[str, Callable[[], str]] = {
     "collectives": _collective,
     "checkpoints": _saving,
     "model": _model,
-    "data": lambda: os.environ.get("JMETA_DATA_DIR", "JMETA_DATA_DIR is not set; examples need none"),
+    "data": lambda: os.environ.get("JMETA_DATA_DIR", "JMETA_DATA_DIR is not set; the examples need no data"),
 }

@@ -109,7 +109,8 @@ def spanning_forest(
         near = jnp.where(done, jnp.inf, jnp.minimum(reached, jnp.finfo(reached.dtype).max))
         nearest = jnp.argmin(jnp.where(near == jnp.min(near), tied, jnp.inf))
         edge = (nearest, parent[nearest], jnp.isfinite(reached[nearest]))
-        new, new_tied = lengths[nearest], ties[nearest]
+        new = lengths[nearest]
+        new_tied = ties[nearest]
         closer = (new < reached) | ((new == reached) & (new_tied < tied))
         after = (
             jnp.where(closer, new, reached),

@@ -26,13 +26,13 @@ meta-learning for fast adaptation of deep networks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from .errors import InputError
 from .records import Diff, LinearSolve, Step
@@ -50,14 +50,14 @@ def iterate(
         theta: all that the map depends on, any pytree.
         steps: maximum number of steps.
         diff: the differentiation rule; see the table in the module docstring.
-        tol: stops early once no element of x changes by more than this; not supported by `unroll`.
+        tol: stops early once no element of x changes by more than this.
 
     Returns:
         The last iterate; x0 if `steps` is 0. Implicit and one-step derivatives are valid only at a fixed
         point, which `residual` checks.
 
     Raises:
-        InputError: `steps` is negative, or `tol` is given to a rule that needs every step.
+        InputError: `steps` is negative.
 
     >>> def halfway(x, theta, i):
     ...     return (x + theta) / 2
@@ -67,6 +67,41 @@ def iterate(
     """
     _check("steps", steps, least=0)
     return diff(step, x0, theta, steps, tol)
+
+
+class Solution(NamedTuple):
+    """The result of `solve`.
+
+    Attributes:
+        value: the last iterate.
+        steps: number of steps taken.
+        residual: the largest change of an element of the value in one more step.
+    """
+
+    value: PyTree
+    steps: Int[Array, ""]
+    residual: Float[Array, ""]
+
+
+def solve(
+    step: Step, x0: PyTree, theta: PyTree, *, steps: int, diff: Diff, tol: float | None = None
+) -> Solution:
+    """As `iterate`, with the number of steps taken and the residual, neither of them differentiated.
+
+    >>> def halfway(x, theta, i):
+    ...     return (x + theta) / 2
+    >>> found = solve(halfway, 0.0, 4.0, steps=30, diff=unroll(), tol=1e-3)
+    >>> int(found.steps), bool(found.residual < 1e-3)
+    (12, True)
+    """
+
+    def counted(x: tuple[PyTree, Array], theta: PyTree, i: Array) -> tuple[PyTree, Array]:
+        return step(x[0], theta, i), x[1] + 1
+
+    value, counts = iterate(counted, (x0, jnp.asarray(0)), theta, steps=steps, diff=diff, tol=tol)
+    last = jax.tree.map(lambda leaf: leaf[-1], value) if counts.ndim else value  # of every iterate
+    count = jnp.max(counts)
+    return Solution(value, count, residual(step, last, theta, count))
 
 
 def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[Array, ""]:
@@ -83,8 +118,10 @@ def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[
 def unroll(remat: bool = False) -> Diff:
     """Differentiates through every step.
 
-    The derivative is exact, converged or not, also with respect to x0. The first step is peeled off the
-    loop, so that under `vmap` an x0 shared by all tasks stays shared in it.
+    The derivative is exact, converged or not, also with respect to x0. With `tol` it is that of the steps
+    taken; the loop still has its full length, so that it can be differentiated, and the remaining steps are
+    skipped, or computed and dropped under `vmap`. The first step is peeled off the loop, so that under `vmap`
+    an x0 shared by all tasks stays shared in it.
 
     Args:
         remat: recomputes each step in the backward pass: memory falls to one carry per step, for about one
@@ -92,8 +129,10 @@ def unroll(remat: bool = False) -> Diff:
     """
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
-        _check_whole(tol, "unroll")
-        return _run(jax.checkpoint(step) if remat else step, x0, theta, steps)
+        advance = jax.checkpoint(step) if remat else step
+        return (
+            _run(advance, x0, theta, steps) if tol is None else _run_masked(advance, x0, theta, steps, tol)[0]
+        )
 
     return rule
 
@@ -101,7 +140,8 @@ def unroll(remat: bool = False) -> Diff:
 def every_step(remat: bool = False) -> Diff:
     """Returns all iterates x_0 ... x_steps, stacked on a leading axis, and differentiates through them.
 
-    For losses over all steps, such as that of MAML++.
+    For losses over all steps, such as that of MAML++. With `tol` the iterates after the last step taken are
+    equal to it.
 
     Args:
         remat: recomputes each step in the backward pass, as in `unroll`.
@@ -112,14 +152,16 @@ def every_step(remat: bool = False) -> Diff:
     """
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
-        _check_whole(tol, "every_step")
         advance = jax.checkpoint(step) if remat else step
+        if tol is not None:
+            rest = _run_masked(advance, x0, theta, steps, tol)[1]
+        else:
 
-        def body(x: PyTree, i: Array) -> tuple[PyTree, PyTree]:
-            following = advance(x, theta, i)
-            return following, following
+            def body(x: PyTree, i: Array) -> tuple[PyTree, PyTree]:
+                following = advance(x, theta, i)
+                return following, following
 
-        _, rest = lax.scan(body, x0, jnp.arange(steps))
+            rest = lax.scan(body, x0, jnp.arange(steps))[1]
         return jax.tree.map(lambda first, more: jnp.concatenate([jnp.asarray(first)[None], more]), x0, rest)
 
     return rule
@@ -251,11 +293,6 @@ def _check(name: str, value: int, least: int = 1) -> None:
         raise InputError(f"{name} is {value}; give a whole number of {least} or more.")
 
 
-def _check_whole(tol: float | None, rule: str) -> None:
-    if tol is not None:
-        raise InputError(f"{rule} needs every step; leave tol out, or choose another rule.")
-
-
 def _run(
     step: Step, x: PyTree, theta: PyTree, steps: int, tol: float | None = None, start: int = 0
 ) -> PyTree:
@@ -281,6 +318,19 @@ def _run(
     return lax.while_loop(moving, advance, (first, largest_change(first, x), start + 1))[0]
 
 
+def _run_masked(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float) -> tuple[PyTree, PyTree]:
+    """The last iterate and all after x0, in a loop of `steps` steps that skips those after convergence."""
+
+    def body(carry: tuple[PyTree, Array], i: Array) -> tuple[tuple[PyTree, Array], PyTree]:
+        x, moving = carry
+        following = lax.cond(moving, lambda x: step(x, theta, i), lambda x: x, x)
+        return (following, moving & (largest_change(following, x) > tol)), following
+
+    start = jax.tree.map(jnp.asarray, x0)
+    (x, _), rest = lax.scan(body, (start, jnp.bool_(True)), jnp.arange(steps))
+    return x, rest
+
+
 def _at_solution(solve: LinearSolve) -> Diff:
     """The rule dx = solve(I - J, (d step / d theta) dtheta), with all derivatives at the solution."""
 
@@ -294,7 +344,8 @@ def _at_solution(solve: LinearSolve) -> Diff:
 
         @solution.defjvp
         def tangent(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
-            x, theta = solution(*primals), primals[1]
+            x = solution(*primals)
+            theta = primals[1]
             last = jnp.asarray(steps - 1)
             _, moved = jax.jvp(lambda theta: step(x, theta, last), (theta,), (tangents[1],))
 

@@ -37,7 +37,7 @@ def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "3 clusters" in printed.out
     assert "column 'name' holds 90 different words and is left out" in " ".join(printed.err.split())
-    assert "numbers are divided by their standard deviations" in " ".join(printed.out.split())
+    assert "numeric columns are divided by their standard deviations" in " ".join(printed.out.split())
     assert "keep their proportions" not in report.read_text()
     lines = out.read_text().splitlines()
     assert lines[0] == "cluster"
@@ -48,7 +48,7 @@ def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
     assert len(pictures) == 4
     assert all(len(picture) > 5000 for picture in pictures)
     assert not re.findall(r"(?:src|href)=['\"]http", page)
-    for words in ("age", "income", "city", "What the criterion looked at", "stability"):
+    for words in ("age", "income", "city", "Reasons for the choice", "stability"):
         assert words in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "people.csv", "report.html"]
 

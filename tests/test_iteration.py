@@ -34,6 +34,9 @@ def inputs():
     return 0.3 * np.random.default_rng(0).normal(size=(3, 3)), np.array([0.1, 0.5, -0.3])
 
 
+UNROLL = jm.unroll()
+
+
 def outcome(step, diff, steps=100, tol=None):
     begin = start()[0]
 
@@ -190,16 +193,68 @@ def test_every_step_holds_every_iterate_and_its_derivative():
     np.testing.assert_allclose(slope(jm.every_step()), slope(jm.unroll()), atol=1e-14)
 
 
-def test_tolerance_stops_early_and_only_where_no_trace_is_needed():
+def test_tolerance_stops_early_under_every_rule():
     def counted(x, theta, i):
         return (x[0] + theta) / 2, x[1] + 1
 
     begin = (jnp.array(0.0), jnp.array(0))
-    value, taken = jm.iterate(counted, begin, 4.0, steps=1000, diff=jm.one_step(), tol=1e-6)
-    assert taken < 30
-    assert abs(value - 4.0) < 1e-5
-    with pytest.raises(jm.InputError, match="unroll needs every step"):
-        jm.iterate(counted, begin, 4.0, steps=5, diff=jm.unroll(), tol=1e-6)
+    for rule in (jm.one_step(), jm.unroll(), jm.unroll(remat=True), jm.truncate(2), jm.straight_through()):
+        value, taken = jm.iterate(counted, begin, 4.0, steps=100, diff=rule, tol=1e-6)
+        assert taken < 30
+        assert abs(value - 4.0) < 1e-5
+    path, taken = jm.iterate(counted, begin, 4.0, steps=100, diff=jm.every_step(), tol=1e-6)
+    assert path.shape == (101,)
+    np.testing.assert_array_equal(path[30:], path[-1])
+    assert taken[-1] < 30
+
+
+@pytest.mark.parametrize("rule", [jm.unroll(), jm.unroll(remat=True), jm.every_step()])
+def test_an_early_stop_is_differentiated_through_the_steps_that_were_taken(rule, float64):
+    def step(x, theta, i):
+        return 0.5 * x + jnp.sin(theta) * (1 - 0.1 * x**2)
+
+    def last(theta, steps, tol, diff=UNROLL):
+        found = jm.solve(step, jnp.array(0.3), theta, steps=steps, diff=diff, tol=tol)
+        return jnp.ravel(found.value)[-1], found
+
+    theta = jnp.array(0.7)
+    _, found = last(theta, 60, 1e-4, rule)
+    count = int(found.steps)
+    assert 3 < count < 30
+    assert float(found.residual) < 1e-4
+    early = jax.jit(lambda theta: last(theta, 60, 1e-4, rule)[0])
+    whole = jax.jit(lambda theta: last(theta, count, None)[0])
+    np.testing.assert_allclose(early(theta), whole(theta), rtol=1e-14)
+    for derivative in (
+        jax.grad,
+        jax.jacfwd,
+        lambda f: jax.grad(jax.grad(f)),
+        lambda f: jax.jacfwd(jax.grad(f)),
+    ):
+        np.testing.assert_allclose(derivative(early)(theta), derivative(whole)(theta), rtol=1e-12)
+    eps = 1e-6
+    slope = (whole(theta + eps) - whole(theta - eps)) / (2 * eps)
+    np.testing.assert_allclose(jax.grad(early)(theta), slope, rtol=1e-7)
+    several = jnp.array([0.1, 0.7, 1.2])
+    counts = jax.vmap(lambda theta: last(theta, 60, 1e-4, rule)[1].steps)(several)
+    assert len(set(counts.tolist())) > 1
+    together = jax.vmap(jax.grad(early))(several)
+    np.testing.assert_allclose(together, [jax.grad(early)(one) for one in several], rtol=1e-12)
+
+
+def test_a_solution_counts_its_steps_and_says_how_far_it_is():
+    def halfway(x, theta, i):
+        return (x + theta) / 2
+
+    for steps, rule in (
+        (0, jm.unroll()),
+        (3, jm.unroll()),
+        (3, jm.implicit(jm.gmres())),
+        (3, jm.every_step()),
+    ):
+        found = jm.solve(halfway, jnp.array(0.0), 4.0, steps=steps, diff=rule)
+        assert int(found.steps) == steps
+        np.testing.assert_allclose(found.residual, 2.0 / 2**steps)
 
 
 REFUSED = {

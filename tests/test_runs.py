@@ -93,7 +93,7 @@ def test_a_file_is_run_measured_again_and_shown(waves, capsys):
     for words in (
         "jmeta train waves.py --seed 3",
         "trained-start",
-        "Measured again",
+        "Later evaluation",
         "test tasks",
         "One task",
     ):
@@ -138,7 +138,7 @@ def test_an_experiment_tells_its_own_options(waves, capsys):
         (["evaluate", "nowhere"], "there is no nowhere/run.json; name the folder of a run"),
         (["report", "nowhere"], "there is no nowhere/run.json; name the folder of a run"),
         (["report", "damaged"], "damaged/run.json is damaged"),
-        (["evaluate", "moved"], "moved is of gone.py, which is not there"),
+        (["evaluate", "moved"], "moved was made by gone.py, which does not exist"),
         (["evaluate", "stateless"], "there is no folder"),
         (["evaluate", "stateless", "--seed", "1"], "leave --seed out"),
     ],

@@ -126,7 +126,7 @@ def gaussian_mixture(
             times the machine epsilon, below which a matrix may not be positive definite.
         diff: differentiation rule; `unroll()` unless given.
         tol: stops once no element of the components changes by more than this, in units of the largest
-            coordinate; not supported by `unroll`.
+            coordinate.
         seeding: chooses the initial means.
         restarts: number of seedings; the result with the largest likelihood is kept.
         trial_steps: number of steps for which each of several starts is tried before the one with the largest

@@ -86,7 +86,7 @@ def mean_shift(
         part: fraction of the total weight, for the automatic bandwidth.
         diff: differentiation rule; `unroll()` unless given.
         tol: stops once no point moves by more than this, relative to the largest coordinate of the centred
-            points; not supported by `unroll`.
+            points.
         learn: ("bandwidth",) makes the bandwidth, or the factor of the automatic bandwidth, a learned
             parameter, stored as its logarithm.
 

@@ -63,7 +63,7 @@ def sinkhorn_kmeans(
         metric: "euclidean" or "cosine"; see `soft_kmeans`.
         diff: differentiation rule; unless given, the same derivative as with `unroll()`, computed faster.
         tol: stops once no centre and no dual variable changes by more than this, centres relative to the
-            largest coordinate of the centred points; not supported by `unroll`.
+            largest coordinate of the centred points.
         seeding: chooses the initial centres.
         centers: [K, D] initial centres, which replace seeding.
         restarts: number of seedings; the result with the least energy is kept.

@@ -66,7 +66,7 @@ def soft_kmeans(
             ||x - c||^2 = 2 - 2 cos(x, c), and c_k is the direction of the mean.
         diff: differentiation rule; unless given, the same derivative as with `unroll()`, computed faster.
         tol: stops once no centre moves by more than this, relative to the largest coordinate of the centred
-            points; not supported by `unroll`.
+            points.
         seeding: chooses the initial centres.
         centers: [K, D] initial centres, which replace seeding.
         restarts: number of seedings; the result with the least free energy is kept.

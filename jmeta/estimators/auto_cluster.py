@@ -61,7 +61,7 @@ class Advice(NamedTuple):
     Attributes:
         candidate: the algorithm and its parameters; None where all rows are one cluster.
         clusters: the number of clusters found.
-        criterion: the internal criterion to trust most for such a table.
+        criterion: the internal criterion to trust most for this table.
         quality: predicted adjusted Rand index with the true clusters.
         width: half-width of the interval that holds it in four of five cases.
         scaling: what was done to the columns.
@@ -224,7 +224,16 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self._advisor: Advisor | None = None
         self.candidates_: list[CandidateRow] = []
         self.features_: dict[str, float] = {}
-        self.strategy_ = Advice(None, 1, "none", 0.0, 0.0, self._prepared.description, "all rows", why)
+        self.strategy_ = Advice(
+            candidate=None,
+            clusters=1,
+            criterion="none",
+            quality=0.0,
+            width=0.0,
+            scaling=self._prepared.description,
+            rows="all rows",
+            why=why,
+        )
         return self._labelled(points, np.zeros(len(points), int))
 
     def _keep(

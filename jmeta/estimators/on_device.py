@@ -61,7 +61,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
         counted = np.count_nonzero(weights)
         if counted < self.n_clusters:
             raise InputError(
-                f"n_samples={counted} of nonzero weight cannot form {self.n_clusters} clusters; give fewer."
+                f"n_samples={counted} with nonzero weight cannot form {self.n_clusters} clusters; give fewer."
             )
         self._center = self._origin(np.asarray(x, np.float64), weights)
         seed = int(check_random_state(self.random_state).randint(2**31))
@@ -97,7 +97,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
     def _origin(
         self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]
     ) -> Float[np.ndarray, " D"]:
-        """The point that is subtracted from all rows: their mean, which preserves digits in single precision."""
+        """The point that is subtracted from rows: their mean, to preserve digits in single precision."""
         return np.average(x, axis=0, weights=weights)
 
     def _clusterer(self) -> Clusterer:

@@ -21,8 +21,8 @@ class Preparation(NamedTuple):
     """A map of the columns.
 
     Attributes:
-        center: [D] subtracted from the rows.
-        scale: [D] the rows are divided by it.
+        center: [D] what is subtracted from rows.
+        scale: [D] what they are then divided by.
         axes: [D, E] principal axes; None if the columns are kept.
         description: the map in words.
     """
@@ -85,5 +85,7 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
         return Preparation(center, scale, None, description)
     pca = PCA(AXES, svd_solver="randomized", random_state=seed).fit((x - center) / scale)
     kept = pca.explained_variance_ratio_.sum()
-    description += f"; {AXES} principal axes of {x.shape[1]} columns are kept, with {kept:.0%} of the variance"
+    description += (
+        f"; the first {AXES} principal axes of {x.shape[1]} columns are kept, with {kept:.0%} of the variance"
+    )
     return Preparation(center, scale, pca.components_.T, description)

@@ -3,8 +3,8 @@
 - Words: a column with at most `MAX_WORDS` distinct words is one-hot encoded and divided by the square root of
   two, so that rows with different words are at distance one; a column with more words is left out. Numeric
   columns of such a table are best divided by their standard deviations: see `beside_words`.
-- Missing values, such as "", "NA" and "?": the median replaces them in a numeric column, and the word "missing"
-  in a column of words. A column of missing values only, or of one value, is left out.
+- Missing values, such as "", "NA" and "?": they are replaced by the median in a numeric column, and by the
+  word "missing" in a column of words. A column of missing values only, or of one value, is left out.
 - CSV: the encoding is UTF-8 with or without byte order mark, UTF-16 with one, else Latin-1. The delimiter is
   the comma, semicolon, tab or bar that splits most lines into the same number of fields. The first line is a
   header unless it holds a number.
@@ -105,7 +105,7 @@ def encoded(columns: dict[str, np.ndarray], notes: tuple[str, ...] = ()) -> Shee
 
 
 def beside_words(sheet: Sheet) -> Sheet:
-    """Divides numeric columns by their standard deviations, which are then the distance of different words.
+    """Divides numeric columns by their standard deviations; different words are then one deviation apart.
 
     >>> sheet = beside_words(encoded({"size": np.array([1, 1, 5, 5]), "kind": np.array(list("abab"))}))
     >>> np.ptp(sheet.points, 0).round(2).tolist()
@@ -149,7 +149,7 @@ def _words(name: str, values: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
     if len(distinct) > MAX_WORDS:
         return {}, f"column {name!r} holds {len(distinct)} different words and is left out"
     columns = {f"{name}={word}": (words == word) / np.sqrt(2) for word in distinct.tolist()}
-    note = f"column {name!r} of words is one-hot encoded in {len(distinct)} columns, divided by the root of 2"
+    note = f"column {name!r} of words becomes {len(distinct)} one-hot columns, divided by the root of 2"
     return columns, note + (
         f"; its {missing.sum()} missing values are one of the words" if missing.any() else ""
     )
@@ -167,8 +167,8 @@ def _from_text(file: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     width = Counter(map(len, rows)).most_common(1)[0][0]
     if odd := [place for place, row in enumerate(rows, 1) if len(row) != width]:
         raise InputError(
-            f"line {odd[0]} of {file.name} has {len(rows[odd[0] - 1])} fields, most have {width}; correct it, "
-            "or quote fields that contain the delimiter."
+            f"line {odd[0]} of {file.name} has {len(rows[odd[0] - 1])} fields, most have {width}; correct "
+            "it, or quote fields that contain the delimiter."
         )
     header = all(_numbers(np.array([field])) is None for field in rows[0] if field.strip())
     names = [field.strip() if header else "" for field in rows[0]]
@@ -198,7 +198,7 @@ def _decoded(raw: bytes, file: Path) -> tuple[str, str]:
             return raw.decode(encoding), {"utf-8-sig": "UTF-8", "latin-1": "Latin-1"}.get(encoding, "UTF-16")
         except UnicodeDecodeError:
             continue
-    raise InputError(f"{file.name} is damaged: it is not the UTF-16 that its byte order mark says; write it again.")
+    raise InputError(f"{file.name} is damaged: its byte order mark is UTF-16, not its text; write it again.")
 
 
 def _delimiter(text: str) -> str:

@@ -11,6 +11,7 @@ is run by `jmeta train FILE`, evaluated again by `jmeta evaluate RUN`, and shown
 
 from .options import Options, option, word_after
 from .run import EVALUATION, RUN, SUMMARY, Metrics, paired, rows, run, run_record, summarised, train
+from .shared import class_splits, clipped_adam, validation_accuracy
 
 __all__ = [
     "EVALUATION",
@@ -18,6 +19,8 @@ __all__ = [
     "SUMMARY",
     "Metrics",
     "Options",
+    "class_splits",
+    "clipped_adam",
     "option",
     "paired",
     "rows",
@@ -25,5 +28,6 @@ __all__ = [
     "run_record",
     "summarised",
     "train",
+    "validation_accuracy",
     "word_after",
 ]

@@ -1,4 +1,4 @@
-"""Losses: `(outputs, targets, weights=None) -> (scalar, metrics)`. Targets of -1 do not count."""
+"""Losses: `(outputs, targets, weights=None) -> (loss, metrics)`; labels of -1 do not count."""
 
 from .clustering import matched_cross_entropy, pairwise_cross_entropy, pairwise_divergence, soft_ari, soft_nmi
 from .embedding import supervised_contrastive, within_class_variance

@@ -1,4 +1,4 @@
-"""Losses of a clustering against hidden labels, blind to the order of the clusters."""
+"""Losses of a clustering against hidden labels, invariant to the order of the clusters."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ..records import Metrics
 from ..weights import weighted_average, weights_or_ones
 
 LOWEST = -1e6
-"""Log-probabilities count as at least this, so that no matching is decided by rounding."""
+"""Lower bound of log-probabilities, so that rounding errors do not decide the matching."""
 
 
 @compiled
 def matched_cross_entropy(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Cross-entropy after the best matching of classes to clusters: -log r_n[m(y_n)], in nats.
+    """The cross-entropy after the best matching of classes to clusters, -log r_n[m(y_n)], in nats.
 
-    The matching m is the Hungarian one for this very loss, and is not differentiated.
+    The matching m minimises this loss (Hungarian algorithm) and is not differentiated.
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
-        targets: [N] labels; -1 does not count, and a label of K or more makes the loss NaN, so that
-            meta-training skips the task and counts it.
+        targets: [N] labels; -1 does not count. A label of K or more makes the loss NaN, so that meta-training
+            skips the task and reports it.
         weights: [N]; all ones unless given.
 
     Returns:
-        The loss, and {"accuracy"} under that matching.
+        The loss, and {"accuracy"} under this matching.
 
     >>> swapped = jnp.log(jnp.array([[0.1, 0.9], [0.8, 0.2]]))
     >>> loss, metrics = matched_cross_entropy(swapped, jnp.array([0, 1]))
@@ -42,19 +42,19 @@ def matched_cross_entropy(
     matching = best_matching(contingency(classes, log_probs, known))
     cluster = matching.at[jnp.maximum(targets, 0)].get(mode="fill", fill_value=outputs.shape[-1])
     picked = jnp.take_along_axis(log_probs, cluster[:, None], 1)[:, 0]
-    right = jnp.argmax(outputs, -1) == cluster
-    return weighted_average(-picked, known), {"accuracy": weighted_average(right, known)}
+    correct = jnp.argmax(outputs, -1) == cluster
+    return weighted_average(-picked, known), {"accuracy": weighted_average(correct, known)}
 
 
 @compiled
 def pairwise_cross_entropy(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Whether two points go together: binary cross-entropy of s_ij = sum_k r_ik r_jk, in nats.
+    """The binary cross-entropy of s_ij = sum_k r_ik r_jk, for whether two points share a class, in nats.
 
-    The meta classification likelihood (MCL), averaged over pairs of different points, and computed
-    in logarithms, log s_ij and log (1 - s_ij) = log sum_k r_ik (1 - r_jk), so that a pair that is
-    wrong and certain still has a gradient.
+    This is the meta classification likelihood (MCL), averaged over pairs of different points. It is computed
+    from log s_ij and log (1 - s_ij) = log sum_k r_ik (1 - r_jk), so that pairs which are wrong with certainty
+    still have a gradient.
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
@@ -62,7 +62,7 @@ def pairwise_cross_entropy(
         weights: [N]; all ones unless given.
 
     Returns:
-        The loss, and {"pair_accuracy"} of s_ij > 1/2.
+        The loss, and {"pair_accuracy"}, with s_ij > 1/2 as the prediction.
 
     Reference: Hsu et al. 2019, Multi-class classification without multi-class labels.
 
@@ -78,18 +78,18 @@ def pairwise_cross_entropy(
     same = targets[:, None] == targets[None, :]
     pairs = known[:, None] * known[None, :] * (1 - jnp.eye(len(targets)))
     losses = -jnp.where(same, together, apart)
-    right = (together > apart) == same
-    return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
+    correct = (together > apart) == same
+    return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(correct, pairs)}
 
 
 @compiled
 def pairwise_divergence(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Whether two points go together, by the divergence of their assignments, in nats.
+    """The contrastive divergence of the assignments of pairs of points, in nats.
 
-    KL(r_i || r_j) for points of one class, max(0, 2 - KL(r_i || r_j)) for others, averaged over ordered
-    pairs of different points; r_i, the target of its pair, is not differentiated.
+    KL(r_i || r_j) for points of the same class, max(0, 2 - KL(r_i || r_j)) for others, averaged over ordered
+    pairs of different points; r_i is the target of its pair and is not differentiated.
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
@@ -97,7 +97,7 @@ def pairwise_divergence(
         weights: [N]; all ones unless given.
 
     Returns:
-        The loss, and {"pair_accuracy"} of KL < 1, half the margin.
+        The loss, and {"pair_accuracy"}, with KL < 1, half the margin, as the prediction.
 
     Reference: Hsu & Kira 2016, Neural network-based clustering using pairwise constraints.
 
@@ -113,15 +113,15 @@ def pairwise_divergence(
     same = targets[:, None] == targets[None, :]
     pairs = known[:, None] * known[None, :] * (1 - jnp.eye(len(targets)))
     losses = jnp.where(same, divergence, jnp.maximum(2 - divergence, 0))
-    right = (divergence < 1) == same
-    return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(right, pairs)}
+    correct = (divergence < 1) == same
+    return weighted_average(losses, pairs), {"pair_accuracy": weighted_average(correct, pairs)}
 
 
 @compiled
 def soft_nmi(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
-    """1 - the normalised mutual information of soft assignments, the metric's for hard ones.
+    """1 - the normalised mutual information of soft assignments; equal to the metric for hard ones.
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
@@ -146,7 +146,7 @@ def soft_nmi(
 def soft_ari(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
-    """1 - the adjusted Rand index of soft assignments, exact for hard ones.
+    """1 - the adjusted Rand index of soft assignments; equal to the metric for hard ones.
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
@@ -174,6 +174,6 @@ def _log_product(a: Float[Array, "N K"], b: Float[Array, "N K"]) -> Float[Array,
 
 
 def _known(outputs: Array, targets: Array, weights: Array | None) -> tuple[Array, Array]:
-    """Weights without the hidden labels, and one-hot labels as wide as the outputs."""
+    """The weights, zero for hidden labels, and one-hot labels with as many columns as the outputs."""
     known = weights_or_ones(outputs, weights) * (targets >= 0)
     return known, jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype)

@@ -1,4 +1,4 @@
-"""Losses of embeddings against labels: points of one class close, others far."""
+"""Losses of embeddings, which bring points of the same class together."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from jaxtyping import Array, Float, Int
 from ..compiler import compiled
 from ..errors import InputError
 from ..records import Loss, Metrics
-from ..weights import class_means, weighted_average, weights_or_ones
+from ..weights import LOG_ZERO, class_means, weighted_average, weights_or_ones
 
 SMALLEST = 1e-18
-"""An embedding whose squared length is less has no direction."""
+"""Embeddings whose squared length is at most this have no direction."""
 
 
 def supervised_contrastive(temperature: float = 0.1) -> Loss:
-    """Pull together what is of one class, on the sphere: a loss of embeddings, in nats.
+    """The supervised contrastive loss of normalised embeddings, in nats.
 
-    With z = f / ||f||, the mean over points i that have a partner, and over their partners p, of
-    -log exp(z_i . z_p / t) / sum_{a != i} exp(z_i . z_a / t).
+    With z = f / ||f||, it is the mean of -log exp(z_i . z_p / t) / sum_{a != i} exp(z_i . z_a / t) over
+    points i and over the other points p of their class; points alone in their class do not count.
 
     Args:
         temperature: t.
 
     Returns:
-        A loss of [N, D] embeddings and [N] labels, -1 not counting; its metric is "neighbour_accuracy",
-        how often the most similar other point is of the same class.
+        A loss of embeddings [N, D] and labels [N], where -1 does not count; its metric "neighbour_accuracy"
+        is the share of points whose most similar other point has the same class.
 
     Raises:
         InputError: the temperature is not positive.
@@ -41,9 +41,7 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
     0.5514 1.0
     """
     if not 0 < temperature < math.inf:
-        raise InputError(
-            f"the temperature of supervised_contrastive is {temperature!r}; give a positive one."
-        )
+        raise InputError(f"temperature of supervised_contrastive is {temperature!r}; give a positive number.")
 
     @compiled
     def loss(
@@ -51,18 +49,19 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
     ) -> tuple[Float[Array, ""], Metrics]:
         known = weights_or_ones(outputs, weights) * (targets >= 0)
         squared = jnp.sum(outputs * outputs, 1, keepdims=True)
-        somewhere = squared > SMALLEST
-        unit = jnp.where(somewhere, outputs * jax.lax.rsqrt(jnp.where(somewhere, squared, 1)), 0)
+        nonzero = squared > SMALLEST
+        unit = jnp.where(nonzero, outputs * jax.lax.rsqrt(jnp.where(nonzero, squared, 1)), 0)
         others = (known[None, :] > 0) & ~jnp.eye(len(targets), dtype=bool)
-        similar = jnp.where(others, jnp.matmul(unit, unit.T, precision="highest") / temperature, -1e30)
+        cosines = jnp.matmul(unit, unit.T, precision="highest")
+        similar = jnp.where(others, cosines / temperature, LOG_ZERO)
         partners = known[None, :] * (others & (targets[:, None] == targets[None, :]))
         log_others = jnp.log(jnp.where(others, known[None, :], 1))
         log_share = similar - jax.nn.logsumexp(similar + log_others, 1, keepdims=True)
         count = jnp.sum(partners, 1)
         each = -jnp.sum(jnp.where(partners > 0, partners * log_share, 0), 1) / jnp.where(count > 0, count, 1)
         counted = known * (count > 0)
-        right = targets[jnp.argmax(similar, 1)] == targets
-        return weighted_average(each, counted), {"neighbour_accuracy": weighted_average(right, counted)}
+        correct = targets[jnp.argmax(similar, 1)] == targets
+        return weighted_average(each, counted), {"neighbour_accuracy": weighted_average(correct, counted)}
 
     return loss
 
@@ -73,7 +72,7 @@ def within_class_variance(
 ) -> tuple[Float[Array, ""], Metrics]:
     """The mean squared distance of embeddings to the mean of their class.
 
-    A regulariser: alone it is least where all embeddings are equal.
+    Use it as a regulariser: alone, it is minimal if all embeddings are equal.
 
     Args:
         outputs: [N, D] embeddings.

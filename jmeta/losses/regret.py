@@ -1,4 +1,4 @@
-"""What a choice costs: losses of scores against what every choice was worth.
+"""Losses of predicted scores against the values of the choices.
 
 Reference: Cao et al. 2007, Learning to rank: from pairwise approach to listwise approach.
 """
@@ -23,23 +23,23 @@ def expected_regret(
     *,
     sharpness: float = 5.0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """How much worse than the best is what is chosen with probability softmax(beta s).
+    """The expected regret of a choice drawn with probability softmax(beta s).
 
-    For every case  sum_a softmax(beta s)_a (max_b y_b - y_a), of scores s and worths y: zero where only the
-    best may be chosen. As beta grows it becomes the regret of the highest score.
+    For every example it is  sum_a softmax(beta s)_a (max_b y_b - y_a), with scores s and values y. As beta
+    grows it approaches the regret of the choice with the highest score.
 
     Args:
-        outputs: [N, A] scores of A choices.
-        targets: [N, A] what each was worth.
+        outputs: [N, A] predicted scores of A choices.
+        targets: [N, A] their values.
         weights: [N]; all ones unless given.
         sharpness: beta.
 
     Returns:
-        The mean over cases, in units of the worths, and "regret" and "worth" of the choice of the highest
-        score.
+        The mean over examples, in units of the values, and {"regret", "worth"}: the regret and the value of
+        the choice with the highest score.
 
     Raises:
-        InputError: shapes differ, or there is no choice.
+        InputError: the shapes differ, or there is no choice.
 
     >>> loss, metrics = expected_regret(jnp.array([[9.0, 0.0]]), jnp.array([[0.5, 0.75]]))
     >>> print(f"{loss:.3f} {metrics['regret']:.3f}")
@@ -66,22 +66,23 @@ def regret_and_error(
     sharpness: float = 20.0,
     share: float = 1.0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Regret and squared error: scores that choose well, and that are the worths themselves.
+    """The sum of expected regret and squared error, for scores that also predict the values.
 
-    It is  `expected_regret` + c mean_a (s_a - y_a)^2, sharper, as differences of worths are small.
+    It is  `expected_regret` + c mean_a (s_a - y_a)^2, with a larger default sharpness, as differences of
+    values are small.
 
     Args:
-        outputs: [N, A] scores of A choices.
-        targets: [N, A] what each was worth.
+        outputs: [N, A] predicted scores of A choices.
+        targets: [N, A] their values.
         weights: [N]; all ones unless given.
         sharpness: beta of the regret.
         share: c.
 
     Returns:
-        The mean over cases, and "regret", "worth" and "squared_error".
+        The mean over examples, and {"regret", "worth", "squared_error"}.
 
     Raises:
-        InputError: shapes differ, or there is no choice.
+        InputError: the shapes differ, or there is no choice.
 
     >>> loss, _ = regret_and_error(jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 0.5]]))
     >>> print(f"{loss:.3f}")
@@ -100,23 +101,23 @@ def listwise(
     *,
     sharpness: float = 5.0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The cross-entropy between what should be chosen and what is, both with a softmax: ListNet.
+    """The listwise ranking loss (ListNet): a cross-entropy between softmaxes of values and of scores.
 
-    For every case  -sum_a softmax(2 beta y)_a log softmax(beta s)_a, of scores s and worths y. Where the
-    wrong choice is certain `expected_regret` has no slope; this one has its steepest, so that a few steps of
-    descent from there lead away.
+    For every example it is  -sum_a softmax(2 beta y)_a log softmax(beta s)_a, with scores s and values y. If
+    a wrong choice is certain, the gradient of `expected_regret` vanishes, but that of this loss is largest,
+    so that a few steps of descent correct it.
 
     Args:
-        outputs: [N, A] scores of A choices.
-        targets: [N, A] what each was worth.
+        outputs: [N, A] predicted scores of A choices.
+        targets: [N, A] their values.
         weights: [N]; all ones unless given.
         sharpness: beta.
 
     Returns:
-        The mean over cases, in nats, and "listwise", the same.
+        The mean over examples, in nats, and {"listwise": the same}.
 
     Raises:
-        InputError: shapes differ, or there is no choice.
+        InputError: the shapes differ, or there is no choice.
 
     >>> loss, _ = listwise(jnp.array([[9.0, 0.0]]), jnp.array([[0.0, 9.0]]))
     >>> print(f"{loss:.1f}")
@@ -132,5 +133,6 @@ def listwise(
 def _check(outputs: Float[Array, "N A"], targets: Float[Array, "N A"]) -> None:
     if outputs.shape != targets.shape or outputs.ndim != 2 or not outputs.size:
         raise InputError(
-            f"scores have shape {outputs.shape} and worths {targets.shape}; give [cases, choices] of both."
+            f"outputs have shape {outputs.shape} and targets {targets.shape}; give both as "
+            "[examples, choices]."
         )

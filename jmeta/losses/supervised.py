@@ -26,7 +26,7 @@ def squared_error(
         weights: [N]; all ones unless given.
 
     Returns:
-        The loss in squared units of the targets, and {"mse": the same}.
+        The loss, in squared units of the targets, and {"mse": the same}.
 
     >>> loss, _ = squared_error(jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [4.0]]))
     >>> float(loss)
@@ -36,7 +36,7 @@ def squared_error(
     if outputs.shape != targets.shape:
         raise InputError(f"outputs have shape {outputs.shape} and targets {targets.shape}; make them equal.")
     if not outputs.size:
-        raise InputError(f"outputs have shape {outputs.shape}; there is nothing to compare.")
+        raise InputError(f"outputs have shape {outputs.shape}; give at least one.")
     errors = jnp.square(outputs - targets).reshape(len(outputs), -1).mean(-1)
     loss = weighted_average(errors, weights_or_ones(outputs, weights))
     return loss, {"mse": loss}
@@ -50,8 +50,8 @@ def cross_entropy(
 
     Args:
         outputs: [N, W] logits or log-probabilities.
-        targets: [N] labels; -1 does not count, and a label of W or more makes the loss NaN, so that
-            meta-training skips the task and counts it.
+        targets: [N] labels; -1 does not count. A label of W or more makes the loss NaN, so that meta-training
+            skips the task and reports it.
         weights: [N]; all ones unless given.
 
     Returns:
@@ -63,12 +63,12 @@ def cross_entropy(
     """
     _check_given(targets)
     known = weights_or_ones(outputs, weights) * (targets >= 0)
-    right = jnp.argmax(outputs, -1) == targets
+    correct = jnp.argmax(outputs, -1) == targets
     log_probs = jax.nn.log_softmax(outputs)
     picked = jnp.take_along_axis(log_probs, jnp.maximum(targets, 0)[:, None], 1)[:, 0]
-    return weighted_average(-picked, known), {"accuracy": weighted_average(right, known)}
+    return weighted_average(-picked, known), {"accuracy": weighted_average(correct, known)}
 
 
 def _check_given(targets: Array | None) -> None:
     if targets is None:
-        raise InputError("there are no targets; use labelled tasks, or a loss that looks at none.")
+        raise InputError("there are no targets; use labelled tasks, or a loss that needs no targets.")

@@ -1,4 +1,4 @@
-"""Objectives of clustering that need no label: what a learner may descend on an unlabelled support."""
+"""Unsupervised losses of clustering, which a learner can minimise on an unlabelled support."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..weights import weighted_average, weights_or_ones
 def clustering_energy(
     clusterer: Clusterer, energy: Callable[[PyTree], Float[Array, ""]] = lambda state: state.energy
 ) -> Loss:
-    """How badly a clusterer fits embeddings: its own objective, per unit of weight.
+    """The objective of a clusterer on embeddings, divided by the total weight.
 
-    Descended by a learner, this pulls the embedding towards clusters; its second derivatives pass through the
-    clusterer's own rule. Embeddings that shrink to a point have none of it: descend few steps, or use it
-    with a loss that spreads them.
+    A learner that minimises it pulls the embedding towards clusters; second derivatives follow the
+    clusterer's differentiation rule. The loss is zero if all embeddings are equal, so take few steps, or
+    combine it with a loss that spreads the embeddings.
 
     Args:
-        clusterer: one without learned numbers, such as `soft_kmeans(5)`; it starts from one fixed key.
-        energy: of its state.
+        clusterer: a clusterer without learned parameters, such as `soft_kmeans(5)`; it uses a fixed key.
+        energy: state of the clusterer -> objective.
 
     Returns:
-        A loss of [N, D] embeddings; targets are not looked at.
+        A loss of embeddings [N, D]; targets are not used.
 
     >>> import jmeta as jm
     >>> points = jnp.array([[0.0], [2.0], [9.0], [11.0]])
@@ -52,17 +52,18 @@ def clustering_energy(
 def information_maximization(
     outputs: Float[Array, "N K"], targets: Array | None = None, weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
-    """Minus the mutual information of points and clusters, mean_n H(p_n) - H(mean_n p_n), in nats.
+    """The negative mutual information of points and clusters, mean_n H(p_n) - H(mean_n p_n), in nats.
 
-    Least, at -log K, where every point is sure of its cluster and all clusters are equally large.
+    The minimum, -log K, is reached if all assignments are certain and all clusters have equal weight.
 
     Args:
         outputs: [N, K] logits.
-        targets: not looked at.
+        targets: not used.
         weights: [N]; all ones unless given.
 
     Returns:
-        The loss, and {"sureness", "balance"}: the mean entropy of points, and that of the mean.
+        The loss, and {"sureness", "balance"}: the mean entropy of the assignments, and the entropy of their
+        mean.
 
     Reference: Krause et al. 2010, Discriminative clustering by regularized information maximization.
 

@@ -51,8 +51,6 @@ PROBES = 64
 """The number of random places of Hopkins' statistic."""
 NOISE = 0.1
 """The standard deviation of the noise, relative to that of the columns."""
-MAX_CLUSTERS = 10
-"""The maximum number of clusters that is tried when it is estimated."""
 CHEAP = ("k-means", "single linkage")
 """The clusterings of the group "landmarks"."""
 FEATURES = {
@@ -174,28 +172,20 @@ def _meta_features(
     columns = variances > jnp.square(rounding)
     spread = jnp.sqrt(jnp.sum(jnp.where(columns, variances, 0)))
     centered = jnp.where(columns, centered, 0) / jnp.where(spread > 0, spread, 1)
-    sketch_key, clusters_key = jax.random.split(key)
+    key, clusters_key = jax.random.split(key)
     if clusters is None:
         clusters = estimated_clusters(centered, counted, clusters_key)
     needs_structure = {"neighbours", "noise", "landmarks"} & set(groups)
+    shared = structure(centered, counted) if needs_structure else None
     sketch = Sketch(
-        x=centered,
-        weights=counted,
-        columns=columns,
-        clusters=jnp.asarray(clusters),
-        key=sketch_key,
-        shared=structure(centered, counted) if needs_structure else None,
+        x=centered, weights=counted, columns=columns, clusters=jnp.asarray(clusters), key=key, shared=shared
     )
     features = jnp.concatenate([jnp.stack(_GROUPS[group](sketch)) for group in groups])
     return jnp.nan_to_num(jnp.clip(features, -1e4, 1e4))
 
 
 def estimated_clusters(
-    points: Float[Array, "N D"],
-    weights: Float[Array, " N"],
-    key: Key[Array, ""],
-    *,
-    max_clusters: int = MAX_CLUSTERS,
+    points: Float[Array, "N D"], weights: Float[Array, " N"], key: Key[Array, ""], *, max_clusters: int = 10
 ) -> Int[Array, ""]:
     """The number of clusters, from 2 to `max_clusters`, for which k-means has the best silhouette.
 
@@ -352,9 +342,8 @@ def _linked(shared: Structure, sketch: Sketch) -> Int[Array, " N"]:
     rank = jnp.argsort(jnp.argsort(-lengths))
     kept = (shared.real > 0) & (rank >= sketch.clusters - 1)
     used = jnp.arange(SLOTS) < sketch.clusters
-    return largest_components(
-        components(adjacency_of_pairs(first, second, kept, count)), sketch.weights, SLOTS, used
-    )[2]
+    parts = components(adjacency_of_pairs(first, second, kept, count))
+    return largest_components(parts, sketch.weights, SLOTS, used)[2]
 
 
 def _structure_of(sketch: Sketch) -> Structure:

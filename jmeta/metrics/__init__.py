@@ -1,4 +1,4 @@
-"""Metrics: how good a result is, on the device, with weights; and intervals over tasks."""
+"""Metrics of clusterings, on-device and with weights, and confidence intervals over tasks."""
 
 from .agreement import adjusted_rand_index, fowlkes_mallows, matched_accuracy, purity
 from .density import density_validity

@@ -1,7 +1,7 @@
-"""Agreement of found clusters with true ones, equal to scikit-learn's numbers.
+"""Agreement of predicted clusters with true classes; the values are equal to scikit-learn's.
 
-All take labels: true labels of -1 do not count; found labels of -1, noise, are one more cluster.
-Inside `jit` and `vmap` the number of label values must be given as `slots`.
+All metrics take labels. True labels of -1 do not count; predicted labels of -1 are noise and form a further
+cluster. Inside `jit` and `vmap` the number of label values must be given as `slots`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def matched_accuracy(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """The share of points that are right after the best one-to-one matching of clusters to classes.
+    """The accuracy after the best one-to-one matching of clusters to classes.
 
     Args:
         found: [N] cluster of each point.
         truth: [N] class of each point.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
         The accuracy, in [0, 1].
@@ -49,13 +49,13 @@ def adjusted_rand_index(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """The Rand index, corrected for chance: 1 for equal partitions, 0 on average for random ones.
+    """The adjusted Rand index: 1 for equal partitions, 0 on average for random ones.
 
     Args:
         found: [N] cluster of each point.
         truth: [N] class of each point.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
         The index, in [-1/2, 1].
@@ -82,10 +82,10 @@ def purity(
         found: [N] cluster of each point.
         truth: [N] class of each point.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
-        The purity, in [0, 1]; 1 also where every point is a cluster of its own.
+        The purity, in [0, 1]; 1 also if every point is its own cluster.
 
     >>> float(purity(jnp.array([0, 0, 0, 1]), jnp.array([0, 0, 1, 1])))
     0.75
@@ -102,16 +102,16 @@ def fowlkes_mallows(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """The geometric mean of the precision and the recall of pairs that are together.
+    """The geometric mean of the precision and the recall of pairs in the same cluster.
 
     Args:
         found: [N] cluster of each point.
         truth: [N] class of each point.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
-        The index, in [0, 1]; 0 where no pair is together in both.
+        The index, in [0, 1]; 0 if no pair is together in both partitions.
 
     Reference: Fowlkes & Mallows 1983, A method for comparing two hierarchical clusterings.
 
@@ -120,5 +120,5 @@ def fowlkes_mallows(
     """
     parts = one_hots(found, truth, weights, slots)
     both, in_found, in_truth, _ = pairs_together(*parts)
-    says = both > 8 * jnp.finfo(both.dtype).eps * (parts[2] @ parts[2])
-    return jnp.where(says, both / jnp.sqrt(jnp.where(says, in_found * in_truth, 1)), 0)
+    defined = both > 8 * jnp.finfo(both.dtype).eps * (parts[2] @ parts[2])
+    return jnp.where(defined, both / jnp.sqrt(jnp.where(defined, in_found * in_truth, 1)), 0)

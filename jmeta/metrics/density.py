@@ -1,4 +1,4 @@
-"""How well density separates clusters: DBCV, an internal index for clusters of any shape, with noise.
+"""DBCV, a density-based internal index for clusters of any shape, with noise.
 
 Reference: Moulavi et al. 2014, Density-based clustering validation.
 """
@@ -24,22 +24,22 @@ def density_validity(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """DBCV: how much sparser it is between clusters than within them.
+    """Density-based clustering validation (DBCV): sparseness between clusters against that within them.
 
-    The core distance of a point is  a_i = (mean_j d_ij^-D)^(-1/D) over the others of its cluster, and two
-    points reach each other at max(a_i, a_j, d_ij). Within a cluster the sparsest place is the longest
-    edge among inner points of its minimum spanning tree; between two clusters it is the shortest reach of
-    inner points. V_k = (between - within) / max of both, and DBCV is the sum of V_k by the share of all
-    points, noise included, that cluster k has.
+    The core distance of a point is  a_i = (mean_j d_ij^-D)^(-1/D) over the other points of its cluster, and
+    the mutual reachability distance of two points is max(a_i, a_j, d_ij). The sparseness within a cluster is
+    the longest edge between inner points of its minimum spanning tree; the separation from other clusters is
+    the smallest distance between inner points. V_k = (separation - sparseness) / max of both, and DBCV is the
+    mean of V_k weighted by the share of cluster k in all points, including noise.
 
     Args:
         points: [N, D].
         labels: [N] cluster of each point; -1 is noise. Clusters of one point count as noise.
         weights: [N], which matter only by being zero or not; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
 
     Returns:
-        The index, in [-1, 1], better if larger; 0 or less where fewer than two clusters have points.
+        The index, in [-1, 1], larger is better; 0 or less if fewer than two clusters have points.
 
     Reference: Moulavi et al. 2014, Density-based clustering validation.
 
@@ -54,7 +54,7 @@ def density_validity(
     together = member @ member.T > 0
     same = together & ~jnp.eye(len(x), dtype=bool)
     away = distances(x, x)
-    columns = jnp.maximum(jnp.sum(jnp.any(x != 0, 0)), 1)  # constant ones change no distance
+    columns = jnp.maximum(jnp.sum(jnp.any(x != 0, 0)), 1)  # constant columns do not affect distances
     core = _core_distances(away, same, columns)
     reached = jnp.maximum(away, jnp.maximum(core, core[:, None]))
     edges = spanning_forest(reached, away, same)
@@ -75,7 +75,7 @@ def density_validity(
 def _core_distances(
     away: Float[Array, "N N"], same: Bool[Array, "N N"], features: Int[Array, ""]
 ) -> Float[Array, " N"]:
-    """(mean_j d_ij^-D)^(-1/D), in logarithms: the powers leave the range of any float."""
+    """(mean_j d_ij^-D)^(-1/D), computed from logarithms, as the powers overflow."""
     log_away = jnp.log(jnp.where(away > 0, away, jnp.finfo(away.dtype).tiny))
     others = jnp.sum(same, 1)
     total = logsumexp(jnp.where(same, -features * log_away, -jnp.inf), 1)
@@ -84,7 +84,7 @@ def _core_distances(
 
 
 def _inner(edges: Bool[Array, "N N"], member: Float[Array, "N K"]) -> Bool[Array, " N"]:
-    """Points with two edges or more; all points of a cluster whose inner points have no edge."""
+    """Points with two edges or more; all points of a cluster if no edge joins two of these."""
     many = jnp.sum(edges, 1) > 1
     kept = jnp.sum(edges & many & many[:, None], 1) > 0
     has_edge = (member.T @ kept.astype(member.dtype)) > 0

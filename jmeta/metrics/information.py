@@ -1,6 +1,6 @@
-"""What one partition tells about another, as a part of their entropies; equal to scikit-learn's numbers.
+"""Information-theoretic agreement of two partitions; the values are equal to scikit-learn's.
 
-All take labels, as in `agreement`.
+All metrics take labels, as in `agreement`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def normalized_mutual_information(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """Mutual information over the mean of the two entropies; also called the V-measure.
+    """The mutual information divided by the mean of the two entropies; also called the V-measure.
 
     It is the harmonic mean of `homogeneity` and `completeness`.
 
@@ -30,10 +30,10 @@ def normalized_mutual_information(
         found: [N] cluster of each point.
         truth: [N] class of each point.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
-        The ratio, in [0, 1]; 1 where both partitions are a single cluster.
+        The ratio, in [0, 1]; 1 if both partitions are a single cluster.
 
     Reference: Strehl & Ghosh 2002, Cluster ensembles.
 
@@ -52,16 +52,16 @@ def homogeneity(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """How pure clusters are: the information about the classes, over the entropy of the classes.
+    """The homogeneity of clusters: the mutual information divided by the entropy of the classes.
 
     Args:
         found: [N] cluster of each point.
         truth: [N] class of each point.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
-        The ratio, in [0, 1]; 1 where each cluster holds one class.
+        The ratio, in [0, 1]; 1 if each cluster holds points of one class.
 
     Reference: Rosenberg & Hirschberg 2007, V-measure.
 
@@ -80,16 +80,16 @@ def completeness(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """How whole classes are: the information about the classes, over the entropy of the clusters.
+    """The completeness of classes: the mutual information divided by the entropy of the clusters.
 
     Args:
         found: [N] cluster of each point.
         truth: [N] class of each point.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
-        The ratio, in [0, 1]; 1 where each class lies in one cluster.
+        The ratio, in [0, 1]; 1 if each class lies in one cluster.
 
     Reference: Rosenberg & Hirschberg 2007, V-measure.
 
@@ -107,20 +107,20 @@ def adjusted_mutual_information(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """Mutual information, corrected for chance: 1 for equal partitions, 0 on average for random ones.
+    """The adjusted mutual information: 1 for equal partitions, 0 on average for random ones.
 
-    (I - E[I]) / (mean entropy - E[I]), with the expectation over all partitions of these sizes. It is
-    summed over a grid of slots^2 N counts, in differences of log-factorials, so that for thousands of
-    points float32 gives three digits and float64 is needed for more.
+    It is (I - E[I]) / (mean entropy - E[I]), with the expectation over all partitions with the same cluster
+    sizes, a sum over slots^2 N terms of differences of log-factorials. For thousands of points float32 gives
+    three digits; use float64 for more.
 
     Args:
         found: [N] cluster of each point.
         truth: [N] class of each point.
-        weights: [N] zeros and ones: sizes must be whole numbers; all ones unless given.
-        slots: an upper bound of the number of labels in either; the largest label + 1 unless given.
+        weights: [N] zeros and ones, as cluster sizes must be whole numbers; all ones unless given.
+        slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
-        The index, at most 1; 1 where both partitions are trivial in the same way.
+        The index, at most 1; 1 if both partitions are trivial in the same way.
 
     Reference: Vinh et al. 2010, Information theoretic measures for clusterings comparison.
 
@@ -131,16 +131,18 @@ def adjusted_mutual_information(
     information, of_found, of_truth = mutual_information(counts)
     expected = _expected_information(counts.sum(1), counts.sum(0), total, len(found))
     span = (of_found + of_truth) / 2 - expected
-    says = jnp.abs(span) > 32 * jnp.finfo(span.dtype).eps
+    defined = jnp.abs(span) > 32 * jnp.finfo(span.dtype).eps
     trivial = (of_found == 0) & (of_truth == 0)
-    return jnp.where(trivial | ~says, 1, (information - expected) / jnp.where(says, span, 1))
+    return jnp.where(trivial | ~defined, 1, (information - expected) / jnp.where(defined, span, 1))
 
 
 def _expected_information(
-    rows: Float[Array, " K"], columns: Float[Array, " C"], total: Float[Array, ""], most: int
+    rows: Float[Array, " K"], columns: Float[Array, " C"], total: Float[Array, ""], max_overlap: int
 ) -> Float[Array, ""]:
-    """The mean information of random partitions of these sizes: their overlap is hypergeometric."""
-    a, b, n = rows[:, None, None], columns[None, :, None], jnp.arange(1, most + 1, dtype=rows.dtype)
+    """The mean mutual information of random partitions of these sizes, with hypergeometric overlaps."""
+    a = rows[:, None, None]
+    b = columns[None, :, None]
+    n = jnp.arange(1, max_overlap + 1, dtype=rows.dtype)
     possible = (n <= jnp.minimum(a, b)) & (n >= a + b - total)
     a, b, overlap = (jnp.where(possible, value, 1) for value in (a, b, n))
     whole = jnp.where(possible, total, 1)

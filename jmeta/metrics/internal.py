@@ -1,9 +1,9 @@
-"""How well separated clusters are, from the points alone: no true label is looked at.
+"""Internal indices: the separation of clusters, computed without true labels.
 
-All take points and labels; labels of -1, noise, do not count. Where fewer than two clusters have
-points nothing can be separated, and each index takes its worst value. Inside `jit` and `vmap` the
-number of clusters must be given as `slots`. Those that scikit-learn has equal its numbers, save
-for two clusters of one mean, whose Davies-Bouldin index is infinite here and zero there.
+All indices take points and labels; points labelled -1 are noise and do not count. If fewer than two clusters
+have points, each index takes its worst value. Inside `jit` and `vmap` the number of clusters must be given as
+`slots`. Values are equal to scikit-learn's where it has the index, except for the Davies-Bouldin index of two
+clusters with equal means, which is infinite here and zero there.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ def silhouette(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """The mean over points of (b - a) / max(a, b), of exact distances.
+    """The mean silhouette, (b - a) / max(a, b), from all N^2 distances.
 
-    a is the mean distance to the others of the same cluster, b the least mean distance to another
-    cluster; a point alone in its cluster has 0. Takes N^2 distances; see `simplified_silhouette`.
+    a is the mean distance to the other points of the same cluster, b the smallest mean distance to another
+    cluster; the silhouette of a point alone in its cluster is 0. See also `simplified_silhouette`.
 
     Args:
         points: [N, D].
         labels: [N] cluster of each point; noise, -1, does not count.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
 
     Returns:
-        The mean, in [-1, 1]; -1 where fewer than two clusters have points.
+        The mean, in [-1, 1], larger is better; -1 if fewer than two clusters have points.
 
     Reference: Rousseeuw 1987, Silhouettes.
 
@@ -65,16 +65,16 @@ def simplified_silhouette(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """The silhouette of distances to cluster means, N K of them in the place of N^2.
+    """The silhouette with distances to cluster means, N K of them instead of N^2.
 
     Args:
         points: [N, D].
         labels: [N] cluster of each point; noise, -1, does not count.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
 
     Returns:
-        The mean, in [-1, 1]; -1 where fewer than two clusters have points.
+        The mean, in [-1, 1], larger is better; -1 if fewer than two clusters have points.
 
     Reference: Hruschka et al. 2004, Evolutionary algorithms for clustering gene-expression data.
 
@@ -83,8 +83,10 @@ def simplified_silhouette(
     0.9373
     """
     x, owners, mass = counted_clusters(points, labels, weights, slots)
-    means, inside = _means(x, owners, mass), owners > 0
-    own, to_means = _to_own_mean(x, owners, means), distances(x, means)
+    means = _means(x, owners, mass)
+    inside = owners > 0
+    own = _to_own_mean(x, owners, means)
+    to_means = distances(x, means)
     other = jnp.min(jnp.where(inside | (mass <= 0), jnp.inf, to_means), 1)
     return _mean_width(own, other, jnp.zeros(len(x), bool), jnp.sum(owners, 1), mass)
 
@@ -97,17 +99,17 @@ def calinski_harabasz(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """Variance between clusters over variance within: (B / (k - 1)) / (W / (n - k)).
+    """The ratio of the variances between and within clusters, (B / (k - 1)) / (W / (n - k)).
 
     Args:
         points: [N, D].
         labels: [N] cluster of each point; noise, -1, does not count.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
 
     Returns:
-        The ratio, better if larger; 0 where fewer than two clusters have points, and 1 where
-        all points of each cluster are equal.
+        The ratio, larger is better; 0 if fewer than two clusters have points, and 1 if all points of each
+        cluster are equal.
 
     Reference: Calinski & Harabasz 1974, A dendrite method for cluster analysis.
 
@@ -115,7 +117,9 @@ def calinski_harabasz(
     128.0
     """
     x, owners, mass = counted_clusters(points, labels, weights, slots)
-    means, count, total = _means(x, owners, mass), jnp.sum(mass > 0), jnp.sum(mass)
+    means = _means(x, owners, mass)
+    count = jnp.sum(mass > 0)
+    total = jnp.sum(mass)
     between = mass @ jnp.sum(jnp.square(means), 1)
     within = jnp.sum(owners, 1) @ jnp.square(_to_own_mean(x, owners, means))
     ratio = between * (total - count) / jnp.where(within > 0, within * (count - 1), 1)
@@ -130,17 +134,17 @@ def davies_bouldin(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """The mean over clusters of their worst (s_i + s_j) / d_ij, s the mean distance to the cluster's mean.
+    """The mean over clusters of max_j (s_i + s_j) / d_ij, with s the mean distance to the cluster mean.
 
     Args:
         points: [N, D].
         labels: [N] cluster of each point; noise, -1, does not count.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
 
     Returns:
-        The mean, 0 or more, better if smaller; infinity where fewer than two clusters have points, or
-        two have one mean.
+        The mean, 0 or more, smaller is better; infinite if fewer than two clusters have points, or two have
+        equal means.
 
     Reference: Davies & Bouldin 1979, A cluster separation measure.
 
@@ -167,17 +171,17 @@ def dunn(
     *,
     slots: int | None = None,
 ) -> Float[Array, ""]:
-    """The least distance of two points of different clusters, over the largest of two of one cluster.
+    """The smallest distance between clusters divided by the largest distance within a cluster.
 
     Args:
         points: [N, D].
         labels: [N] cluster of each point; noise, -1, does not count.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
 
     Returns:
-        The ratio, 0 or more, better if larger; 0 where fewer than two clusters have points, and infinity
-        where all points of each cluster are equal. Weights matter only by being zero or not.
+        The ratio, 0 or more, larger is better; 0 if fewer than two clusters have points, and infinite if all
+        points of each cluster are equal. Weights matter only by being zero or not.
 
     Reference: Dunn 1973, A fuzzy relative of the ISODATA process.
 
@@ -185,9 +189,11 @@ def dunn(
     7.0
     """
     x, owners, mass = counted_clusters(points, labels, weights, slots)
-    apart, inside = distances(x, x), (owners > 0).astype(x.dtype)
+    apart = distances(x, x)
+    inside = (owners > 0).astype(x.dtype)
     counted = jnp.sum(inside, 1) > 0
-    same, both = inside @ inside.T > 0, counted[:, None] & counted[None, :]
+    same = inside @ inside.T > 0
+    both = counted[:, None] & counted[None, :]
     diameter = jnp.max(jnp.where(same, apart, 0))
     gap = jnp.min(jnp.where(both & ~same, apart, jnp.inf))
     ratio = jnp.where(diameter > 0, gap / jnp.where(diameter > 0, diameter, 1), jnp.inf)
@@ -197,7 +203,7 @@ def dunn(
 def counted_clusters(
     points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None
 ) -> tuple[Float[Array, "N D"], Float[Array, "N K"], Float[Array, " K"]]:
-    """Points moved to their mean, the weight of each in its cluster, and each cluster's weight."""
+    """The centred points, the weight of each point in its cluster, and the weight of each cluster."""
     x = as_float(jnp.asarray(points))
     owners = members(x, labels, weights, slots)
     counted = jnp.sum(owners, 1)
@@ -211,15 +217,15 @@ def _means(x: Float[Array, "N D"], owners: Float[Array, "N K"], mass: Float[Arra
 
 
 def _to_own_mean(x: Float[Array, "N D"], owners: Array, means: Float[Array, "K D"]) -> Float[Array, " N"]:
-    """The distance of each point to its cluster's mean; by differences, so exactly zero for one alone."""
+    """The distance of each point to its cluster mean, from differences: exactly zero for single points."""
     squared = jnp.sum(jnp.square(x - (owners > 0).astype(x.dtype) @ means), 1)
     return square_root(squared)
 
 
 def distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
-    """Distances themselves, by differences, which keep the digits of points that are close.
+    """Euclidean distances, computed from differences, which are accurate for close points.
 
-    Added up column by column, which takes a sixth of the time of all at once.
+    Squares are summed column by column, in a sixth of the time that one operation would take.
     """
 
     def add(total: Array, column: tuple[Array, Array]) -> tuple[Array, None]:
@@ -242,7 +248,7 @@ def _mean_width(
     weights: Float[Array, " N"],
     mass: Float[Array, " K"],
 ) -> Float[Array, ""]:
-    """The weighted mean of (b - a) / max(a, b), which is 0 for a point alone or where both are 0."""
+    """The weighted mean of (b - a) / max(a, b), which is 0 for a point alone or if both are 0."""
     enough = jnp.sum(mass > 0) > 1
     other = jnp.where(enough & (weights > 0), other, 1)
     largest = jnp.maximum(own, other)

@@ -1,4 +1,4 @@
-"""The mean over tasks, and how sure we are of it."""
+"""Means over tasks, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import InputError
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % interval, mean +- ci95, over n tasks."""
+    """A mean over n tasks and its 95 % confidence interval, mean +- ci95."""
 
     mean: float
     ci95: float
@@ -22,13 +22,13 @@ class Interval(NamedTuple):
 
 
 def interval(values: Num[np.ndarray, " T"]) -> Interval:
-    """The mean of independent values and its normal 95 % interval, 1.96 s / sqrt(n).
+    """The mean of independent values and its normal 95 % confidence interval, 1.96 s / sqrt(n).
 
-    One value alone has an infinite interval. A value that is not finite makes the mean so: nothing
-    is left out unsaid.
+    The interval of a single value is infinite. Values that are not finite are not dropped: the mean is then
+    not finite either.
 
     Args:
-        values: [T] one number per task.
+        values: [T] one value per task.
 
     Raises:
         InputError: there is no value.

@@ -1,6 +1,6 @@
-"""Internal indices that look at near neighbours only, so that clusters may have any shape.
+"""Internal indices based on nearest neighbours, for clusters of any shape.
 
-All take points and labels, like those of `internal`; weights matter only by being zero or not.
+All indices take points and labels, as in `internal`; weights matter only by being zero or not.
 
 Reference: Gagolewski et al. 2021, Are cluster validity measures (in)valid?
 """
@@ -19,6 +19,7 @@ from .internal import counted_clusters, distances
 from .partitions import compiled_metric
 
 Average = Literal["min", "max", "mean", "smooth min", "smooth max", "one"]
+"""Ordered weighted averages of distances."""
 
 
 @compiled_metric
@@ -30,20 +31,18 @@ def near_neighbours(
     slots: int | None = None,
     neighbours: int = 25,
 ) -> Float[Array, ""]:
-    """The share of the M nearest neighbours of all points that are of the point's own cluster.
-
-    Known as WCNN.
+    """The share of the M nearest neighbours of all points that lie in the point's cluster, known as WCNN.
 
     Args:
         points: [N, D].
-        labels: [N] cluster of each point; noise, -1, does not count, nor is it a neighbour.
+        labels: [N] cluster of each point; points labelled -1 are noise and are not neighbours.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
         neighbours: M.
 
     Returns:
-        The share, in [0, 1]; 0 where fewer than two clusters have points or one has M or fewer, whose
-        points could not find as many neighbours.
+        The share, in [0, 1], larger is better; 0 if fewer than two clusters have points, or if a cluster has
+        M points or fewer, which have fewer than M neighbours in it.
 
     >>> line = jnp.array([[0.0], [1.0], [2.0], [5.0], [6.0], [7.0]])
     >>> print(near_neighbours(line, jnp.array([0, 0, 0, 1, 1, 1]), neighbours=1))
@@ -66,29 +65,29 @@ def near_dunn(
     compactness: Average = "one",
     width: int = 5,
 ) -> Float[Array, ""]:
-    """Dunn's ratio of the distances to near neighbours: of other clusters, over those of the same.
+    """The near-neighbour Dunn index (DuNN): distances to neighbours in other clusters over those in the same.
 
-    Known as DuNN: an ordered weighted average of the distances from points to those of their M nearest
-    neighbours that are in another cluster, over one of the distances to those in the same. A smooth
-    minimum weighs the j-th least distance by exp(-j^2 / (2 width^2)) for j < 3 width.
+    It is an ordered weighted average of the distances from points to those of their M nearest neighbours that
+    lie in another cluster, divided by one of the distances to those in the same cluster. A smooth minimum
+    weights the j-th smallest distance by exp(-j^2 / (2 width^2)) for j < 3 width.
 
     Args:
         points: [N, D].
-        labels: [N] cluster of each point; noise, -1, does not count, nor is it a neighbour.
+        labels: [N] cluster of each point; points labelled -1 are noise and are not neighbours.
         weights: [N]; all ones unless given.
-        slots: an upper bound of the number of clusters; the largest label + 1 unless given.
+        slots: upper bound of the number of clusters; the largest label + 1 unless given.
         neighbours: M.
-        separation: how distances to other clusters are averaged, "min", "max", "mean", "smooth min",
-            "smooth max", or "one" for the number 1.
-        compactness: how distances within clusters are averaged.
-        width: of smooth averages.
+        separation: average of the distances to other clusters: "min", "max", "mean", "smooth min",
+            "smooth max", or "one" for the constant 1.
+        compactness: average of the distances within clusters.
+        width: width of smooth averages.
 
     Returns:
-        The ratio, 0 or more, better if larger; 0 where fewer than two clusters have points or one has
-        M or fewer, and infinity where no near neighbour is of another cluster.
+        The ratio, 0 or more, larger is better; 0 if fewer than two clusters have points or one has M points
+        or fewer, and infinite if no near neighbour lies in another cluster.
 
     Raises:
-        InputError: an average has no such name, or a count is less than one.
+        InputError: an average is unknown, or `neighbours` or `width` is less than one.
 
     >>> line = jnp.array([[0.0], [1.0], [2.0], [5.0], [6.0], [7.0]])
     >>> labels = jnp.array([0, 0, 0, 1, 1, 1])
@@ -96,7 +95,7 @@ def near_dunn(
     inf
     """
     if width < 1:
-        raise InputError(f"width is {width}; give 1 or more.")
+        raise InputError(f"width is {width}; give a whole number >= 1.")
     for name in (separation, compactness):
         if name not in get_args(Average):
             raise InputError(f"there is no average {name!r}; choose one of {get_args(Average)}.")
@@ -110,9 +109,9 @@ def near_dunn(
 def _neighbours(
     points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None, neighbours: int
 ) -> tuple[Float[Array, "N M"], Bool[Array, "N M"], Bool[Array, "N M"], Bool[Array, ""]]:
-    """Distances to near neighbours, which are of the same cluster, which exist, and whether enough do."""
+    """The distances to near neighbours, whether they share the cluster and exist, and whether enough do."""
     if neighbours < 1:
-        raise InputError(f"neighbours is {neighbours}; give 1 or more.")
+        raise InputError(f"neighbours is {neighbours}; give a whole number >= 1.")
     x, owners, _ = counted_clusters(points, labels, weights, slots)
     member = (owners > 0).astype(x.dtype)
     counted = jnp.sum(member, 1) > 0
@@ -126,19 +125,19 @@ def _neighbours(
 
 
 def _average(
-    kind: Average, values: Array, counted: Bool[Array, "N M"], empty: float, width: int
+    average: Average, values: Array, counted: Bool[Array, "N M"], empty: float, width: int
 ) -> Float[Array, ""]:
-    """An ordered weighted average of the counted values; `empty` where there are none."""
-    if kind == "one":
+    """An ordered weighted average of the counted values; `empty` if there are none."""
+    if average == "one":
         return jnp.ones((), values.dtype)
     any_counted = jnp.any(counted)
-    if kind == "mean":
+    if average == "mean":
         result = jnp.sum(jnp.where(counted, values, 0)) / jnp.maximum(jnp.sum(counted), 1)
-    elif kind in ("min", "max"):
-        values = jnp.where(counted, values, jnp.inf if kind == "min" else -jnp.inf)
-        result = jnp.min(values) if kind == "min" else jnp.max(values)
+    elif average in ("min", "max"):
+        values = jnp.where(counted, values, jnp.inf if average == "min" else -jnp.inf)
+        result = jnp.min(values) if average == "min" else jnp.max(values)
     else:
-        sign = 1 if kind == "smooth min" else -1
+        sign = 1 if average == "smooth min" else -1
         flat = jnp.where(counted, -sign * values, -jnp.inf).ravel()
         first, _ = lax.top_k(flat, min(3 * width, flat.size))
         present = jnp.isfinite(first)

@@ -1,4 +1,4 @@
-"""How stable a clustering is: whether parts of the points lead to the same one."""
+"""The stability of a clustering under subsampling."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def stability(
     resamples: int = 10,
     part: float = 0.8,
 ) -> Float[Array, ""]:
-    """The mean adjusted Rand index of clusterings of random parts of the points.
+    """The mean adjusted Rand index between clusterings of random subsamples.
 
-    Each part is clustered alone, then all points are assigned from it; every two assignments are
-    compared on all points. Noise counts as one more cluster.
+    The clusterer is fitted to each subsample and assigns all points; all pairs of assignments are compared on
+    all points. Noise counts as a further cluster.
 
     Args:
-        clusterer: any, of the device or of the host.
+        clusterer: any clusterer, on-device or on-host.
         points: [N, D].
         weights: [N]; all ones unless given.
         key: a typed key.
-        resamples: how many parts, two or more.
-        part: how much of the points each holds.
+        resamples: number of subsamples, two or more.
+        part: share of the points in each subsample.
 
     Returns:
         The mean, at most 1.
 
     Raises:
-        InputError: there are fewer than two parts, or they are empty or whole.
+        InputError: there are fewer than two subsamples, or they hold no point or all points.
 
     Reference: Ben-Hur et al. 2002, A stability based method for discovering structure in clustered data.
 
@@ -50,16 +50,19 @@ def stability(
     1.0
     """
     if resamples < 2 or not 0 < part < 1:
-        raise InputError("stability compares two parts or more, each more than nothing and less than all.")
+        raise InputError(
+            f"resamples is {resamples} and part is {part}; give two subsamples or more, and a part in (0, 1)."
+        )
     init_key, parts_key = jax.random.split(key)
-    points, params = as_float(points), clusterer.init(init_key)
+    points = as_float(points)
+    params = clusterer.init(init_key)
     keys = jax.random.split(parts_key, resamples)
     whole = weights_or_ones(points, weights)
 
     if not isinstance(whole, jax.core.Tracer):
         count = int(jnp.sum(whole > 0))
         if not 0 < round(part * count) < count:
-            raise InputError(f"a part of {part} of {count} points is none or all of them; change part.")
+            raise InputError(f"part is {part}, which of {count} points is none or all of them; change it.")
 
     def labels(key: Key[Array, ""]) -> Int[Array, " N"]:
         part_key, fit_key = jax.random.split(key)
@@ -67,10 +70,10 @@ def stability(
         rank = jnp.argsort(jnp.argsort(scores))
         kept = rank < jnp.round(part * jnp.sum(whole > 0))
         state = clusterer.fit(params, Batch(points, weights=jnp.where(kept, whole, 0)), fit_key)
-        found = clusterer.assign(params, state, points)
-        # Noise is one more cluster; the others are numbered from 0, and are no more than points.
-        noise = min(found.log_probs.shape[1], len(points))
-        return jnp.where(found.noise > 0.5, noise, found.log_probs.argmax(-1))
+        assignment = clusterer.assign(params, state, points)
+        # Noise is a further cluster; the others are numbered from 0, and there are at most N of them.
+        noise = min(assignment.log_probs.shape[1], len(points))
+        return jnp.where(assignment.noise > 0.5, noise, assignment.log_probs.argmax(-1))
 
     together = (
         jax.jit(jax.vmap(labels)) if clusterer.traceable else lambda keys: jnp.stack([*map(labels, keys)])

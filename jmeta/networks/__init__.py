@@ -1,6 +1,7 @@
-"""Networks behind the `Model` record; the one place that imports flax."""
+"""Networks as `Model` and `Recurrent` records; only this package imports flax."""
 
 from .convnet import conv4, convnet
+from .flatten import flatten
 from .metric import diagonal, low_rank
 from .mlp import mlp
 from .precision import in_precision
@@ -12,6 +13,7 @@ __all__ = [
     "conv4",
     "convnet",
     "diagonal",
+    "flatten",
     "forgetful",
     "gru",
     "in_precision",

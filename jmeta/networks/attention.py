@@ -1,4 +1,4 @@
-"""Attention: what recurrent networks and those over sets share.
+"""Attention, shared by the recurrent and the set transformer.
 
 Reference: Vaswani et al. 2017, Attention is all you need.
 """
@@ -17,10 +17,10 @@ def attend(
     log_weights: Float[Array, "#Q L"],
     heads: int,
 ) -> Float[Array, "Q W"]:
-    """For every query the mean of values, weighed by softmax of key . query / sqrt(W / heads), head by head.
+    """Multi-head attention: the means of values weighted by softmax(key . query / sqrt(W / heads)).
 
-    Logarithms of weights are added to what the softmax is of: a value of weight two counts as two, one of
-    weight zero, `LOG_ZERO`, not at all.
+    `log_weights` are added to the logits: a value of weight two counts twice, and one of weight zero, whose
+    logarithm is `LOG_ZERO`, does not count.
 
     >>> values = jnp.array([[1.0, 2], [3, 9]])
     >>> attend(jnp.zeros((1, 2)), jnp.ones((2, 2)), values, jnp.zeros((1, 2)), 1)

@@ -1,4 +1,4 @@
-"""Convolutional networks of few-shot learning: blocks of 3 x 3 convolution, norm, pooling, ReLU.
+"""Convolutional networks for few-shot learning: blocks of 3 x 3 convolution, norm, pooling, ReLU.
 
 Reference: Vinyals et al. 2016, Matching networks for one shot learning.
 """
@@ -30,15 +30,15 @@ def conv4(
     norm: Norm = "batch",
     strided: bool = False,
 ) -> Model:
-    """The network of the few-shot literature: four blocks of equal width, each of which halves the image.
+    """The standard network of few-shot learning: four blocks of equal width, each of which halves the image.
 
     Args:
         width: filters per block.
         shape: height, width and channels of an image.
-        outputs: size of a dense last layer; none unless given, and the features are the output.
+        outputs: size of a dense last layer; if None, the features are the output.
         norm: see `convnet`.
-        strided: halve by a stride of 2, and average each filter over the image at the end, as MAML does on
-            Omniglot; unless given, halve by max-pooling.
+        strided: whether to halve by a stride of 2 and average each filter over the image at the end, as MAML
+            does on Omniglot; otherwise max-pooling halves the image.
 
     Returns:
         A `Model` from [N, H, W, C] to [N, features].
@@ -65,42 +65,49 @@ def convnet(
 ) -> Model:
     """Blocks of 3 x 3 convolution, normalisation, 2 x 2 max-pooling and ReLU.
 
-    Blocks stop pooling once the image is a single pixel high or wide. Small images are better not
-    pooled at all: their features then keep the place of every stroke.
+    Blocks stop pooling once the image is one pixel high or wide. Small images are best not pooled at all, so
+    that their features keep the position of every stroke.
 
     Args:
         widths: filters of each block.
         shape: height, width and channels of an image.
-        pools: how many of the blocks pool, the first ones.
-        outputs: size of a dense last layer; none unless given, and the features are the output.
-        norm: "batch" normalises by the statistics of the examples that are passed in, which is
-            transductive; "layer" by each example's own; "none" not at all.
-        linear: whether the last block does without normalisation and ReLU, so that features may be
-            negative.
-        strided: whether the blocks that would pool take every second pixel instead, for a quarter of the
-            work.
+        pools: number of blocks that pool, the first ones.
+        outputs: size of a dense last layer; if None, the features are the output.
+        norm: "batch" normalises by the statistics of the given examples, which is transductive; "layer" by
+            those of each example; "none" does not normalise.
+        linear: whether the last block omits normalisation and ReLU, so that features may be negative.
+        strided: whether pooling is replaced by a stride of 2, for a quarter of the work.
         average: whether each filter is averaged over the image at the end.
 
     Returns:
         A `Model` from [N, H, W, C] to [N, features].
 
     Raises:
-        InputError: no block, an unknown norm, or more pools than blocks; and, when it is applied,
-            images of another shape.
+        InputError: there is no block, the norm is unknown, or there are more pools than blocks; when applied,
+            the images have another shape.
 
     >>> model = convnet([16, 2], shape=(8, 8, 1))
     >>> model.apply(model.init(jax.random.key(0)), jnp.zeros((5, 8, 8, 1))).shape
     (5, 128)
     """
     if not widths or min(widths) < 1:
-        raise InputError(f"blocks of {list(widths)} filters make no network; give one filter or more each.")
+        raise InputError(f"widths are {list(widths)}; give at least one block, of one filter or more each.")
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"an image of shape {tuple(shape)} is none; give height, width and channels.")
+        raise InputError(f"shape is {tuple(shape)}; give height, width and channels.")
     if not 0 <= pools <= len(widths):
-        raise InputError(f"{pools} of {len(widths)} blocks cannot pool; give 0 to {len(widths)}.")
+        raise InputError(f"pools is {pools}; give 0 to {len(widths)}, the number of blocks.")
     if norm not in get_args(Norm):
         raise InputError(f"norm is {norm!r}; choose one of {get_args(Norm)}.")
-    plan = _Plan(widths, shape, pools, outputs, norm, linear, strided, average)
+    plan = _Plan(
+        widths=widths,
+        shape=shape,
+        pools=pools,
+        outputs=outputs,
+        norm=norm,
+        linear=linear,
+        strided=strided,
+        average=average,
+    )
     return functional(lambda rngs: _Convnet(plan, rngs))
 
 
@@ -126,8 +133,9 @@ class _Convnet(nnx.Module):
         for place, width in enumerate(plan.widths):
             self.blocks.append(_Block(channels, width, rngs))
             self.halved.append(place < plan.pools and min(height, breadth) > 1)
-            if self.halved[-1]:  # a stride keeps an odd last row or column, a pool leaves it out
-                height, breadth = (height + plan.strided) // 2, (breadth + plan.strided) // 2
+            if self.halved[-1]:  # a stride keeps an odd last row or column, pooling drops it
+                height = (height + plan.strided) // 2
+                breadth = (breadth + plan.strided) // 2
             channels = width
         features = channels if plan.average else height * breadth * channels
         self.head = None if plan.outputs is None else nnx.Linear(features, plan.outputs, rngs=rngs)
@@ -137,8 +145,11 @@ class _Convnet(nnx.Module):
     ) -> Float[Array, "N O"]:
         plan = self.plan
         if inputs.shape[1:] != plan.shape:
-            raise InputError(f"the network takes images [N, *{plan.shape}], not {inputs.shape}.")
-        x, last = inputs, len(self.blocks) - 1
+            raise InputError(
+                f"inputs have shape {inputs.shape}; the network takes images [N, *{plan.shape}]."
+            )
+        x = inputs
+        last = len(self.blocks) - 1
         for place, (block, halved) in enumerate(zip(self.blocks, self.halved, strict=True)):
             plain = plan.linear and place == last
             x = block(x, weights, "none" if plain else plan.norm, 1 + (halved and plan.strided))
@@ -149,7 +160,7 @@ class _Convnet(nnx.Module):
 
 
 class _Block(nnx.Module):
-    """A convolution, and the scale and shift of what it is normalised to."""
+    """A convolution, normalisation, and a learned scale and shift."""
 
     def __init__(self, channels: int, width: int, rngs: nnx.Rngs) -> None:
         scale = math.sqrt(2 / (9 * channels))

@@ -1,4 +1,4 @@
-"""From a flax module to a `Model`: parameters are a plain dict of arrays, calls are pure."""
+"""Flax modules as `Model` records: pure functions with a dict of arrays as parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..records import Model
 
 
 def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
-    """A model from a function that builds a module whose only variables are `nnx.Param`.
+    """A model from a function that builds a module with only `nnx.Param` variables.
 
     Args:
         build: `nnx.Rngs -> module`; the module is called as `module(inputs, weights)`.
@@ -31,9 +31,9 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
 def stateless(
     build: Callable[[nnx.Rngs], nnx.Module],
 ) -> tuple[Callable[[Key[Array, ""]], PyTree], Callable[[PyTree], Any]]:
-    """Functions that make a module's parameters from a key, and the module from its parameters.
+    """Two functions: one from a key to a module's parameters, one from the parameters to the module.
 
-    The module is split once, outside every transform; inside, merging costs no run time.
+    The module is split once, outside all transforms; merging it inside them takes no run time.
     """
     abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     graph, state = nnx.split(abstract)
@@ -50,7 +50,7 @@ def stateless(
 
 
 def check_sizes(network: str, **sizes: int) -> None:
-    """Refuse sizes that make no network."""
+    """Raises an InputError if a size is not a positive whole number."""
     for name, size in sizes.items():
         if not isinstance(size, int) or size < 1:
             raise InputError(f"{name} of {network} is {size!r}; give a whole number >= 1.")

@@ -1,4 +1,4 @@
-"""Metrics as linear embeddings: ||A x - A y||^2 = (x - y)^T M (x - y) with M = A^T A."""
+"""Learned distances as linear embeddings: ||A x - A y||^2 = (x - y)^T M (x - y) with M = A^T A."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..records import Model
 
 
 def diagonal(features: int) -> Model:
-    """M = diag(exp(2 s)), one learned scale for each feature; the Euclidean metric at first.
+    """M = diag(exp(2 s)), with a learned log-scale s for each feature; initially the Euclidean distance.
 
     >>> model = diagonal(2)
     >>> model.apply(model.init(jax.random.key(0)), jnp.ones((1, 2)))
@@ -27,7 +27,7 @@ def diagonal(features: int) -> Model:
 
 
 def low_rank(features: int, rank: int) -> Model:
-    """M = I + L L^T, with L [D, rank] learned from small random numbers.
+    """M = I + L L^T, with a learned L [D, rank], initialised with small random numbers.
 
     >>> model = low_rank(3, 1)
     >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 3))).shape

@@ -15,17 +15,17 @@ from .functional import functional
 
 
 def mlp(sizes: Sequence[int], *, activation: Callable[[Array], Array] = jax.nn.relu) -> Model:
-    """Dense layers with an activation between them.
+    """A multi-layer perceptron: dense layers with activations between them.
 
     Args:
-        sizes: features of the input, of each hidden layer, and of the output.
-        activation: between layers, not after the last.
+        sizes: numbers of features of the input, of each hidden layer, and of the output.
+        activation: applied between layers, not after the last.
 
     Returns:
-        A `Model` from [N, sizes[0]] to [N, sizes[-1]]; weights start at LeCun's scale.
+        A `Model` from [N, sizes[0]] to [N, sizes[-1]], with LeCun initialisation.
 
     Raises:
-        InputError: fewer than two sizes; and, when it is applied, points of another size.
+        InputError: there are fewer than two sizes; when applied, the points have another number of features.
 
     >>> model = mlp([1, 40, 40, 1])
     >>> model.apply(model.init(jax.random.key(0)), jax.numpy.zeros((10, 1))).shape
@@ -46,8 +46,7 @@ class _Mlp(nnx.Module):
         *hidden, last = self.layers
         if inputs.shape[-1] != self.layers[0].in_features:
             raise InputError(
-                f"the network takes {self.layers[0].in_features} features, but the points have shape "
-                f"{inputs.shape}."
+                f"points have shape {inputs.shape}; the network takes {self.layers[0].in_features} features."
             )
         x = inputs
         for layer in hidden:

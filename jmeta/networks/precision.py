@@ -1,4 +1,4 @@
-"""Networks that compute in fewer bits."""
+"""Networks that compute in reduced precision."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..trees import is_inexact
 
 
 def in_precision(model: Model, dtype: Any = jnp.bfloat16) -> Model:
-    """The same network, whose products are of another type; its weights and its outputs keep theirs.
+    """The same network, computed in another dtype; parameters and outputs keep their own.
 
-    So inner updates, losses and distances stay float32, and batch statistics too, while convolutions and
-    dense layers run in bfloat16.
+    Convolutions and dense layers then run in bfloat16, while inner updates, losses, distances and batch
+    statistics stay in float32.
 
     >>> import jmeta as jm
     >>> model = in_precision(jm.networks.mlp([2, 3]))

@@ -1,6 +1,6 @@
-"""Networks with a memory: a gated recurrent unit, and a small causal transformer.
+"""Networks with a memory: a gated recurrent unit and a small causal transformer.
 
-Both are `Recurrent` records: a step at a time while acting, all steps at once while learning.
+Both are `Recurrent` records, which take one step at a time while acting and all steps at once while learning.
 
 References: Cho et al. 2014, Learning phrase representations using RNN encoder-decoder; Vaswani et al. 2017,
 Attention is all you need.
@@ -24,18 +24,18 @@ from .attention import attend
 from .functional import check_sizes, stateless
 
 FIRST_OUTPUTS = 1e-2
-"""Scale of the last layer's weights at the start: all actions are nearly alike."""
+"""Initial scale of the last layer's weights: all actions start with nearly equal probability."""
 
 
 def gru(inputs: int, outputs: int, *, width: int = 64) -> Recurrent:
-    """A gated recurrent unit and a linear layer.
+    """A gated recurrent unit (GRU) and a linear layer.
 
     r, z = sigmoid(W x + U h),  n = tanh(V x + r * (Q h)),  h' = (1 - z) n + z h.
 
     Args:
-        inputs: F, numbers that come in at every step.
-        outputs: O, numbers that go out.
-        width: of the memory.
+        inputs: F, number of inputs per step.
+        outputs: O, number of outputs per step.
+        width: width of the memory.
 
     Raises:
         InputError: a size is less than one.
@@ -59,8 +59,8 @@ def gru(inputs: int, outputs: int, *, width: int = 64) -> Recurrent:
     def unroll(params: PyTree, x: Float[Array, "L F"], resets: Bool[Array, " L"]) -> Float[Array, "L O"]:
         network = module(params)
 
-        def advance(hidden: Array, seen: tuple[Array, Array]) -> tuple[Array, Array]:
-            projected, reset = seen
+        def advance(hidden: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
+            projected, reset = at
             hidden = network.advance(jnp.where(reset, 0, hidden), projected)
             return hidden, hidden
 
@@ -83,12 +83,12 @@ class _Gru(nnx.Module):
 
 
 def forgetful(inputs: int, outputs: int, *, width: int = 64) -> Recurrent:
-    """Two dense layers and no memory, to compare with those that have one.
+    """Two dense layers without memory, as a baseline for networks with one.
 
     Args:
-        inputs: F, numbers that come in at every step.
-        outputs: O, numbers that go out.
-        width: of both layers.
+        inputs: F, number of inputs per step.
+        outputs: O, number of outputs per step.
+        width: width of both layers.
 
     Raises:
         InputError: a size is less than one.
@@ -109,7 +109,8 @@ def forgetful(inputs: int, outputs: int, *, width: int = 64) -> Recurrent:
 
 class _Forgetful(nnx.Module):
     def __init__(self, inputs: int, outputs: int, width: int, rngs: nnx.Rngs) -> None:
-        self.first, self.second = nnx.Linear(inputs, width, rngs=rngs), nnx.Linear(width, width, rngs=rngs)
+        self.first = nnx.Linear(inputs, width, rngs=rngs)
+        self.second = nnx.Linear(width, width, rngs=rngs)
         self.head = _head(width, outputs, rngs)
 
     def __call__(self, x: Float[Array, "... F"]) -> Float[Array, "... O"]:
@@ -117,12 +118,12 @@ class _Forgetful(nnx.Module):
 
 
 class Cache(NamedTuple):
-    """What a transformer remembers.
+    """The memory of a transformer.
 
     Attributes:
-        keys: [layers, L, W] of the steps since the start; what is beyond is not looked at.
+        keys: [layers, L, W] of the steps since the start; later entries are not used.
         values: [layers, L, W].
-        place: how many steps there were.
+        place: number of steps since the start.
     """
 
     keys: Float[Array, "layers L W"]
@@ -133,18 +134,18 @@ class Cache(NamedTuple):
 def transformer(
     inputs: int, outputs: int, *, length: int, width: int = 64, layers: int = 2, heads: int = 4
 ) -> Recurrent:
-    """A causal transformer: every step looks at all steps since the start.
+    """A causal transformer: every step attends to all steps since the start.
 
     Args:
-        inputs: F, numbers that come in at every step.
-        outputs: O, numbers that go out.
-        length: L, steps that it remembers, and the most that it can take.
-        width: of every layer.
-        layers: how many.
-        heads: of attention; they share the width out.
+        inputs: F, number of inputs per step.
+        outputs: O, number of outputs per step.
+        length: L, the largest number of steps.
+        width: width of every layer; a multiple of `heads`.
+        layers: number of layers.
+        heads: number of attention heads.
 
     Raises:
-        InputError: a size is less than one, or heads do not divide the width.
+        InputError: a size is less than one, or the width is not a multiple of the number of heads.
 
     >>> network = transformer(3, 2, length=5)
     >>> params = network.init(jax.random.key(0))
@@ -155,7 +156,7 @@ def transformer(
         "transformer", inputs=inputs, outputs=outputs, length=length, width=width, layers=layers, heads=heads
     )
     if width % heads:
-        raise InputError(f"{heads} heads cannot share a width of {width}; choose a multiple.")
+        raise InputError(f"width is {width} and heads is {heads}; make the width a multiple of heads.")
     init, module = stateless(lambda rngs: _Transformer(inputs, outputs, length, width, layers, heads, rngs))
 
     def start(params: PyTree) -> Cache:
@@ -165,39 +166,45 @@ def transformer(
     def step(params: PyTree, hidden: Cache, x: Float[Array, " F"]) -> tuple[Cache, Float[Array, " O"]]:
         network = module(params)
         place = jnp.minimum(hidden.place, length - 1)
-        h, seen = network.embed(x, place), jnp.arange(length) <= place
-        keys, values = [], []
+        h = network.embed(x, place)
+        visible = jnp.arange(length) <= place
+        keys = []
+        values = []
         for number, layer in enumerate(network.layers):
             query, key, value = layer.project(h)
             keys.append(hidden.keys[number].at[place].set(key))
             values.append(hidden.values[number].at[place].set(value))
-            h = layer.finish(h, attend(query[None], keys[-1], values[-1], log_weights(seen)[None], heads)[0])
+            logs = log_weights(visible)[None]
+            h = layer.finish(h, attend(query[None], keys[-1], values[-1], logs, heads)[0])
         return Cache(jnp.stack(keys), jnp.stack(values), hidden.place + 1), network.head(network.norm(h))
 
     def unroll(params: PyTree, x: Float[Array, "L F"], resets: Bool[Array, " L"]) -> Float[Array, "L O"]:
         if len(x) > length:
-            raise InputError(f"a transformer of length {length} cannot see {len(x)} steps; make it longer.")
-        network, steps = module(params), jnp.arange(len(x))
+            raise InputError(f"there are {len(x)} steps; give a transformer of that length, not {length}.")
+        network = module(params)
+        steps = jnp.arange(len(x))
         trial = jnp.cumsum(resets)
         place = steps - lax.cummax(jnp.where(resets, steps, 0))
-        seen = (steps <= steps[:, None]) & (trial == trial[:, None])
+        visible = (steps <= steps[:, None]) & (trial == trial[:, None])
         h = network.embed(x, place)
         for layer in network.layers:
             query, key, value = layer.project(h)
-            h = layer.finish(h, attend(query, key, value, log_weights(seen), heads))
+            h = layer.finish(h, attend(query, key, value, log_weights(visible), heads))
         return network.head(network.norm(h))
 
-    return Recurrent(compiled(init), start, compiled(step), compiled(unroll), length)
+    return Recurrent(
+        init=compiled(init), start=start, step=compiled(step), unroll=compiled(unroll), limit=length
+    )
 
 
 class _Layer(nnx.Module):
     def __init__(self, width: int, rngs: nnx.Rngs) -> None:
-        self.first, self.second = nnx.LayerNorm(width, rngs=rngs), nnx.LayerNorm(width, rngs=rngs)
-        self.three, self.mix = nnx.Linear(width, 3 * width, rngs=rngs), nnx.Linear(width, width, rngs=rngs)
-        self.wide, self.narrow = (
-            nnx.Linear(width, 4 * width, rngs=rngs),
-            nnx.Linear(4 * width, width, rngs=rngs),
-        )
+        self.first = nnx.LayerNorm(width, rngs=rngs)
+        self.second = nnx.LayerNorm(width, rngs=rngs)
+        self.three = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.mix = nnx.Linear(width, width, rngs=rngs)
+        self.wide = nnx.Linear(width, 4 * width, rngs=rngs)
+        self.narrow = nnx.Linear(4 * width, width, rngs=rngs)
 
     def project(self, h: Float[Array, "... W"]) -> list[Float[Array, "... W"]]:
         """Query, key and value."""

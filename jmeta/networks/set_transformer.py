@@ -1,4 +1,4 @@
-"""A network over sets: from points in any order and number to a fixed number of outputs.
+"""A network over sets: from any number of points in any order to a fixed number of outputs.
 
 Reference: Lee et al. 2019, Set transformer: a framework for attention-based permutation-invariant neural
 networks.
@@ -28,40 +28,41 @@ def set_transformer(
     inducing: int = 16,
     layers: int = 2,
 ) -> Model:
-    """A Set Transformer: outputs do not depend on the order of the points, and each looks at all of them.
+    """A Set Transformer, whose outputs depend on all points but not on their order.
 
-    With block(a, b) = norm(h + relu(W h)), h = norm(Q a + attention(Q a, K b, V b)), a layer over points
-    X is  block(X, block(I, X)), in which a few learned points I look at all, and all look at these, which
-    costs as much as there are points. Then learned seeds look at the points, and at each other.
+    With block(a, b) = norm(h + relu(W h)), h = norm(Q a + attention(Q a, K b, V b)), a layer over points X is
+    block(X, block(I, X)): a few learned inducing points I attend to all points, and all points attend to
+    these, at a cost linear in the number of points. Then learned seeds attend to the points, and to each
+    other.
 
     Args:
-        features: F, numbers of a point.
-        outputs: O, numbers of each seed.
-        seeds: S, how many rows go out.
-        width: W of every layer.
-        heads: of attention; they share the width.
-        inducing: how many points I has.
-        layers: over the points.
+        features: F, number of features of a point.
+        outputs: O, number of outputs of each seed.
+        seeds: S, number of output rows.
+        width: width of every layer; a multiple of `heads`.
+        heads: number of attention heads.
+        inducing: number of inducing points.
+        layers: number of layers over the points.
 
     Returns:
-        A `Model` from [N, F] points to [S, O]. A point of weight two counts as two points, one of weight zero
-        is not seen.
+        A `Model` from points [N, F] to outputs [S, O]. A point of weight two counts twice, one of weight zero
+        does not count.
 
     Raises:
-        InputError: a size is less than one, or the heads cannot share the width; and, when it is applied,
-            points of another number of features.
+        InputError: a size is less than one, or the width is not a multiple of the number of heads; when
+            applied, the points have another number of features.
 
     >>> model = set_transformer(2, 5, seeds=4, width=8)
     >>> params = model.init(jax.random.key(0))
     >>> points = jax.random.normal(jax.random.key(1), (30, 2))
-    >>> found = model.apply(params, points)
-    >>> found.shape, bool(jnp.allclose(found, model.apply(params, points[::-1]), atol=1e-5))
+    >>> outputs = model.apply(params, points)
+    >>> outputs.shape, bool(jnp.allclose(outputs, model.apply(params, points[::-1]), atol=1e-5))
     ((4, 5), True)
     """
     sizes = {"features": features, "outputs": outputs, "seeds": seeds, "width": width, "heads": heads}
     check_sizes("set_transformer", **sizes, inducing=inducing, layers=layers)
     if width % heads:
-        raise InputError(f"{heads} heads cannot share a width of {width}; choose a multiple.")
+        raise InputError(f"width is {width} and heads is {heads}; make the width a multiple of heads.")
     return functional(
         lambda rngs: _SetTransformer(features, outputs, seeds, width, heads, inducing, layers, rngs)
     )
@@ -70,12 +71,15 @@ def set_transformer(
 class _Block(nnx.Module):
     def __init__(self, width: int, heads: int, rngs: nnx.Rngs) -> None:
         self.heads = heads
-        self.query, self.seen = nnx.Linear(width, width, rngs=rngs), nnx.Linear(width, 2 * width, rngs=rngs)
+        self.query = nnx.Linear(width, width, rngs=rngs)
+        self.seen = nnx.Linear(width, 2 * width, rngs=rngs)
         self.mix = nnx.Linear(width, width, rngs=rngs)
-        self.first, self.second = nnx.LayerNorm(width, rngs=rngs), nnx.LayerNorm(width, rngs=rngs)
+        self.first = nnx.LayerNorm(width, rngs=rngs)
+        self.second = nnx.LayerNorm(width, rngs=rngs)
 
-    def __call__(self, asking: Array, asked: Array, logs: Float[Array, " L"]) -> Float[Array, "Q W"]:
-        query, (keys, values) = self.query(asking), jnp.split(self.seen(asked), 2, -1)
+    def __call__(self, queries: Array, context: Array, logs: Float[Array, " L"]) -> Float[Array, "Q W"]:
+        query = self.query(queries)
+        keys, values = jnp.split(self.seen(context), 2, -1)
         hidden = self.first(query + attend(query, keys, values, logs[None], self.heads))
         return self.second(hidden + jax.nn.relu(self.mix(hidden)))
 
@@ -102,18 +106,20 @@ class _SetTransformer(nnx.Module):
         self.inducing = nnx.List([learned(inducing) for _ in range(layers)])
         self.inward = nnx.List([block() for _ in range(layers)])
         self.outward = nnx.List([block() for _ in range(layers)])
-        self.seeds, self.pool, self.among = learned(seeds), block(), block()
+        self.seeds = learned(seeds)
+        self.pool = block()
+        self.among = block()
         self.head = nnx.Linear(width, outputs, rngs=rngs)
 
     def __call__(self, inputs: Float[Array, "N F"], weights: Array | None) -> Float[Array, "S O"]:
         if inputs.ndim != 2 or inputs.shape[1] != self.read.in_features:
             raise InputError(
-                f"the network takes points [N, {self.read.in_features}], but was given {inputs.shape}."
+                f"inputs have shape {inputs.shape}; the network takes points [N, {self.read.in_features}]."
             )
         logs = log_weights(weights_or_ones(inputs, weights))
         points = self.read(inputs)
         for inducing, inward, outward in zip(self.inducing, self.inward, self.outward, strict=True):
-            few = inward(inducing[...], points, logs)
-            points = outward(points, few, jnp.zeros(len(few)))
-        found = self.pool(self.seeds[...], points, logs)
-        return self.head(self.among(found, found, jnp.zeros(len(found))))
+            summary = inward(inducing[...], points, logs)
+            points = outward(points, summary, jnp.zeros(len(summary)))
+        pooled = self.pool(self.seeds[...], points, logs)
+        return self.head(self.among(pooled, pooled, jnp.zeros(len(pooled))))

@@ -1,4 +1,4 @@
-"""What people look at: pictures and reports. The one place that imports matplotlib."""
+"""Plots and HTML reports; the only package that imports matplotlib."""
 
 from .clustering import Summary, clustering_report
 from .pictures import learning_curves, task_clusters

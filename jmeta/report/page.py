@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing beside it: its style, its tables, its figures."""
+"""Self-contained HTML pages: their style, tables and figures."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ _PAGE = """<!doctype html>
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """The whole file.
+    """The page as HTML.
 
     Args:
-        title: of the page.
-        parts: of its body, in HTML.
+        title: title of the page.
+        parts: HTML of the body.
     """
     return _PAGE.format(title=escape(title), style=_STYLE, body="".join(parts))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of words; it scrolls where the page is narrow."""
+    """A table of text, which scrolls on a narrow page."""
     top = "".join(f"<th>{escape(head)}</th>" for head in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
     return f"<div class='scroll'><table>{f'<tr>{top}</tr>' if any(heads) else ''}{body}</table></div>"
 
 
 def figure(drawn: Figure, caption: str) -> str:
-    """A picture with what is to be seen in it."""
+    """A figure with its caption."""
     file = io.BytesIO()
     drawn.savefig(file, format="png", dpi=110)
     return image(file.getvalue(), caption)
 
 
 def image(png: bytes, caption: str) -> str:
-    """The same of a picture that is drawn already."""
-    data, said = base64.b64encode(png).decode(), escape(caption, quote=True)
-    picture = f"<img alt='{said}' src='data:image/png;base64,{data}'>"
-    return f"<figure>{picture}<figcaption>{said}</figcaption></figure>"
+    """A PNG image with its caption."""
+    data = base64.b64encode(png).decode()
+    text = escape(caption, quote=True)
+    picture = f"<img alt='{text}' src='data:image/png;base64,{data}'>"
+    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"

@@ -1,4 +1,4 @@
-"""Pictures of a run: how learning went, and what one task looks like."""
+"""Plots of a run: learning curves, and the clusters of one task."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _COLORS = matplotlib.color_sequences["tab10"]
 
 
 def learning_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> Figure:
-    """One line per run: a metric against meta-steps.
+    """Plots a metric against meta-steps, one line per run.
 
     Args:
         runs: name of each run -> the rows of its log.
-        metric: which of their numbers; rows without it are left out.
+        metric: name of the metric; rows without it are left out.
 
     >>> figure = learning_curves({"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}, "loss")
     >>> figure.axes[0].get_ylabel()
@@ -40,10 +40,10 @@ def task_clusters(
     truth: Int[np.ndarray, " N"],
     views: Mapping[str, tuple[Float[np.ndarray, "N D"], Int[np.ndarray, " N"]]],
 ) -> Figure:
-    """One task, seen through several embeddings: each point is its image, framed by its cluster.
+    """Plots one task in several embeddings: each point is its image, in a frame of its cluster's colour.
 
-    Points lie along the two principal directions of the embedding. Clusters are coloured by the
-    class that most of their points have, so that a frame of the wrong colour is a mistake.
+    Points lie on the first two principal axes of the embedding. Clusters are coloured by the most common
+    class of their points, so that a frame of the wrong colour is a mistake.
 
     Args:
         images: [N, H, W, C] in [0, 1].
@@ -51,16 +51,16 @@ def task_clusters(
         views: title -> ([N, D] embedded points, [N] cluster of each).
 
     Raises:
-        InputError: there is nothing to show.
+        InputError: `views` is empty.
     """
     if not views:
-        raise InputError("there is no view of the task to draw; pass at least one embedding.")
+        raise InputError("views is empty; give at least one embedding.")
     figure = Figure(figsize=(4.2 * len(views), 4.4), layout="constrained")
-    for place, (title, (embedded, found)) in enumerate(views.items(), 1):
+    for place, (title, (embedded, labels)) in enumerate(views.items(), 1):
         axes = figure.add_subplot(1, len(views), place, title=title, xticks=[], yticks=[])
         flat = _principal(embedded)
         axes.scatter(flat[:, 0], flat[:, 1], s=0)
-        for image, (x, y), label in zip(images, flat, _named(found, truth), strict=True):
+        for image, (x, y), label in zip(images, flat, _named(labels, truth), strict=True):
             _thumbnail(axes, image, (x, y), _COLORS[label % len(_COLORS)])
         axes.margins(0.12)
     return figure
@@ -78,19 +78,19 @@ def _thumbnail(
 
 
 def _principal(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N 2"]:
-    """The two directions of greatest variance."""
+    """Projects points on their first two principal axes."""
     centered = points - points.mean(0)
     _, _, directions = np.linalg.svd(centered, full_matrices=False)
     flat = centered @ directions[:2].T
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
 
 
-def _named(found: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """Each point's cluster, named by the class that is most common in it."""
+def _named(labels: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """The most common class in the cluster of each point."""
 
-    def most(labels: np.ndarray) -> int:
-        values, counts = np.unique(labels, return_counts=True)
+    def most_common(classes: np.ndarray) -> int:
+        values, counts = np.unique(classes, return_counts=True)
         return int(values[counts.argmax()])
 
-    common = {label: most(truth[found == label]) for label in np.unique(found)}
-    return np.array([common[label] for label in found])
+    common = {label: most_common(truth[labels == label]) for label in np.unique(labels)}
+    return np.array([common[label] for label in labels])

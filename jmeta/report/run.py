@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file with its curves, its pictures, its table and its options."""
+"""The report of a run: one HTML file with its curves, figures, tables and options."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .page import figure, image, page, table
 from .pictures import learning_curves
 
 CAPTIONS = {
-    "task": "One task, before training and after: every image where the embedding puts it, framed by its "
-    "cluster; a frame of the wrong colour is a mistake.",
+    "task": "One task before and after training: every image at its position in the embedding, in a frame of "
+    "its cluster's colour; a frame of the wrong colour is a mistake.",
 }
-"""Of pictures that experiments draw, by the name of the file."""
-DRAWN_ANEW = "learning_curve"
-"""Pictures whose name begins so are left out, as curves are drawn from the logs."""
+"""Captions of the figures that experiments draw, by file name."""
+CURVES = "learning_curve"
+"""Prefix of figures that are left out, as the curves are drawn from the logs."""
 SCORES = ("validation_accuracy", "accuracy", "return", "loss")
-"""Of the numbers of a log, what is drawn, as far as it is there."""
+"""The metrics of a log that are plotted if present."""
 
 
 def run_report(
@@ -31,11 +31,11 @@ def run_report(
     """The report as HTML.
 
     Args:
-        told: what was asked for, as `harness` writes it.
-        metrics: name -> mean, ci95 and n; empty where the run has not ended.
-        logs: what was trained -> the rows of its log.
+        told: the description of the run that `harness` writes.
+        metrics: name -> mean, ci95 and n; empty if the run has not ended.
+        logs: name of each training -> the rows of its log.
         pictures: PNG files that the experiment drew.
-        again: metrics that were measured again, if any.
+        again: metrics of a later evaluation, if any.
     """
     title = f"{told['experiment']}, {told['preset']} preset, seed {told['seed']}"
     wall = f"{told['wall_s']:,.0f} s" if "wall_s" in told else "not ended"
@@ -50,7 +50,7 @@ def run_report(
     parts += ["<h2>Results</h2>", _results(metrics, again)]
     if curves := _curves(logs):
         parts += ["<h2>Training</h2>", *curves]
-    shown = [path for path in pictures if not path.stem.startswith(DRAWN_ANEW)]
+    shown = [path for path in pictures if not path.stem.startswith(CURVES)]
     if shown:
         parts.append("<h2>Embeddings and tasks</h2>")
         parts += [image(path.read_bytes(), CAPTIONS.get(path.stem, path.stem)) for path in shown]
@@ -60,38 +60,38 @@ def run_report(
 
 
 def _results(metrics: Mapping[str, Any], again: Mapping[str, Any] | None) -> str:
-    """What was measured, METRIC/ROW of all rows under each other; gains in a table of their own."""
+    """The metrics METRIC/ROW as a table with one line per row; gains are in a separate table."""
     if not metrics:
-        return "<p class='note'>The run has not ended; there is nothing measured yet.</p>"
+        return "<p class='note'>The run has not ended; there are no results yet.</p>"
     gains = {name.removeprefix("gain/"): one for name, one in metrics.items() if name.startswith("gain/")}
     parts = [_pivot({name: one for name, one in metrics.items() if not name.startswith("gain/")})]
     if gains:
-        parts += ["<h3>Gains in pairs, on the same tasks</h3>", _pivot(gains)]
+        parts += ["<h3>Paired gains on the same tasks</h3>", _pivot(gains)]
     if again:
-        parts += ["<h3>Measured again</h3>", _pivot(again)]
+        parts += ["<h3>Later evaluation</h3>", _pivot(again)]
     return "".join(parts)
 
 
 def _pivot(metrics: Mapping[str, Any]) -> str:
-    parted = {name: name.partition("/")[::2] for name in metrics}
-    columns = list(dict.fromkeys(metric for metric, _ in parted.values()))
-    found: dict[str, dict[str, str]] = {}
-    for name, (metric, row) in parted.items():
-        found.setdefault(row, {})[metric] = _spelled(metrics[name])
-    rows = [[row, *(cells.get(column, "") for column in columns)] for row, cells in found.items()]
+    split = {name: name.partition("/")[::2] for name in metrics}
+    columns = list(dict.fromkeys(metric for metric, _ in split.values()))
+    cells: dict[str, dict[str, str]] = {}
+    for name, (metric, row) in split.items():
+        cells.setdefault(row, {})[metric] = _formatted(metrics[name])
+    rows = [[row, *(values.get(column, "") for column in columns)] for row, values in cells.items()]
     counts = sorted({one["n"] for one in metrics.values()})
-    said = f"Means and 95 % intervals over {' or '.join(f'{count:,}' for count in counts)} tasks or seeds."
-    return table(["", *columns], rows) + f"<p class='note'>{said}</p>"
+    note = f"Means and 95 % intervals over {' or '.join(f'{count:,}' for count in counts)} tasks or seeds."
+    return table(["", *columns], rows) + f"<p class='note'>{note}</p>"
 
 
-def _spelled(one: Mapping[str, Any]) -> str:
+def _formatted(one: Mapping[str, Any]) -> str:
     if one["mean"] is None:
         return "not finite"
     return f"{one['mean']:.4f}" + ("" if one["ci95"] is None else f" ± {one['ci95']:.4f}")
 
 
 def _curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
-    """A picture for every number that logs have; of one row no line can be drawn."""
+    """A plot of every metric that a log has in more than one row."""
     drawn = []
     for score in SCORES:
         lines = {name: rows for name, rows in logs.items() if sum(score in row for row in rows) > 1}

@@ -1,4 +1,4 @@
-"""Task sets: each is a `Sampler`, `key -> one task`, that runs on the device, or a `HostSampler`."""
+"""Task distributions: each is a `Sampler`, `key -> one task`, that runs on-device, or a `HostSampler`."""
 
 from .datasets import load, load_stored
 from .episodes import ClassImages, episodes

@@ -1,10 +1,9 @@
-"""Image sets on the host: the bundled digits, files of your own, and tensorflow-datasets.
+"""Image data sets on the host: scikit-learn's digits, npz files, and tensorflow-datasets.
 
-`load` looks for a set in this order: scikit-learn's digits are always there; else a file
-`omniglot.npz`, `cifar10_jpeg90.npz` or `cifar100_jpeg90.npz` in `data_dir` or $JMETA_DATA_DIR; else
-a set that tensorflow-datasets has prepared as array_record there or in its own folder. `load_stored` opens
-such a set, of any name, and leaves its images on disk. TensorFlow itself is never needed. No pickle is ever
-read.
+`load` looks for a data set in this order: scikit-learn's digits are bundled; else a file `omniglot.npz`,
+`cifar10_jpeg90.npz` or `cifar100_jpeg90.npz` in `data_dir` or $JMETA_DATA_DIR; else a data set that
+tensorflow-datasets has prepared as array_record, there or in its own folder. `load_stored` opens any data set
+of the last type and leaves its images on disk. TensorFlow itself is not needed. Pickles are never read.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ _FILES = {"omniglot": "omniglot", "cifar10": "cifar10_jpeg90", "cifar100": "cifa
 
 
 def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> ClassImages:
-    """An image set, sorted by class.
+    """An image data set, sorted by class.
 
     Args:
-        name: "digits" (8 x 8 x 1, bundled), "omniglot" (28 x 28 x 1, ink is bright), "cifar10" or
+        name: "digits" (8 x 8 x 1, bundled), "omniglot" (28 x 28 x 1, bright ink), "cifar10" or
             "cifar100" (32 x 32 x 3).
-        split: which classes: "all"; for digits "train" (0 to 4) or "test" (5 to 9); for Omniglot
+        split: the classes: "all"; for digits "train" (0 to 4) or "test" (5 to 9); for Omniglot
             Vinyals' "train", "val", "test"; for CIFAR-100 those of CIFAR-FS.
-        data_dir: where files are; $JMETA_DATA_DIR unless given.
+        data_dir: folder of the files; $JMETA_DATA_DIR unless given.
 
     Returns:
         `ClassImages` of uint8.
 
     Raises:
-        InputError: the set is unknown, missing, or damaged; the message says what to do.
+        InputError: the data set is unknown, missing, or damaged; the message says what to do.
 
     >>> load("digits", "test").names
     ('5', '6', '7', '8', '9')
@@ -58,32 +57,34 @@ def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = 
     path = Path(folder) / f"{_FILES[name]}.npz" if folder else None
     if not (path and path.exists()):
         return load_stored(name, split, data_dir=data_dir).in_memory()
-    found = _from_file(name, path)
-    _check_classes(found, name)
-    return found.classes(chosen)
+    images = _from_file(name, path)
+    _check_classes(images, name)
+    return images.classes(chosen)
 
 
 def load_stored(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> StoredImages:
-    """An image set that tensorflow-datasets has prepared as array_record; its images stay on disk.
+    """An image data set that tensorflow-datasets has prepared as array_record; its images stay on disk.
 
-    All its parts (train, test, ...) are one set, as classes are what is learned and tested by. The labels of
-    all images are read the first time, and kept beside the records in `class_index.npz`, where that folder
-    can be written to.
+    All its splits (train, test, ...) are merged, as tasks are split by class. The labels of all images are
+    read the first time, and stored next to the records in `class_index.npz` if that folder is writable.
 
     Args:
-        name: of a set with images of one size and named labels, as "omniglot" or "imagenet_resized/64x64".
-        split: which classes, as for `load`; "all" for sets that have no published split.
-        data_dir: where it was prepared; $JMETA_DATA_DIR, or the folder of tensorflow-datasets, unless given.
+        name: a data set with images of one size and named labels, such as "omniglot" or
+            "imagenet_resized/64x64".
+        split: the classes, as for `load`; "all" for data sets without a published class split.
+        data_dir: folder where it was prepared; $JMETA_DATA_DIR, or the folder of tensorflow-datasets, unless
+            given.
 
     Raises:
-        InputError: the set is missing, of another kind, or damaged; the message says what to do.
+        InputError: the data set is missing, not of images of one size with named labels, or damaged; the
+            message says what to do.
     """
     chosen = splits.classes(name, split) if name in _FILES or split != "all" else None
-    found = _from_tfds(name, data_dir or os.environ.get("JMETA_DATA_DIR"))
+    images = _from_tfds(name, data_dir or os.environ.get("JMETA_DATA_DIR"))
     if chosen is None:
-        return found
-    _check_classes(found, name)
-    return found.classes(chosen)
+        return images
+    _check_classes(images, name)
+    return images.classes(chosen)
 
 
 def _digits() -> ClassImages:
@@ -116,14 +117,17 @@ def _from_file(name: str, path: Path) -> ClassImages:
 
 
 def _sheets(arrays: dict[str, np.ndarray], part: str) -> UInt8[np.ndarray, "C M 32 32 3"]:
-    """Images from one JPEG sheet per class, its tiles in rows."""
+    """Images from one JPEG sheet per class, which holds them as tiles in rows."""
     from PIL import Image
 
-    data, offsets, tile = arrays[f"bytes_{part}"], arrays[f"offsets_{part}"], 32
+    data = arrays[f"bytes_{part}"]
+    offsets = arrays[f"offsets_{part}"]
+    tile = 32
     stacks = []
     for start, stop in itertools.pairwise(offsets):
         sheet = np.asarray(Image.open(io.BytesIO(data[start:stop].tobytes())).convert("RGB"))
-        rows, columns = sheet.shape[0] // tile, sheet.shape[1] // tile
+        rows = sheet.shape[0] // tile
+        columns = sheet.shape[1] // tile
         tiles = sheet.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2)
         stacks.append(tiles.reshape(rows * columns, tile, tile, 3))
     return np.stack(stacks)
@@ -140,22 +144,23 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
         sources = [builder.as_data_source(part) for part in parts]
     except Exception as error:  # tfds has no common class for "not prepared", "no such file", ...
         raise _missing(name, folder) from error
-    if not parts:  # the set is known, but was not prepared
+    if not parts:  # the data set is known, but was not prepared
         raise _missing(name, folder)
     features = builder.info.features or {}
     if not {"image", "label"} <= set(features):
         raise InputError(
-            f"{name} has the features {', '.join(features)}; a set of image and label is needed."
+            f"{name} has the features {', '.join(features)}; choose a data set with image and label."
         )
     if None in features["image"].shape or not getattr(features["label"], "names", None):
         raise InputError(
-            f"{name} has images of several sizes, or labels without names; take one of a single size."
+            f"{name} has images of several sizes, or labels without names; choose a data set with images of "
+            "one size and named labels."
         )
     starts = np.cumsum([0, *map(len, sources)])
     prepare = _omniglot_ink if name == "omniglot" else np.asarray
 
     def rows(sources: list, numbers: Int[np.ndarray, " n"]) -> list[dict]:
-        """Records by their number, those of one part at once."""
+        """The records of the given numbers; each part is read at once."""
         found: dict[int, dict] = {}
         try:
             for source, start, stop in zip(sources, starts, starts[1:], strict=False):
@@ -163,7 +168,7 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
                 found |= zip(here.tolist(), source.__getitems__((here - start).tolist()), strict=True)
         except READ_ERRORS as error:
             raise InputError(
-                f"{name} as tensorflow-datasets prepared it is damaged; prepare it again."
+                f"{name}, as prepared by tensorflow-datasets, is damaged; prepare it again."
             ) from error
         return [found[number] for number in numbers.tolist()]
 
@@ -183,35 +188,36 @@ def _from_tfds(name: str, folder: str | os.PathLike | None) -> StoredImages:
 
 
 def _class_index(folder: Path, labels: Callable[[], np.ndarray]) -> Int[np.ndarray, " N"]:
-    """The labels of all records: those kept beside them, else read, and kept there where that is possible."""
+    """The labels of all records, from `class_index.npz` or else computed by `labels`, then stored there."""
     files = sorted((path.name, path.stat()) for path in folder.glob("*array_record*"))
-    seen = str([(name, about.st_size, about.st_mtime_ns) for name, about in files]).encode()
-    records = np.frombuffer(hashlib.sha256(seen).digest(), np.uint8)
+    stamps = str([(name, about.st_size, about.st_mtime_ns) for name, about in files]).encode()
+    records = np.frombuffer(hashlib.sha256(stamps).digest(), np.uint8)
     path = folder / "class_index.npz"
     with suppress(InputError, KeyError):
         kept = read_npz(path)
         if np.array_equal(kept["records"], records):
             return kept["labels"]
-    found = labels()
+    computed = labels()
     with suppress(OSError):
-        write_npz(path, labels=found, records=records)
-    return found
+        write_npz(path, labels=computed, records=records)
+    return computed
 
 
 def _blocks(numbers: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
-    """At most a thousand at once, so that few records are in memory undiminished."""
+    """Splits numbers into blocks of at most a thousand, which bounds the number of full records in memory."""
     return np.array_split(numbers, max(1, -(-len(numbers) // 1000)))
 
 
-def _check_classes(found: ClassImages | StoredImages, name: str) -> None:
-    if len(found.names) != (count := len(splits.classes(name, "all"))):
+def _check_classes(images: ClassImages | StoredImages, name: str) -> None:
+    if len(images.names) != (count := len(splits.classes(name, "all"))):
         raise InputError(
-            f"{found.source} holds {len(found.names)} classes; it is not {name}, which has {count}."
+            f"{images.source} holds {len(images.names)} classes and is not {name}, which has {count}; "
+            "fetch it again."
         )
 
 
 def _omniglot_ink(image: Any) -> UInt8[np.ndarray, "28 28 1"]:
-    """A 105 x 105 drawing at 28 x 28, ink bright."""
+    """A 105 x 105 drawing resized to 28 x 28, with bright ink."""
     from PIL import Image
 
     small = Image.fromarray(np.asarray(image)).convert("L").resize((28, 28), Image.Resampling.LANCZOS)
@@ -219,8 +225,8 @@ def _omniglot_ink(image: Any) -> UInt8[np.ndarray, "28 28 1"]:
 
 
 def _missing(name: str, folder: str | os.PathLike | None) -> InputError:
-    where = f"in {folder}" if folder else "because no data folder was named"
-    file = f"put {_FILES[name]}.npz there and name the folder by --data-dir or JMETA_DATA_DIR, or "
+    where = f"in {folder}" if folder else "because no data folder was given"
+    file = f"put {_FILES[name]}.npz there and give the folder by --data-dir or JMETA_DATA_DIR, or "
     return InputError(
         f"{name} was not found {where}; {file if name in _FILES else ''}prepare it with tensorflow-datasets: "
         f"tfds.builder('{name}', data_dir=...).download_and_prepare(file_format='array_record')."

@@ -1,4 +1,4 @@
-"""Few-shot episodes from class-indexed arrays, sampled on the device from a key."""
+"""Few-shot episodes from arrays of examples by class, sampled on-device from a key."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ClassImages(NamedTuple):
 
     Attributes:
         examples: [C, M, ...] examples of each class, padded to M; episodes divide uint8 by 255.
-        counts: [C] how many of the M are real.
+        counts: [C] number of the M examples that are not padding.
         names: the C class names.
-        source: where they come from, in words.
+        source: description of the source.
     """
 
     examples: Num[np.ndarray, "C M ..."]
@@ -33,7 +33,7 @@ class ClassImages(NamedTuple):
     source: str
 
     def classes(self, chosen: list[int] | np.ndarray) -> ClassImages:
-        """Some of the classes."""
+        """The images of the chosen classes."""
         chosen = np.asarray(chosen)
         names = tuple(self.names[i] for i in chosen)
         return ClassImages(self.examples[chosen], self.counts[chosen], names, self.source)
@@ -48,24 +48,23 @@ def episodes(
     labelled: bool = True,
     rotations: bool = False,
 ) -> Sampler:
-    """N-way K-shot tasks: some classes, some examples of each to adapt to, others to be asked.
+    """W-way S-shot tasks: support and query examples of classes drawn at random.
 
-    Classes and examples are drawn without replacement. The support does not depend on how many
-    queries follow.
+    Classes and examples are drawn without replacement. The support does not depend on the number of queries.
 
     Args:
-        examples: [C, M, ...] examples of each class, or `ClassImages` where classes differ in size.
+        examples: [C, M, ...] examples of each class, or `ClassImages` if classes differ in size.
         ways: W, classes per task.
         shots: S, support examples per class.
         queries: Q, query examples per class; zero leaves the query empty.
-        labelled: whether the support shows its labels, or keeps them in `truth` alone.
-        rotations: each class also in its three quarter turns, as classes of their own.
+        labelled: whether the support has labels as targets, or only in `truth`.
+        rotations: whether rotations of a class by 90, 180 and 270 degrees are further classes.
 
     Returns:
-        A sampler of tasks with W S support and W Q query points, float in [0, 1] for uint8.
+        A sampler of tasks with W S support and W Q query points; uint8 images become floats in [0, 1].
 
     Raises:
-        InputError: there are not that many classes or examples, or images to turn are not square.
+        InputError: there are too few classes or examples, or images to be rotated are not square.
 
     >>> sample = episodes(jnp.zeros((10, 20, 28, 28, 1)), ways=5, shots=1, queries=15)
     >>> task = sample(jax.random.key(0))
@@ -74,7 +73,8 @@ def episodes(
     """
     if not isinstance(examples, ClassImages):
         examples = _equal_classes(np.asarray(examples))
-    data, counts = examples.examples, examples.counts
+    data = examples.examples
+    counts = examples.counts
     turns = 4 if rotations else 1
     _check(data.shape, counts, turns, ways=ways, shots=shots, queries=queries)
     draw = partial_of(_draw, ways=ways, shots=shots, queries=queries, labelled=labelled, turns=turns)
@@ -93,21 +93,23 @@ def _draw(
     turns: int,
 ) -> Task:
     class_key, example_key, order_key, task_key = jax.random.split(key, 4)
-    # The largest of random scores: a permutation of all classes would take longer than the meta-step.
+    # The largest of random scores are taken, as permuting all classes would take longer than a meta-step.
     _, chosen = lax.top_k(jax.random.uniform(class_key, (len(data) * turns,)), ways)
 
-    def draw_class(key: Key[Array, ""], kind: Int[Array, ""]) -> Float[Array, "..."]:
-        label, turn = kind // turns, kind % turns
+    def draw_class(key: Key[Array, ""], code: Int[Array, ""]) -> Float[Array, "..."]:
+        label = code // turns
+        turn = code % turns
         score = jax.random.uniform(key, data.shape[1:2])
         score = jnp.where(jnp.arange(data.shape[1]) < counts[label], score, -1)
         _, rows = lax.top_k(score, shots + queries)
-        return _turned(scaled(data[label, rows]), turn, turns)
+        return _rotated(scaled(data[label, rows]), turn, turns)
 
     drawn = jax.vmap(draw_class)(jax.random.split(example_key, ways), chosen)
     support, support_labels = _flat(drawn[:, :shots])
     query, query_labels = _flat(drawn[:, shots:])
     order = jax.random.permutation(order_key, ways * shots)
-    support, support_labels = support[order], support_labels[order]
+    support = support[order]
+    support_labels = support_labels[order]
     full = jnp.asarray(ways)
     return Task(
         Batch(support, support_labels if labelled else None, jnp.ones(ways * shots), full),
@@ -125,16 +127,16 @@ def _equal_classes(examples: Num[np.ndarray, "C M ..."]) -> ClassImages:
 
 
 def scaled(images: Array) -> Float[Array, "..."]:
-    """Images as floats: those of uint8 in [0, 1], others as they are."""
+    """uint8 images as floats in [0, 1]; other images unchanged."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 
-def _turned(images: Float[Array, "M H W C"], turn: Int[Array, ""], turns: int) -> Array:
-    """Images turned by `turn` quarter turns."""
+def _rotated(images: Float[Array, "M H W C"], turn: Int[Array, ""], turns: int) -> Array:
+    """Images rotated by `turn` quarter turns."""
     if turns == 1:
         return images
-    turned = [partial(jnp.rot90, k=k, axes=(1, 2)) for k in range(turns)]
-    return lax.switch(turn, turned, images)
+    rotations = [partial(jnp.rot90, k=k, axes=(1, 2)) for k in range(turns)]
+    return lax.switch(turn, rotations, images)
 
 
 def _flat(drawn: Float[Array, "W S ..."]) -> tuple[Float[Array, "N ..."], Int[Array, " N"]]:
@@ -147,15 +149,15 @@ def _check(
 ) -> None:
     if ways < 1 or shots < 1 or queries < 0:
         raise InputError(
-            f"{ways} ways, {shots} shots and {queries} queries make no task; "
-            "give at least one way and one shot."
+            f"ways is {ways}, shots is {shots} and queries is {queries}; "
+            "give at least one way and one shot, queries >= 0."
         )
     if ways > len(counts) * turns:
-        raise InputError(f"{ways} ways need as many classes; there are {len(counts) * turns}.")
+        raise InputError(f"ways is {ways}, but there are {len(counts) * turns} classes; give fewer ways.")
     if shots + queries > int(np.min(counts)):
         raise InputError(
             f"{shots} shots and {queries} queries need {shots + queries} examples per class; "
-            f"the smallest class has {int(np.min(counts))}."
+            f"the smallest class has {int(np.min(counts))}; give fewer."
         )
     if turns > 1 and (len(shape) != 5 or shape[2] != shape[3]):
-        raise InputError(f"examples of shape {shape} cannot be turned; give square images [C, M, H, H, c].")
+        raise InputError(f"examples of shape {shape} cannot be rotated; give square images [C, M, H, H, c].")

@@ -1,17 +1,17 @@
 """Clustering problems from five fields: images, text, biology, shapes and tables.
 
-A field's problems are some of its classes and some examples of each, drawn anew for every problem; wide data
-are reduced to their principal axes. Nothing but the classes themselves uses a label.
+Each problem of a field holds some examples of some of its classes, drawn at random; wide data are reduced to
+their principal axes. Labels are used only to choose the examples.
 
 ============  ===============================================================================================
 field         problems
 ============  ===============================================================================================
-"images"      characters of one Omniglot alphabet, classes of CIFAR-10 and of CIFAR-100, by pixels and,
-              where an embedding is given, by what it makes of them
-"text"        classes of banking77, clinc150, StackOverflow, SearchSnippets and Biomedical, by latent
-              semantic analysis
-"biology"     cells of three single-cell expression sets, all their types and some of them
-"shapes"      the batteries wut, sipu, fcps, graves and other, without its iris
+"images"      characters of one Omniglot alphabet, classes of CIFAR-10 and of CIFAR-100, as pixels and, if
+              an embedding is given, embedded
+"text"        classes of banking77, clinc150, StackOverflow, SearchSnippets and Biomedical, embedded by
+              latent semantic analysis
+"biology"     cells of three single-cell expression data sets, with all cell types or some of them
+"shapes"      the batteries wut, sipu, fcps, graves and other, without iris
 "tables"      the battery uci, iris of the battery other, and scikit-learn's digits
 ============  ===============================================================================================
 """
@@ -39,11 +39,13 @@ CELLS = (
     *("mECS/data", "mECS/labels0", "Pollen/data", "Pollen/labels0"),
     *("pbmc68k_reduced/pca50", "pbmc68k_reduced/labels0"),
 )
-AXES, LARGEST = 50, 2000
-"""Principal axes that are kept; points of the batteries' sets, beyond which a set is left out."""
+AXES = 50
+"""The number of principal axes that are kept."""
+LARGEST = 2000
+"""Problems of the batteries with this many points or more are left out."""
 
 Embed = Callable[[Num[np.ndarray, "N H W C"]], Float[np.ndarray, "N D"]]
-"""From uint8 images to points."""
+"""An embedding of uint8 images."""
 
 
 def field(
@@ -58,14 +60,14 @@ def field(
 
     Args:
         name: one of `FIELDS`.
-        data_dir: where files are; $JMETA_DATA_DIR unless given.
-        count: how many problems to draw from the classes of each image set, as many from all texts, and as
-            many from all cells, which in addition are three problems whole.
-        embeds: of "omniglot" and of "cifar", what makes points of images; pixels alone unless given.
-        seed: which classes and examples are drawn.
+        data_dir: folder of the files; $JMETA_DATA_DIR unless given.
+        count: number of problems drawn from each image data set, from all texts, or from all cells, which
+            also give three problems with all their examples.
+        embeds: embeddings of images, by "omniglot" and "cifar"; pixels only unless given.
+        seed: all randomness follows from it.
 
     Raises:
-        InputError: there is no such field, or a file is missing or damaged.
+        InputError: the field is unknown, `count` is less than one, or a file is missing or damaged.
 
     >>> sorted({problem.group for problem in bundled_tables()})
     ['tables']
@@ -73,7 +75,7 @@ def field(
     if name not in FIELDS:
         raise InputError(f"there is no field {name!r}; choose one of {', '.join(FIELDS)}.")
     if count < 1:
-        raise InputError(f"{count} problems make no field; ask for one or more.")
+        raise InputError(f"count is {count}; give a whole number >= 1.")
     random = np.random.default_rng(seed)
     if name == "images":
         return _images(data_dir, count, embeds or {}, random)
@@ -85,22 +87,30 @@ def field(
     for problem in batteries(BATTERIES, data_dir=data_dir, fewer_than=LARGEST):
         if (problem.group == "uci" or "/iris" in problem.name) == (name == "tables"):
             found.append(problem._replace(group=name))
-    # The batteries hold the same iris, wine and breast cancer.
+    # Iris, wine and breast cancer are also in the batteries.
     return found + ([one for one in bundled_tables() if one.name == "sklearn/digits"] * (name == "tables"))
 
 
 def bundled_tables() -> list[Problem]:
-    """Iris, wine, breast cancer and digits; they need no file."""
+    """The problems iris, wine, breast cancer and digits, which need no file."""
     found = []
     for name in ("iris", "wine", "breast_cancer", "digits"):
         data = getattr(bundled, f"load_{name}")()
         labels = data.target.astype(int)
-        found.append(Problem(f"sklearn/{name}", "tables", data.data, (labels,), "scikit-learn"))
+        found.append(
+            Problem(
+                name=f"sklearn/{name}",
+                group="tables",
+                points=data.data,
+                labellings=(labels,),
+                source="scikit-learn",
+            )
+        )
     return found
 
 
 def reduced(points: Num[np.ndarray, "N ..."], *, axes: int = AXES, seed: int = 0) -> Float[np.ndarray, "N D"]:
-    """The points on their first principal axes; as they are if they have no more columns than that.
+    """The points on their first principal axes; unchanged, but flattened, if they have no more columns.
 
     >>> reduced(np.zeros((3, 2, 2))).shape
     (3, 4)
@@ -117,7 +127,7 @@ def some_images(
     each: int,
     random: np.random.Generator,
 ) -> tuple[Num[np.ndarray, "N ..."], Int[np.ndarray, " N"]]:
-    """Some examples of some classes, and their labels from 0; all of a class that has fewer.
+    """At most `each` random examples of the given classes, and their labels from 0.
 
     >>> drawn, labels = some_images(load("digits"), [3, 7], 2, np.random.default_rng(0))
     >>> drawn.shape, labels.tolist()
@@ -146,12 +156,18 @@ def _images(
             draws.append((name, images, some, int(random.integers(30, 81))))
         for name, images, classes, each in draws:
             drawn, labels = some_images(images, classes, each, random)
-            ways = {"pixels": reduced(drawn / 255)}
+            features = {"pixels": reduced(drawn / 255)}
             if embed := embeds.get("omniglot" if name == "omniglot" else "cifar"):
-                ways["embedded"] = reduced(embed(drawn))
+                features["embedded"] = reduced(embed(drawn))
             found += [
-                Problem(f"{name}/{place} {way}", "images", points, (labels,), images.source)
-                for way, points in ways.items()
+                Problem(
+                    name=f"{name}/{place} {feature}",
+                    group="images",
+                    points=points,
+                    labellings=(labels,),
+                    source=images.source,
+                )
+                for feature, points in features.items()
             ]
     return found
 
@@ -165,9 +181,10 @@ def _text(data_dir: str | os.PathLike | None, count: int, random: np.random.Gene
     found = []
     for place in range(count):
         corpus = CORPORA[place % len(CORPORA)]
-        points, labels = arrays[f"{corpus}/lsa64"].astype(float), arrays[f"{corpus}/labels0"]
-        most = min(15, len(np.unique(labels)))
-        kept = _some(labels, int(random.integers(3, most + 1)), int(random.integers(20, 81)), random)
+        points = arrays[f"{corpus}/lsa64"].astype(float)
+        labels = arrays[f"{corpus}/labels0"]
+        max_classes = min(15, len(np.unique(labels)))
+        kept = _some(labels, int(random.integers(3, max_classes + 1)), int(random.integers(20, 81)), random)
         found.append(_some_of(f"{corpus}/{place}", "text", points, labels, kept, str(path)))
     return found
 
@@ -194,7 +211,7 @@ def _biology(data_dir: str | os.PathLike | None, count: int, random: np.random.G
 def _some(
     labels: Int[np.ndarray, " N"], classes: int, each: int, random: np.random.Generator
 ) -> Int[np.ndarray, " M"]:
-    """The places of at most `each` examples of some classes."""
+    """The indices of at most `each` examples of some classes, all drawn at random."""
     chosen = random.permutation(np.unique(labels))[:classes]
     return np.concatenate([random.permutation(np.flatnonzero(labels == one))[:each] for one in chosen])
 
@@ -208,7 +225,7 @@ def _some_of(
     source: str,
 ) -> Problem:
     _, numbered = np.unique(labels[kept], return_inverse=True)
-    return Problem(name, group, points[kept], (numbered,), source)
+    return Problem(name=name, group=group, points=points[kept], labellings=(numbered,), source=source)
 
 
 def _arrays(
@@ -219,5 +236,5 @@ def _arrays(
         raise InputError(f"there is no {path.name} in {path.parent}; put it there, or leave the field out.")
     arrays = read_npz(path)
     if missing := [key for key in keys if key not in arrays]:
-        raise InputError(f"{path} lacks {', '.join(missing)}; it is not the file that it is named after.")
+        raise InputError(f"{path} lacks {', '.join(missing)}; fetch it again.")
     return path, arrays

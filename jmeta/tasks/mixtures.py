@@ -1,4 +1,4 @@
-"""Unlabelled mixtures of Gaussians, ragged in the number of points and of clusters."""
+"""Unlabelled mixtures of Gaussians, with varying numbers of points and clusters."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def mixtures(
     spread: float = 4.0,
     deviation: float = 0.3,
 ) -> Sampler:
-    """Means uniform in a cube, spherical components, mixture weights from a flat Dirichlet.
+    """Mixtures with means uniform in a cube, spherical components, and weights from a flat Dirichlet.
 
-    With its defaults, the published generator of the Set Transformer. Support and query are drawn
-    from one mixture; padding has weight zero and lies at the origin.
+    With the defaults, this is the published generator of the Set Transformer. Support and query are drawn
+    from the same mixture; padding has weight zero and lies at the origin.
 
     Args:
-        points: the least and the most points per task; arrays have room for the most.
-        clusters: the least and the most components per task.
+        points: smallest and largest number of points per task; arrays are padded to the largest.
+        clusters: smallest and largest number of components per task.
         dimension: D.
         spread: means lie in [-spread, spread]^D.
         deviation: standard deviation of every component, in units of the points.
@@ -42,9 +42,9 @@ def mixtures(
     >>> task.support.inputs.shape, 3 <= task.support.weights.sum() <= 8
     ((8, 2), Array(True, dtype=bool))
     """
-    for name, (least, most) in (("points", points), ("clusters", clusters)):
-        if not 1 <= least <= most:
-            raise InputError(f"{name} range from {least} to {most}; give 1 <= least <= most.")
+    for name, (low, high) in (("points", points), ("clusters", clusters)):
+        if not 1 <= low <= high:
+            raise InputError(f"{name} range from {low} to {high}; give 1 <= least <= most.")
     draw = partial_of(_draw, points=tuple(points), clusters=tuple(clusters), dimension=dimension)
     return jax.tree_util.Partial(compiled(draw), jnp.asarray(spread), jnp.asarray(deviation))
 

@@ -1,4 +1,4 @@
-"""Few-shot episodes of which most points show no label, and some belong to none of the classes asked about.
+"""Semi-supervised few-shot episodes, with unlabelled points and points of other classes.
 
 Reference: Ren et al. 2018, Meta-learning for semi-supervised few-shot classification.
 """
@@ -29,26 +29,26 @@ def partly_labelled_episodes(
     distractors: int = 0,
     rotations: bool = False,
 ) -> Sampler:
-    """W-way S-shot tasks whose support has U points more of each class, their labels hidden.
+    """W-way S-shot tasks whose support has U additional unlabelled points of each class.
 
-    Of H further classes, the distractors, the support has U points each, and the query none.
+    The support also has U points of each of H further classes, the distractors; the query has none of these.
 
     Args:
-        labelled: examples that support and query show with their labels.
-        others: examples of the same classes, which are never shown with a label.
+        labelled: labelled examples, for support and query.
+        others: examples of the same classes, used without their labels.
         ways: W, classes per task.
         shots: S, labelled examples per class.
         queries: Q, query examples per class.
-        unlabelled: U, examples per class without a label.
-        distractors: H, classes of which no example has a label.
-        rotations: each class also in its three quarter turns, as classes of their own.
+        unlabelled: U, unlabelled examples per class.
+        distractors: H, classes without labelled examples.
+        rotations: whether rotations of a class by 90, 180 and 270 degrees are further classes.
 
     Returns:
         A sampler of tasks with W S + (W + H) U support points, whose targets are -1 where the label is
         hidden, and W Q query points. `truth` holds all labels of the support, -1 for distractors.
 
     Raises:
-        InputError: the two sets are not of the same classes, or there are not that many classes or examples.
+        InputError: the two sets have different classes, or there are too few classes or examples.
 
     >>> import numpy as np
     >>> names = tuple("abcdefghi")
@@ -62,21 +62,24 @@ def partly_labelled_episodes(
     ([0, 1, 2, -1, -1], [-1, -1, -1, -1, 0, 0, 1, 1, 2, 2])
     """
     if labelled.names != others.names:
-        raise InputError("examples with labels and those without are of other classes; part one set in two.")
+        raise InputError("labelled and others have different classes; split one data set in two.")
     if distractors < 0:
-        raise InputError(f"{distractors} distractors make no task; give zero or more.")
+        raise InputError(f"distractors is {distractors}; give a whole number >= 0.")
     every = partial(episodes, ways=ways + distractors, rotations=rotations)
-    shown, hidden = every(labelled, shots=shots, queries=queries), every(others, shots=unlabelled, queries=0)
+    shown = every(labelled, shots=shots, queries=queries)
+    hidden = every(others, shots=unlabelled, queries=0)
     return jax.tree_util.Partial(compiled(partial_of(_joined, ways, shots, queries)), shown, hidden)
 
 
 def _joined(
     ways: int, shots: int, queries: int, shown: Sampler, hidden: Sampler, key: Key[Array, ""]
 ) -> Task:
-    """Two tasks of one key are of the same classes, in the same order."""
-    task, more = shown(key), hidden(key)
+    """Joins two tasks, which have the same classes in the same order, as they are drawn with the same key."""
+    task = shown(key)
+    more = hidden(key)
     inputs, labels = _of_first_classes(task.support, ways * shots)
-    others, further = more.support.inputs, jnp.asarray(more.support.targets)
+    others = more.support.inputs
+    further = jnp.asarray(more.support.targets)
     used = jnp.asarray(ways)
     support = Batch(
         jnp.concatenate([inputs, others]),
@@ -90,7 +93,7 @@ def _joined(
 
 
 def _of_first_classes(batch: Batch, count: int) -> tuple[Shaped[Array, "n ..."], Int[Array, " n"]]:
-    """So many points, sorted by class, and their labels."""
+    """The first `count` points in the order of their classes, and their labels."""
     labels = jnp.asarray(batch.targets)
     rows = jnp.argsort(labels, stable=True)[:count]
     return batch.inputs[rows], labels[rows]

@@ -1,7 +1,7 @@
-"""Clustering problems with known answers, from files: the material of meta-clustering.
+"""Clustering problems with reference labels, for training and testing meta-clustering.
 
-A `Problem` is a table of points and one or several reference labellings. Here they come from benchmark
-batteries, from a folder of one's own and from samplers; `fields` makes them from images, text and biology.
+A `Problem` is a table of points with one or several reference labellings. Here problems come from benchmark
+batteries, from a folder of files and from samplers; `fields` creates them from images, text and biology.
 
 Reference: Gagolewski 2022, A framework for benchmarking clustering algorithms.
 """
@@ -22,18 +22,18 @@ from ..files import read_npz
 from ..records import Sampler
 
 BATTERIES = ("wut", "sipu", "fcps", "graves", "uci", "other")
-"""Those of the published protocol; "g2mg" and "h2mg" exist too."""
+"""The batteries of the published protocol; "g2mg" and "h2mg" exist too."""
 
 
 class Problem(NamedTuple):
-    """Points to be clustered, and how people have clustered them.
+    """Points to be clustered, with reference labellings.
 
     Attributes:
         name: such as "wut/circles".
-        group: the battery or field that it is left out with.
+        group: the battery or field, with which it is left out in leave-one-out evaluation.
         points: [N, D].
-        labellings: one or several, [N] each; clusters from 0, -1 for points that belong to none.
-        source: where it is from, in words.
+        labellings: one or several, [N] each; clusters from 0, -1 for noise.
+        source: description of the source.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Problem(NamedTuple):
 def batteries(
     names: Sequence[str] = BATTERIES, *, data_dir: str | os.PathLike | None = None, fewer_than: int = 10_000
 ) -> list[Problem]:
-    """The sets of Gagolewski's benchmark suite, from files `gagolewski_NAME.npz`.
+    """The problems of Gagolewski's benchmark suite, from files `gagolewski_NAME.npz`.
 
     Args:
-        names: of batteries.
-        data_dir: where the files are; $JMETA_DATA_DIR unless given.
-        fewer_than: larger sets are left out.
+        names: names of batteries.
+        data_dir: folder of the files; $JMETA_DATA_DIR unless given.
+        fewer_than: problems with this many points or more are left out.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -70,26 +70,26 @@ def batteries(
 
 
 def data_folder(data_dir: str | os.PathLike | None) -> Path:
-    """Where data files are: the folder given, or $JMETA_DATA_DIR."""
+    """The folder of data files: `data_dir`, or $JMETA_DATA_DIR."""
     folder = data_dir or os.environ.get("JMETA_DATA_DIR")
     if folder is None:
-        raise InputError("these problems are in files; name their folder by --data-dir or JMETA_DATA_DIR.")
+        raise InputError("no data folder is given; name it by --data-dir or JMETA_DATA_DIR.")
     return Path(folder)
 
 
 def folder(path: str | os.PathLike, *, group: str | None = None) -> list[Problem]:
-    """One's own problems: every `.npz` and `.csv` file of a folder.
+    """The problems in every `.npz` and `.csv` file of a folder.
 
-    An npz file holds `data` [N, D] and one or several labellings, `labels0`, `labels1`, ...; a CSV file has a
-    header, numbers, and the labels in columns whose names start with "label". Labels are whole numbers from
-    1, and 0 for points that belong to no cluster.
+    An npz file holds `data` [N, D] and one or several labellings, `labels0`, `labels1`, ...; a CSV file holds
+    numbers under a header, with labels in columns whose names start with "label". Labels are whole numbers
+    from 1; 0 stands for noise.
 
     Args:
-        path: of the folder.
-        group: what the problems are left out with; the folder's name unless given.
+        path: path of the folder.
+        group: group of the problems; the folder's name unless given.
 
     Raises:
-        InputError: there is no such file, or one cannot be read.
+        InputError: the folder holds no such file, or one cannot be read.
     """
     root = Path(path)
     files = sorted(file for file in root.glob("*") if file.suffix in (".npz", ".csv"))
@@ -100,34 +100,43 @@ def folder(path: str | os.PathLike, *, group: str | None = None) -> list[Problem
 
 
 def drawn(sampler: Sampler, key: Key[Array, ""], count: int, *, group: str = "drawn") -> list[Problem]:
-    """Problems of a sampler of unlabelled tasks, such as `shapes`: the supports, without what pads them.
+    """Problems from a sampler of unlabelled tasks, such as `shapes`: the supports, without padding.
 
     Args:
-        sampler: key -> one task, whose `truth` is known.
+        sampler: key -> one task, with `truth`.
         key: a typed key.
-        count: how many.
-        group: what they are left out with.
+        count: number of problems.
+        group: group of the problems.
 
     Raises:
-        InputError: the tasks are labelled, or none is asked for.
+        InputError: the tasks are labelled, or `count` is less than one.
 
     >>> from jmeta.tasks import mixtures
     >>> [problem.points.shape for problem in drawn(mixtures(points=(5, 5)), jax.random.key(0), 2)]
     [(5, 2), (5, 2)]
     """
     if count < 1:
-        raise InputError(f"{count} problems cannot be drawn; ask for one or more.")
+        raise InputError(f"count is {count}; give a whole number >= 1.")
     tasks = jax.device_get(jax.jit(jax.vmap(sampler))(jax.random.split(key, count)))
     if tasks.truth is None:
-        raise InputError("problems are drawn from unlabelled tasks, whose truth is known; hide the labels.")
+        raise InputError("the tasks have no truth; give a sampler of unlabelled tasks, such as shapes.")
     found = []
     for place, (points, weights, truth) in enumerate(
         zip(tasks.support.inputs, tasks.support.weights, tasks.truth, strict=True)
     ):
-        x, labels = points[weights > 0].astype(np.float64), truth[weights > 0]
+        x = points[weights > 0].astype(np.float64)
+        labels = truth[weights > 0]
         values = np.unique(labels[labels >= 0])
         labels = np.where(labels >= 0, np.searchsorted(values, labels), -1)
-        found.append(Problem(f"{group}/{place}", group, x[:, np.ptp(x, 0) > 0], (labels,), "drawn"))
+        found.append(
+            Problem(
+                name=f"{group}/{place}",
+                group=group,
+                points=x[:, np.ptp(x, 0) > 0],
+                labellings=(labels,),
+                source="drawn",
+            )
+        )
     return found
 
 
@@ -138,19 +147,19 @@ def _problem(name: str, group: str, arrays: dict[str, np.ndarray], prefix: str, 
         raw = [np.asarray(arrays[key]) for key in keys]
         labellings = tuple(labels.astype(int) - 1 for labels in raw)
     except (KeyError, ValueError) as error:
-        raise InputError(f"{source} is no clustering problem ({error}); see tasks.folder.") from error
-    whole = all(np.array_equal(labels + 1, given) for labels, given in zip(labellings, raw, strict=True))
+        raise InputError(f"{source} is not a clustering problem ({error}); see tasks.folder.") from error
+    whole = all(np.array_equal(labels + 1, read) for labels, read in zip(labellings, raw, strict=True))
     fits = points.ndim == 2 and points.size and all(labels.shape == points.shape[:1] for labels in labellings)
     if not (fits and labellings and whole) or not all(
         labels.min() >= -1 and labels.max() >= 0 for labels in labellings
     ):
         raise InputError(
-            f"{source} is no clustering problem: {name} needs data [N, D] and labels [N], whole numbers "
-            "from 1, 0 for points without a cluster."
+            f"{source} is not a clustering problem; for {name} give data [N, D] and labels [N], which are "
+            "whole numbers from 1, or 0 for noise."
         )
     if not np.all(np.isfinite(points)):
-        raise InputError(f"{source} holds numbers that are not finite; fill them in or drop their rows.")
-    return Problem(name, group, points, labellings, source)
+        raise InputError(f"{source} holds numbers that are not finite; impute them or remove their rows.")
+    return Problem(name=name, group=group, points=points, labellings=labellings, source=source)
 
 
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
@@ -159,9 +168,11 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
             names = [name.strip().strip('"') for name in file.readline().split(",")]
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as numbers under a header ({error}).") from error
+        raise InputError(
+            f"{path} cannot be read as numbers under a header ({error}); correct the file."
+        ) from error
     if table.shape[1] != len(names):
         raise InputError(f"{path} has {len(names)} names for {table.shape[1]} columns; give one for each.")
-    told = [name.startswith("label") for name in names]
-    arrays = {name: table[:, i] for i, name in enumerate(names) if told[i]}
-    return arrays | {"data": table[:, ~np.array(told)]}
+    is_label = [name.startswith("label") for name in names]
+    arrays = {name: table[:, i] for i, name in enumerate(names) if is_label[i]}
+    return arrays | {"data": table[:, ~np.array(is_label)]}

@@ -1,26 +1,25 @@
-"""Clustering tasks of many kinds, drawn on the device: what a meta-model of clusterings practises on.
+"""Synthetic clustering tasks of several kinds, drawn on-device to train meta-models of clusterings.
 
-Every task draws its own number of points, of clusters and of columns, how unequal clusters are in size and
-in density, and one of the kinds below; then the plane of its shapes is bent by a random network, turned into
-its columns, joined by columns that say nothing, and strewn with points that belong to
-no cluster.
+Every task draws its numbers of points, clusters and columns, the inequality of cluster sizes and densities,
+and one of the kinds below. The points are then warped by a random network and rotated, noise columns are
+added, and some points are scattered at random as noise.
 
 ==========  ==============================================================================================
 kind        a cluster is
 ==========  ==============================================================================================
 "blobs"     a Gaussian or Student t cloud of any covariance, in all columns
-"bars"      a uniform box, long and turned
-"rings"     a ring around the ones before it: nested, none separable by a line
-"moons"     an arc that reaches into the hollow of the next one
-"spirals"   an arm of one spiral
-"motley"    a cloud, a bar, a small ring or an arc, each cluster its own
+"bars"      a long, rotated uniform box
+"rings"     one of several nested rings, which no line separates
+"moons"     an arc that interlocks with the next one
+"spirals"   an arm of a spiral
+"motley"    a cloud, a bar, a small ring or an arc, which differs between clusters
 ==========  ==============================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -33,11 +32,11 @@ from ..records import Batch, Sampler, Task
 
 KINDS = ("blobs", "bars", "rings", "moons", "spirals", "motley")
 HIDDEN = 8
-"""Units of the network that bends."""
+"""Hidden units of the warping network."""
 
 
 class Limits(NamedTuple):
-    """Static sizes: of points, clusters and columns the least and the most."""
+    """Smallest and largest numbers of points, clusters and columns."""
 
     points: tuple[int, int]
     clusters: tuple[int, int]
@@ -45,22 +44,22 @@ class Limits(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One task's own numbers, from which points are drawn.
+    """The parameters of one task, from which its points are drawn.
 
     Attributes:
-        kind: a place in `KINDS`.
-        clusters: K, how many slots are used.
-        columns: how many columns tell something, and how many more do not.
-        logits: [K] of the sizes of clusters; -inf for slots not in use.
-        centers: [K, D] places of clusters; the first two columns are the plane of shapes.
+        kind: an index into `KINDS`.
+        clusters: number of slots in use.
+        columns: [2] numbers of signal columns and of noise columns.
+        logits: [K] logits of the cluster sizes; -inf for unused slots.
+        centers: [K, D] centres of clusters; planar shapes lie in the first two columns.
         axes: [K, D, D] linear maps of clouds.
-        turns: [K, 2, 2] rotations.
-        scales: [K] sizes of clusters in space.
+        turns: [K, 2, 2] rotations of planar shapes.
+        scales: [K] spatial scales of clusters.
         freedom: degrees of freedom of Student's t.
-        thickness: of rings, arcs and arms.
-        bend: two matrices of the network, and how far it moves.
-        laid: [D, D] the linear map into columns.
-        strewn: the share of points that belong to no cluster.
+        thickness: thickness of rings, arcs and spiral arms.
+        warp: two matrices of the warping network, and the size of the displacement.
+        rotation: [D, D] rotation of the signal columns.
+        noise: share of points that belong to no cluster.
     """
 
     kind: Int[Array, ""]
@@ -73,9 +72,9 @@ class Plan(NamedTuple):
     scales: Float[Array, " K"]
     freedom: Float[Array, ""]
     thickness: Float[Array, ""]
-    bend: tuple[Float[Array, "D H"], Float[Array, "H D"], Float[Array, ""]]
-    laid: Float[Array, "D D"]
-    strewn: Float[Array, ""]
+    warp: tuple[Float[Array, "D H"], Float[Array, "H D"], Float[Array, ""]]
+    rotation: Float[Array, "D D"]
+    noise: Float[Array, ""]
 
 
 def shapes(
@@ -86,23 +85,22 @@ def shapes(
     kinds: Sequence[str] = KINDS,
     strewn: float = 0.1,
 ) -> Sampler:
-    """Tasks of all kinds, ragged in points, clusters and columns.
+    """Tasks of several kinds, with varying numbers of points, clusters and columns.
 
     Args:
-        points: the least and the most points; arrays have room for the most, padding has weight zero and
-            lies at the origin.
-        clusters: the least and the most clusters.
-        columns: the least and the most columns, two or more; those that a task does not use are zero.
-        kinds: which of `KINDS`.
-        strewn: the largest share of points that belong to no cluster; each task draws its own, half of
-            them none.
+        points: smallest and largest number of points; arrays are padded to the largest, with weight zero at
+            the origin.
+        clusters: smallest and largest number of clusters.
+        columns: smallest and largest number of columns, two or more; unused columns are zero.
+        kinds: a selection of `KINDS`.
+        strewn: largest share of noise points; each task draws its share, which is zero in half of the tasks.
 
     Returns:
-        A sampler of unlabelled tasks, support and query of one distribution. `truth` is -1 at padding and
-        at points that belong to no cluster.
+        A sampler of unlabelled tasks, with support and query from the same distribution. `truth` is -1 for
+        padding and for noise points.
 
     Raises:
-        InputError: a range is empty or too low, there is no such kind, or the share is none.
+        InputError: a range is empty or too low, a kind is unknown, or `strewn` is not in [0, 1).
 
     >>> task = shapes(points=(20, 40))(jax.random.key(0))
     >>> task.support.inputs.shape, bool(20 <= task.support.weights.sum() <= 40)
@@ -117,14 +115,22 @@ def shapes(
     if not kinds or set(kinds) - set(KINDS):
         raise InputError(f"kinds are {list(kinds)}; choose among {', '.join(KINDS)}.")
     if not 0 <= strewn < 1:
-        raise InputError(f"a share of {strewn} of the points cannot be strewn; give one in [0, 1).")
+        raise InputError(f"strewn is {strewn}; give a share in [0, 1).")
     allowed = jnp.array([KINDS.index(kind) for kind in kinds])
-    return jax.tree_util.Partial(compiled(partial(_draw, limits=limits)), allowed, jnp.asarray(strewn))
+    return jax.tree_util.Partial(
+        _drawing(Limits(*((least, most) for least, most in limits))), allowed, jnp.asarray(strewn)
+    )
 
 
-def _draw(allowed: Int[Array, " A"], strewn: Array, key: Key[Array, ""], *, limits: Limits) -> Task:
+@cache
+def _drawing(limits: Limits) -> Callable[..., Task]:
+    """The compiled sampler of these limits; one function for equal limits, so that it compiles once."""
+    return compiled(partial(_draw, limits=limits))
+
+
+def _draw(allowed: Int[Array, " A"], noise: Array, key: Key[Array, ""], *, limits: Limits) -> Task:
     plan_key, size_key, support_key, query_key, task_key = jax.random.split(key, 5)
-    plan = _plan(allowed, strewn, plan_key, limits)
+    plan = _plan(allowed, noise, plan_key, limits)
     real = jax.random.randint(size_key, (), limits.points[0], limits.points[1] + 1)
     kept = jnp.arange(limits.points[1]) < real
 
@@ -134,12 +140,13 @@ def _draw(allowed: Int[Array, " A"], strewn: Array, key: Key[Array, ""], *, limi
         return Batch(x, None, kept.astype(x.dtype), plan.clusters), jnp.where(kept, labels, -1)
 
     support, truth = batch(support_key)
-    query, asked = batch(query_key)
-    return Task(support, query._replace(targets=asked), truth, task_key)
+    query, query_labels = batch(query_key)
+    return Task(support, query._replace(targets=query_labels), truth, task_key)
 
 
-def _plan(allowed: Int[Array, " A"], strewn: Array, key: Key[Array, ""], limits: Limits) -> Plan:
-    slots, room = limits.clusters[1], limits.columns[1]
+def _plan(allowed: Int[Array, " A"], noise: Array, key: Key[Array, ""], limits: Limits) -> Plan:
+    slots = limits.clusters[1]
+    room = limits.columns[1]
     keys = iter(jax.random.split(key, 24))
 
     def uniform(low: float, high: float, shape: tuple[int, ...] = ()) -> Array:
@@ -150,45 +157,47 @@ def _plan(allowed: Int[Array, " A"], strewn: Array, key: Key[Array, ""], limits:
 
     used = jax.random.randint(next(keys), (), limits.clusters[0], slots + 1)
     columns = jax.random.randint(next(keys), (), limits.columns[0], room + 1)
-    # A third of the tasks have columns that say nothing; two always say something.
-    silent = jnp.where(uniform(0, 1) < 1 / 3, jnp.floor(uniform(0, 1) * (columns - 1)), 0).astype(int)
-    telling = columns - silent
+    # A third of the tasks have noise columns; at least two columns carry signal.
+    noise_columns = jnp.where(uniform(0, 1) < 1 / 3, jnp.floor(uniform(0, 1) * (columns - 1)), 0).astype(int)
+    signal_columns = columns - noise_columns
     alive = jnp.arange(slots) < used
     unequal = uniform(0, 1) ** 2 * 1.2
-    told = (jnp.arange(room) < telling).astype(float)
+    signal = (jnp.arange(room) < signal_columns).astype(float)
+    radius = (used / 4) ** (1 / signal_columns)
     rotation = jnp.linalg.qr(normal(slots, room, room))[0]
     stretch = jnp.exp(uniform(0, 1.2) * normal(slots, room))
     angle = uniform(0, 2 * jnp.pi, (slots,))
     return Plan(
         kind=allowed[jax.random.randint(next(keys), (), 0, len(allowed))],
         clusters=used,
-        columns=jnp.stack([telling, silent]),
+        columns=jnp.stack([signal_columns, noise_columns]),
         logits=jnp.where(alive, unequal * normal(slots), -jnp.inf),
-        centers=uniform(1.5, 6) * (used / 4) ** (1 / telling) * normal(slots, room) * told / telling**0.25,
-        axes=rotation * stretch[:, None, :] * told[:, None],
+        centers=uniform(1.5, 6) * radius * normal(slots, room) * signal / signal_columns**0.25,
+        axes=rotation * stretch[:, None, :] * signal[:, None],
         turns=_rotations(angle),
         scales=jnp.exp(uniform(0, 0.7) * normal(slots)),
         freedom=jnp.exp(uniform(1, 5)),
         thickness=uniform(0.02, 0.25),
-        bend=(
-            normal(room, HIDDEN) * told[:, None] / 2,
-            normal(HIDDEN, room) * told,
+        warp=(
+            normal(room, HIDDEN) * signal[:, None] / 2,
+            normal(HIDDEN, room) * signal,
             jnp.maximum(uniform(-0.5, 0.6), 0),
         ),
-        laid=jnp.where(telling > 2, _laid(normal(room, room), told), jnp.eye(room)),
-        strewn=jnp.maximum(strewn * uniform(-1, 1), 0),
+        rotation=jnp.where(signal_columns > 2, _rotation(normal(room, room), signal), jnp.eye(room)),
+        noise=jnp.maximum(noise * uniform(-1, 1), 0),
     )
 
 
 def _rotations(angle: Float[Array, " K"]) -> Float[Array, "K 2 2"]:
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    cos = jnp.cos(angle)
+    sin = jnp.sin(angle)
     return jnp.stack([jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)], -2)
 
 
-def _laid(normal: Float[Array, "D D"], told: Float[Array, " D"]) -> Float[Array, "D D"]:
-    """A rotation of the columns that tell something."""
-    outer = told[:, None] * told
-    return jnp.linalg.qr(jnp.where(outer > 0, normal, jnp.eye(len(told))))[0] * outer
+def _rotation(normal: Float[Array, "D D"], signal: Float[Array, " D"]) -> Float[Array, "D D"]:
+    """A random rotation of the signal columns."""
+    outer = signal[:, None] * signal
+    return jnp.linalg.qr(jnp.where(outer > 0, normal, jnp.eye(len(signal))))[0] * outer
 
 
 def _points(plan: Plan, key: Key[Array, ""], count: int) -> tuple[Float[Array, "N D"], Int[Array, " N"]]:
@@ -200,19 +209,19 @@ def _points(plan: Plan, key: Key[Array, ""], count: int) -> tuple[Float[Array, "
     tails = jax.random.gamma(keys[3], plan.freedom / 2, (count,)) * 2 / plan.freedom
     shapes = _shapes(plan, labels, normal, along, across, tails)
     x = shapes[plan.kind]
-    first, second, far = plan.bend
+    first, second, size = plan.warp
     spread = jnp.maximum(jnp.std(x), 1e-6)
-    x = x + far * spread * jnp.tanh(x / spread @ first) @ second
-    x = x @ plan.laid.T
-    low, high = jnp.min(x, 0), jnp.max(x, 0)
-    lost = jax.random.uniform(keys[4], (count,)) < plan.strewn
+    x = x + size * spread * jnp.tanh(x / spread @ first) @ second
+    x = x @ plan.rotation.T
+    low = jnp.min(x, 0)
+    high = jnp.max(x, 0)
+    scattered = jax.random.uniform(keys[4], (count,)) < plan.noise
     anywhere = low + jax.random.uniform(keys[5], x.shape) * (high - low)
-    x = jnp.where(lost[:, None], anywhere, x)
+    x = jnp.where(scattered[:, None], anywhere, x)
     place = jnp.arange(room)
-    silent = (place >= plan.columns[0]) & (place < jnp.sum(plan.columns))
-    return jnp.where(silent, jnp.std(x[:, 0]) * jax.random.normal(keys[6], x.shape), x), jnp.where(
-        lost, -1, labels
-    )
+    noise_column = (place >= plan.columns[0]) & (place < jnp.sum(plan.columns))
+    x = jnp.where(noise_column, jnp.std(x[:, 0]) * jax.random.normal(keys[6], x.shape), x)
+    return x, jnp.where(scattered, -1, labels)
 
 
 def _shapes(
@@ -226,7 +235,9 @@ def _shapes(
     """The points of every kind, from the same random numbers."""
     room = normal.shape[1]
     flat = jnp.arange(room) < 2
-    centers, scale, turn = plan.centers[labels], plan.scales[labels], plan.turns[labels]
+    centers = plan.centers[labels]
+    scale = plan.scales[labels]
+    turn = plan.turns[labels]
     fuzz = plan.thickness * normal
 
     def plane(first: Array, second: Array) -> Float[Array, "N D"]:
@@ -240,7 +251,7 @@ def _shapes(
     ring = plane(jnp.cos(jnp.pi * along), jnp.sin(jnp.pi * along))
     arc = turned(plane(jnp.cos(jnp.pi / 2 * along), jnp.sin(jnp.pi / 2 * along)))
     place = labels[:, None].astype(normal.dtype)
-    # Neighbouring arcs are upside down and moved by one, as the two moons are; every other pair lies higher.
+    # Neighbouring arcs are flipped and shifted by one, as in two moons; every other pair lies higher.
     side = 1 - 2 * (place % 2)
     moon = side * plane(jnp.cos(jnp.pi / 2 * (along + 1)), jnp.sin(jnp.pi / 2 * (along + 1)))
     moon = moon + plane(place[:, 0] % 2 + 2.6 * (place[:, 0] // 4), 0.5 * (place[:, 0] % 2))

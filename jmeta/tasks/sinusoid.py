@@ -1,4 +1,4 @@
-"""Regression of sine waves, the first test of any meta-learner.
+"""Regression of sine waves, a standard test of meta-learners.
 
 Reference: Finn et al. 2017, Model-agnostic meta-learning for fast adaptation of deep networks.
 """
@@ -22,26 +22,26 @@ def sinusoid(
     amplitude: tuple[float, float] = (0.1, 5.0),
     phase: tuple[float, float] = (0.0, jnp.pi),
 ) -> Sampler:
-    """Sine waves y = a sin(x - p), with a and p drawn uniformly for each task, x uniformly from [-5, 5].
+    """Sine waves y = a sin(x - p), with a and p uniform for each task, and x uniform in [-5, 5].
 
     Args:
-        shots: S, support points.
-        queries: Q, query points.
-        amplitude: the range of a.
-        phase: the range of p, in radians.
+        shots: S, number of support points.
+        queries: Q, number of query points.
+        amplitude: range of a.
+        phase: range of p, in radians.
 
     Returns:
-        A sampler of tasks whose inputs and targets are [S, 1] and [Q, 1].
+        A sampler of tasks with inputs and targets [S, 1] in the support and [Q, 1] in the query.
 
     Raises:
-        InputError: there is no support point.
+        InputError: `shots` is less than one, or `queries` is negative.
 
     >>> task = sinusoid(shots=5)(jax.random.key(0))
     >>> task.support.targets.shape, task.query.inputs.shape
     ((5, 1), (10, 1))
     """
     if shots < 1 or queries < 0:
-        raise InputError(f"{shots} shots and {queries} queries make no task; give at least one shot.")
+        raise InputError(f"shots is {shots} and queries is {queries}; give at least one shot, queries >= 0.")
     return jax.tree_util.Partial(
         compiled(partial_of(_draw, shots=shots, queries=queries)), jnp.asarray(amplitude), jnp.asarray(phase)
     )

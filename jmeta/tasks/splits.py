@@ -1,6 +1,6 @@
-"""Published class splits, and ours for the bundled set: which classes train, which are unseen.
+"""Class splits for training, validation and test: published ones, and our own for the bundled digits.
 
-Omniglot's classes are numbered by its file names, 0 to 1622, CIFAR-100's by name.
+Classes are numbered in the order of file names for Omniglot, 0 to 1622, and of names for CIFAR-100.
 
 References: Vinyals et al. 2016, Matching networks for one shot learning (Omniglot); Bertinetto et
 al. 2019, Meta-learning with differentiable closed-form solvers (CIFAR-FS).
@@ -23,14 +23,14 @@ _CIFAR_FS = (
 
 
 def classes(name: str, split: str) -> Int[np.ndarray, " C"]:
-    """The classes of a split, in order.
+    """The class numbers of a split, in order.
 
     Args:
         name: "digits", "omniglot" or "cifar100".
         split: "train", "val", "test", or "all".
 
     Raises:
-        InputError: the set has no such split.
+        InputError: the data set has no such split.
 
     >>> classes("digits", "test")
     array([5, 6, 7, 8, 9])

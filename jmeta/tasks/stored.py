@@ -1,7 +1,7 @@
-"""Episodes whose images stay on disk: drawn as `episodes` draws them, read by grain while the devices work.
+"""Few-shot episodes of images on disk, which grain reads while the devices compute.
 
-The same sampler draws, from the same keys, the numbers of examples instead of examples; so a task that is
-read from disk equals, bit for bit, the one that is sampled on the device.
+The sampler of `episodes` draws the numbers of examples instead of the examples, from the same keys, so that a
+task read from disk is bitwise equal to the one sampled on-device.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from ..records import HostSampler, Task
 from .episodes import ClassImages, episodes
 
 AHEAD = 8
-"""Batches that are read before they are asked for, each by a thread of its own."""
+"""The number of batches that are read ahead, each in its own thread."""
 
 
 class StoredImages(NamedTuple):
-    """Images that are read when they are asked for, known by class.
+    """Images by class that are read on demand.
 
     Attributes:
-        read: numbers [n] -> the images of these numbers [n, H, W, c], a new array; it is called by several
-            threads at once.
-        rows: [C, M] the numbers of each class's images, padded to M.
-        counts: [C] how many of the M are real.
+        read: numbers [n] -> the images of these numbers [n, H, W, c], as a new array; must be thread-safe.
+        rows: [C, M] the numbers of the images of each class, padded to M.
+        counts: [C] number of the M images that are not padding.
         names: the C class names.
-        source: where they come from, in words.
+        source: description of the source.
     """
 
     read: Callable[[Int[np.ndarray, " n"]], UInt8[np.ndarray, "n H W c"]]
@@ -40,17 +39,17 @@ class StoredImages(NamedTuple):
     source: str
 
     def classes(self, chosen: list[int] | np.ndarray) -> StoredImages:
-        """Some of the classes."""
+        """The images of the chosen classes."""
         chosen = np.asarray(chosen)
         names = tuple(self.names[i] for i in chosen)
         return self._replace(rows=self.rows[chosen], counts=self.counts[chosen], names=names)
 
     def in_memory(self) -> ClassImages:
-        """All images at once."""
+        """Reads all images into memory."""
         real = np.arange(self.rows.shape[1]) < self.counts[:, None]
-        found = self.read(self.rows[real])
-        examples = np.zeros((*self.rows.shape, *found.shape[1:]), found.dtype)
-        examples[real] = found
+        images = self.read(self.rows[real])
+        examples = np.zeros((*self.rows.shape, *images.shape[1:]), images.dtype)
+        examples[real] = images
         return ClassImages(examples, self.counts, self.names, self.source)
 
 
@@ -60,13 +59,13 @@ def by_class(
     names: tuple[str, ...],
     source: str,
 ) -> StoredImages:
-    """Any images that can be read by number, and their labels, known by class.
+    """Groups images that can be read by number by their labels.
 
     Args:
-        read: numbers [n] -> images [n, H, W, c], a new array; it is called by several threads at once.
-        labels: [N] the class of each number; images of -1 have none, and are left out.
-        names: of the classes.
-        source: where they come from, in words.
+        read: numbers [n] -> images [n, H, W, c], as a new array; must be thread-safe.
+        labels: [N] the class of each image; images with label -1 are left out.
+        names: names of the classes.
+        source: description of the source.
 
     >>> images = np.arange(4, dtype=np.uint8)[:, None, None, None]
     >>> by_class(images.__getitem__, np.array([1, 0, 1, 1]), ("a", "b"), "an array").rows
@@ -77,7 +76,7 @@ def by_class(
     rows = np.zeros((len(names), counts.max(initial=0)), np.int32)
     for label, count in enumerate(counts):
         rows[label, :count] = np.flatnonzero(labels == label)
-    return StoredImages(read, rows, counts, names, source)
+    return StoredImages(read=read, rows=rows, counts=counts, names=names, source=source)
 
 
 def stored_episodes(
@@ -92,18 +91,18 @@ def stored_episodes(
     """`episodes` of images that stay on disk.
 
     Args:
-        images: such as from `load_stored`.
+        images: images by class, such as from `load_stored`.
         ways: W, classes per task.
         shots: S, support examples per class.
         queries: Q, query examples per class.
-        labelled: whether the support shows its labels, or keeps them in `truth` alone.
-        rotations: each class also in its three quarter turns, as classes of their own.
+        labelled: whether the support has labels as targets, or only in `truth`.
+        rotations: whether rotations of a class by 90, 180 and 270 degrees are further classes.
 
     Returns:
-        What makes the tasks of given keys; `loop` reads them ahead, `evaluate` takes them too.
+        A sampler on the host, for `loop`, which reads tasks ahead, and `evaluate`.
 
     Raises:
-        InputError: there are not that many classes or examples, or images to turn are not square.
+        InputError: there are too few classes or examples, or images to be rotated are not square.
 
     >>> pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
     >>> images = by_class(pixels.__getitem__, np.arange(40) // 20, ("a", "b"), "an array")
@@ -119,14 +118,14 @@ def stored_episodes(
     numbered = ClassImages(codes, np.repeat(images.counts, turns), names, images.source)
     sample = beside_the_host(episodes(numbered, ways=ways, shots=shots, queries=queries, labelled=labelled))
     if rotations and len(set(images.read(images.rows[:1, 0]).shape[1:3])) > 1:
-        raise InputError("images that are not square cannot be turned; leave out rotations.")
+        raise InputError("the images are not square and cannot be rotated; leave out rotations.")
 
     def inputs(codes: np.ndarray) -> np.ndarray:
         numbers, turn = np.divmod(codes.ravel(), turns)
-        found = images.read(numbers)
+        pixels = images.read(numbers)
         for quarter in range(1, turns):
-            found[turn == quarter] = np.rot90(found[turn == quarter], quarter, axes=(1, 2))
-        return found.reshape(*codes.shape, *found.shape[1:])
+            pixels[turn == quarter] = np.rot90(pixels[turn == quarter], quarter, axes=(1, 2))
+        return pixels.reshape(*codes.shape, *pixels.shape[1:])
 
     def draw(keys: Key[Array, " T"]) -> Task:
         task = jax.tree.map(np.asarray, _numbered(sample, keys))
@@ -145,39 +144,39 @@ def ahead(
     first: int,
     stop: int = np.iinfo(np.int32).max,
     *,
-    most: int = AHEAD,
+    max_ahead: int = AHEAD,
 ) -> Iterator[Task]:
-    """Batch after batch, read by threads of grain before it is asked for.
+    """Yields batches of tasks, read ahead by threads of grain.
 
     Args:
-        sampler: makes them.
-        keys: of a batch's tasks, by its number; this host's alone.
-        first: number of a batch.
-        stop: the number after the last.
-        most: batches that are read ahead.
+        sampler: draws the batches.
+        keys: number of a batch -> keys of its tasks on this host.
+        first: number of the first batch.
+        stop: number after that of the last batch.
+        max_ahead: number of batches that are read ahead.
 
     Raises:
         InputError: grain is not installed.
     """
     try:
-        import grain  # takes a second to import, and only those whose images stay on disk need it
+        import grain  # imported here, as it takes a second and only images on disk need it
     except ImportError as error:
-        raise InputError("images that stay on disk are read by grain; pip install 'jmeta[data]'.") from error
-    options = grain.ReadOptions(num_threads=most, prefetch_buffer_size=most)
+        raise InputError("grain, which reads images from disk, is missing; install 'jmeta[data]'.") from error
+    options = grain.ReadOptions(num_threads=max_ahead, prefetch_buffer_size=max_ahead)
     batches = grain.MapDataset.range(first, stop).map(lambda number: sampler.draw(keys(int(number))))
     return iter(batches.to_iter_dataset(options))
 
 
 def beside_the_host(tree: PyTree) -> PyTree:
-    """Arrays on a CPU device where there is one: what is drawn with them waits for no accelerator."""
+    """Arrays on a CPU device if there is one, so that drawing with them does not wait for an accelerator."""
     try:
         return jax.device_put(tree, jax.local_devices(backend="cpu")[0])
-    except RuntimeError:  # JAX was told to use no CPU
+    except RuntimeError:  # jax is configured without a CPU backend
         return tree
 
 
 @jax.jit
 def _numbered(sample: Callable[[Key[Array, ""]], Task], keys: Key[Array, " T"]) -> Task:
-    """Tasks of numbers; their own keys as plain numbers too."""
+    """Tasks with example numbers as inputs, and with raw keys."""
     task = jax.vmap(sample)(keys)
     return task._replace(key=jax.random.key_data(task.key))

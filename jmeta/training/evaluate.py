@@ -190,7 +190,7 @@ def _evaluate_given(
         return jax.vmap(partial(jax.random.fold_in, key))(block * size + np.arange(size))
 
     found: list[dict[str, np.ndarray]] = []
-    for batch in ahead(sampler, keys, 0, blocks, most=2):
+    for batch in ahead(sampler, keys, 0, blocks, max_ahead=2):
         if not found:
             score = score or (query_score if batch.truth is None else clustering_score)
             traced = _scores_given.trace(learner, score, chunk, Given(batch), meta)

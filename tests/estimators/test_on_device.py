@@ -96,7 +96,7 @@ def test_tables_of_about_the_same_size_share_one_program():
     ("model", "message"),
     [
         (jm.SoftKMeans(0), "clusters of soft_kmeans is 0"),
-        (jm.SoftKMeans(91), "n_samples=90 of nonzero weight cannot form 91 clusters"),
+        (jm.SoftKMeans(91), "n_samples=90 with nonzero weight cannot form 91 clusters"),
         (jm.SoftKMeans(2, metric="taxi"), "choose one of"),
         (jm.SoftKMeans(2, inverse_temperature=[1.0]), "is a list or an array"),
         (jm.MixtureClusterer(2, covariance="round"), "covariance is 'round'"),

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from experiments import choosing, selection
-from experiments.choosing import Known
 from jmeta.portfolio import candidate, performance_table
 from jmeta.selection.examples import Settings
+from jmeta.selection.held_out import TableInputs, held_out_scores, left_out_groups, table_inputs
 
 SETTINGS = Settings(steps=3, networks=1)
 
@@ -22,12 +22,12 @@ def known(tmp_path_factory):
         jobs=1,
         backend="threading",
     )
-    return choosing.look(table, 0)
+    return table_inputs(table, seed=0)
 
 
 def test_every_group_is_left_out_once(known):
     covered = np.zeros(len(known.groups))
-    for out, weights in choosing.left_out(known):
+    for out, weights in left_out_groups(known):
         assert len(set(known.groups[out])) == 1
         assert np.all((weights > 0) == ~out)
         covered += out
@@ -42,10 +42,10 @@ def test_answers_of_what_is_left_out_reach_nothing_that_is_learned(known, kind):
     changed[out] = changed[out][:, ::-1] - 0.5
     other = known._replace(table=known.table._replace(scores=changed))
 
-    def chosen(known: Known):
+    def chosen(known: TableInputs):
         make = selection.criterion_options if kind == "criterion" else selection.selector_options
         options, scores = make(known, SETTINGS), known.table.scores
-        return choosing.learned(known, options[:2], scores, (3,), jax.random.key(0), seeds=1)
+        return held_out_scores(known, options[:2], scores, (3,), jax.random.key(0), seeds=1)
 
     (one, taken), (two, retaken) = chosen(known), chosen(other)
     np.testing.assert_array_equal(one[:, out], two[:, out])
@@ -54,7 +54,7 @@ def test_answers_of_what_is_left_out_reach_nothing_that_is_learned(known, kind):
 
 
 def test_fixed_ways_by_hand(known):
-    found = choosing.fixed(known)
+    found = choosing.baselines(known)
     scores, groups = known.table.scores, known.groups
     np.testing.assert_allclose(found["random"], scores.mean(1))
     np.testing.assert_allclose(found["oracle"], scores.max(1))

@@ -64,5 +64,5 @@ def test_nothing_to_compare_and_zero_embeddings_are_no_nan(name):
 
 
 def test_a_temperature_that_is_not_positive_is_refused():
-    with pytest.raises(jm.InputError, match="give a positive one"):
+    with pytest.raises(jm.InputError, match="give a positive number"):
         jm.losses.supervised_contrastive(0)

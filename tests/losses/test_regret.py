@@ -40,7 +40,7 @@ def test_descending_it_finds_the_best_choice():
 
 
 def test_shapes_that_differ_are_refused():
-    with pytest.raises(jm.InputError, match="give \\[cases, choices\\] of both"):
+    with pytest.raises(jm.InputError, match="give both as \\[examples, choices\\]"):
         jm.losses.expected_regret(SCORES, WORTHS[:, :3])
 
 

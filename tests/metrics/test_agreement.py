@@ -74,7 +74,7 @@ def test_float64_is_exact():
 @pytest.mark.parametrize("name", list(PAIRS))
 def test_bad_input_is_refused_with_one_sentence(name):
     metric = PAIRS[name][0]
-    with pytest.raises(jm.InputError, match="two lists of one length"):
+    with pytest.raises(jm.InputError, match="two lists of equal length"):
         metric(jnp.zeros(3, int), jnp.zeros(4, int))
     with pytest.raises(jm.InputError, match="pass slots="):
         jax.jit(metric)(jnp.zeros(3, int), jnp.zeros(3, int))

@@ -49,5 +49,5 @@ def test_slots_that_are_not_used_change_nothing():
 
 @pytest.mark.parametrize("options", [{"resamples": 1}, {"part": 0.0}, {"part": 1.0}])
 def test_no_parts_are_refused(options):
-    with pytest.raises(jm.InputError, match="two parts or more"):
+    with pytest.raises(jm.InputError, match="two subsamples or more"):
         jm.metrics.stability(jm.kmeans(2), jnp.ones((5, 1)), key=KEY, **options)

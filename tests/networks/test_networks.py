@@ -188,8 +188,8 @@ def test_a_perceptron_is_its_formula():
 
 
 REFUSED = {
-    "no block": (lambda: jm.networks.convnet([], shape=(8, 8, 1)), "make no network"),
-    "pools": (lambda: jm.networks.convnet([2], shape=(8, 8, 1), pools=2), "cannot pool"),
+    "no block": (lambda: jm.networks.convnet([], shape=(8, 8, 1)), "give at least one block"),
+    "pools": (lambda: jm.networks.convnet([2], shape=(8, 8, 1), pools=2), "pools is 2; give 0 to 1"),
     "norm": (lambda: jm.networks.conv4(norm="group"), "choose one of"),
     "shape": (lambda: jm.networks.conv4(shape=(28, 28)), "give height, width and channels"),
     "no layer": (lambda: jm.networks.mlp([3]), "has no layer"),

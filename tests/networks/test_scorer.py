@@ -38,7 +38,7 @@ def test_it_adapts_to_a_few_cases_by_maml():
 
 
 def test_what_is_no_set_is_refused():
-    with pytest.raises(jm.InputError, match="make no network"):
+    with pytest.raises(jm.InputError, match="give whole numbers >= 1"):
         jm.networks.scorer(0)
     with pytest.raises(jm.InputError, match="takes sets"):
         MODEL.apply(PARAMS, SETS[0])

@@ -67,8 +67,8 @@ def test_what_comes_later_changes_nothing(name):
     ("make", "message"),
     [
         (lambda: jm.networks.gru(0, 2), "inputs of gru is 0"),
-        (lambda: jm.networks.transformer(3, 2, length=4, width=10, heads=4), "4 heads cannot share"),
-        (lambda: _unrolled(jm.networks.transformer(3, 2, length=4), 5), "cannot see 5 steps"),
+        (lambda: jm.networks.transformer(3, 2, length=4, width=10, heads=4), "width is 10 and heads is 4"),
+        (lambda: _unrolled(jm.networks.transformer(3, 2, length=4), 5), "there are 5 steps"),
     ],
 )
 def test_what_makes_no_network_is_refused(make, message):

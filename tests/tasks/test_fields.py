@@ -90,7 +90,7 @@ def test_wide_data_keep_their_largest_axes():
 def test_missing_fields_and_files_are_named(tmp_path):
     with pytest.raises(jm.InputError, match="no field"):
         field("music")
-    with pytest.raises(jm.InputError, match="one or more"):
+    with pytest.raises(jm.InputError, match="count is 0; give a whole number >= 1"):
         field("text", count=0)
     with pytest.raises(jm.InputError, match="text_clustering_intents"):
         field("text", data_dir=tmp_path)

@@ -66,7 +66,7 @@ def test_the_classes_asked_about_do_not_depend_on_distractors():
     ("change", "said"),
     [
         (dict(distractors=-1), "distractors"),
-        (dict(distractors=6), "9 ways need as many classes; there are 8"),
+        (dict(distractors=6), "ways is 9, but there are 8 classes"),
         (dict(unlabelled=6), "the smallest class has 5"),
         (dict(shots=2), "the smallest class has 2"),
     ],
@@ -77,5 +77,5 @@ def test_what_makes_no_task_is_said(change, said):
 
 
 def test_parts_of_other_classes_are_refused():
-    with pytest.raises(jm.InputError, match="part one set in two"):
+    with pytest.raises(jm.InputError, match="split one data set in two"):
         jm.partly_labelled_episodes(pool(0, 2), pool(2, 5)._replace(names=tuple("hgfedcba")), **KINDS)

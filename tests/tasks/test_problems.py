@@ -45,9 +45,9 @@ def test_problems_are_drawn_without_what_pads_them():
         assert 10 <= len(problem.points) == len(labels) <= 20
         assert np.all(np.ptp(problem.points, 0) > 0)
         assert set(labels) == set(range(labels.max() + 1))
-    with pytest.raises(jm.InputError, match="hide the labels"):
+    with pytest.raises(jm.InputError, match="give a sampler of unlabelled tasks"):
         drawn(jm.sinusoid(), jax.random.key(0), 1)
-    with pytest.raises(jm.InputError, match="ask for one or more"):
+    with pytest.raises(jm.InputError, match="count is 0; give a whole number >= 1"):
         drawn(sampler, jax.random.key(0), 0)
 
 
@@ -55,13 +55,13 @@ def test_problems_are_drawn_without_what_pads_them():
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"data": POINTS}, "is no clustering problem"),
-        ({"labels": LABELS}, "is no clustering problem"),
-        ({"data": POINTS, "labels": LABELS[:4]}, "is no clustering problem"),
+        ({"data": POINTS}, "is not a clustering problem"),
+        ({"labels": LABELS}, "is not a clustering problem"),
+        ({"data": POINTS, "labels": LABELS[:4]}, "is not a clustering problem"),
         ({"data": POINTS, "labels": LABELS + 0.5}, "whole numbers"),
         ({"data": POINTS, "labels": np.zeros(6, int)}, "whole numbers"),
         ({"data": POINTS, "labels": LABELS - 1}, "whole numbers"),
-        ({"data": POINTS, "labels": np.array(list("aabbab"))}, "is no clustering problem"),
+        ({"data": POINTS, "labels": np.array(list("aabbab"))}, "is not a clustering problem"),
         ({"data": POINTS * np.nan, "labels": LABELS}, "not finite"),
     ],
 )
@@ -73,7 +73,7 @@ def test_what_is_no_problem_is_refused(tmp_path, arrays, message):
 
 def test_missing_and_damaged_files_are_named(tmp_path, suite, monkeypatch):
     monkeypatch.delenv("JMETA_DATA_DIR", raising=False)
-    with pytest.raises(jm.InputError, match="name their folder"):
+    with pytest.raises(jm.InputError, match="no data folder is given"):
         batteries(["mine"])
     with pytest.raises(jm.InputError, match=r"no gagolewski_wut\.npz"):
         batteries(["wut"], data_dir=suite)

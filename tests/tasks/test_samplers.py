@@ -167,13 +167,13 @@ def images(classes=5, members=5, shape=(4, 4, 1)):
 
 
 REFUSED = {
-    "ways": (lambda: jm.episodes(images(), ways=6, shots=1, queries=1), "need as many classes"),
+    "ways": (lambda: jm.episodes(images(), ways=6, shots=1, queries=1), "ways is 6, but there are 5 classes"),
     "examples": (lambda: jm.episodes(images(), ways=2, shots=3, queries=3), "smallest class has 5"),
     "no shot": (lambda: jm.episodes(images(), ways=2, shots=0, queries=3), "at least one way and one shot"),
     "rank": (lambda: jm.episodes(np.zeros(5), ways=2, shots=1, queries=1), "give .classes, examples"),
     "not square": (
         lambda: jm.episodes(images(shape=(4, 5, 1)), ways=2, shots=1, queries=1, rotations=True),
-        "cannot be turned",
+        "cannot be rotated",
     ),
     "sinusoid": (lambda: jm.sinusoid(shots=0), "at least one shot"),
     "points": (lambda: jm.mixtures(points=(5, 2)), "give 1 <= least <= most"),

@@ -101,9 +101,19 @@ def test_support_and_query_are_of_one_distribution():
         ({"columns": (1, 3)}, "columns range is"),
         ({"clusters": (0, 3)}, "clusters range is"),
         ({"kinds": ["squares"]}, "choose among"),
-        ({"strewn": 1.0}, "share of 1.0"),
+        ({"strewn": 1.0}, "strewn is 1.0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, message):
     with pytest.raises(jm.InputError, match=message):
         jm.shapes(**options)
+
+
+def test_equal_samplers_are_compiled_once(compilations):
+    same = dict(points=(20, 24), clusters=(2, 2), columns=(2, 2))
+    batch = jax.jit(lambda sampler, keys: jax.vmap(sampler)(keys))
+    keys = jax.random.split(jax.random.key(0), 2)
+    batch(jm.shapes(**same), keys)
+    with compilations() as made:
+        batch(jm.shapes(**same), keys)
+    assert not made

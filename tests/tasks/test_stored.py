@@ -105,7 +105,7 @@ def test_batches_are_read_ahead_in_their_order(images):
 
 
 def test_what_makes_no_task_is_refused_as_in_memory(images):
-    with pytest.raises(jm.InputError, match="6 ways need as many classes; there are 5"):
+    with pytest.raises(jm.InputError, match="ways is 6, but there are 5 classes"):
         jm.stored_episodes(images, ways=6, shots=1, queries=1)
     with pytest.raises(jm.InputError, match="the smallest class has 7"):
         jm.stored_episodes(images, ways=2, shots=4, queries=4)
