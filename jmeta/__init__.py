@@ -7,4 +7,4 @@ Every public name is listed in `__init__.pyi` and imported when it is first aske
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -65,7 +65,7 @@ def task_mesh(devices: int | None = None) -> Mesh:
     available = jax.devices()
     count = len(available) if devices is None else devices
     if not 1 <= count <= len(available):
-        raise InputError(f"a mesh of {count} devices is impossible; give 1 to {len(available)} devices.")
+        raise InputError(f"devices is {count}; give a whole number from 1 to {len(available)}.")
     return _mesh(available[:count])
 
 
@@ -85,7 +85,9 @@ def shard_tasks(tasks: PyTree, mesh: Mesh) -> PyTree:
     """
     count = count_tasks(tasks)
     if count % mesh.size:
-        raise InputError(f"{mesh.size} devices do not divide {count} tasks; choose a multiple.")
+        raise InputError(
+            f"{mesh.size} devices do not divide {count} tasks; give a multiple of {mesh.size} tasks."
+        )
     return jax.device_put(tasks, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .errors import InputError
 from .files import is_special_file, write_text
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ def main(arguments: list[str] | None = None) -> None:
     if len(words) > 1 and words[0] in WITH_OPTIONS and not words[1].startswith("-"):
         words, further = words[:2], words[2:]
     chosen = tyro.cli(Commands, prog="jmeta", description=__doc__, args=words)
+    own_file = isinstance(chosen, Train | Evaluate)  # whose errors keep their traceback
+    caught = (InputError,) if own_file else (InputError, ValueError, OSError)
     try:
         match chosen:
             case Cluster():
@@ -149,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
                 report(chosen)
             case Doctor():
                 raise SystemExit(doctor(chosen))
-    except (ValueError, OSError) as error:  # an InputError is a ValueError, and so is scikit-learn's own
+    except caught as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
@@ -176,7 +179,7 @@ def cluster(chosen: Cluster) -> None:
     for note in sheet.notes:
         console.print(f"  {note}", markup=False, highlight=False)
     if not len(sheet.points) > 1:
-        raise ValueError(f"{chosen.data} holds one row; give a table of two rows or more.")
+        raise InputError(f"{chosen.data} holds one row; give a table of two rows or more.")
     model = AutoCluster(
         chosen.clusters,
         time_limit=chosen.time_limit,
@@ -282,12 +285,12 @@ def _report(chosen: Cluster, sheet: Sheet, model: AutoCluster) -> str:
 
 
 def _check_writable(path: Path | None) -> None:
-    """Raises a ValueError if an output cannot be written."""
+    """Raises an InputError if an output cannot be written."""
     if path is None:
         return
     changed = path if path.exists() and is_special_file(path) else path.parent
     if path.is_dir() or not path.parent.is_dir() or not os.access(changed, os.W_OK):
-        raise ValueError(f"{path} cannot be written; name a file in an existing, writable folder.")
+        raise InputError(f"{path} cannot be written; name a file in an existing, writable folder.")
 
 
 def train(file: Path, options: list[str]) -> None:
@@ -295,7 +298,7 @@ def train(file: Path, options: list[str]) -> None:
     from . import harness
 
     if not file.is_file():
-        raise ValueError(f"there is no file {file}; name an experiment file.")
+        raise InputError(f"there is no file {file}; name an experiment file.")
     as_json = "--json" in options
     words = [word for word in options if word != "--json"]
     folder = Path(harness.word_after("--out", words) or Path("runs") / file.stem)
@@ -304,10 +307,10 @@ def train(file: Path, options: list[str]) -> None:
         try:
             runpy.run_path(str(file), run_name="__main__")
         except SyntaxError as error:
-            raise ValueError(f"{error.filename} is not Python: line {error.lineno}, {error.msg}.") from None
+            raise InputError(f"{error.filename} is not Python: line {error.lineno}, {error.msg}.") from None
     result = folder / (harness.EVALUATION if "--frozen" in words else harness.SUMMARY)
     if not result.is_file() or result.stat().st_mtime < began - 1:
-        raise ValueError(f"{file} wrote no {result}; end it with harness.run(experiment, PRESETS).")
+        raise InputError(f"{file} wrote no {result}; end it with harness.run(experiment, PRESETS).")
     if as_json:
         print(result.read_text(encoding="utf-8"), end="")
 
@@ -318,12 +321,12 @@ def evaluate(run: Path, options: list[str]) -> None:
 
     description = _read(run / harness.RUN)
     if harness.word_after("--seed", options):
-        raise ValueError(
+        raise InputError(
             "--seed was given, but the seed of a run may determine its held-out data; leave --seed out."
         )
     file = Path(description["file"])
     if not file.is_file():
-        raise ValueError(
+        raise InputError(
             f"{run} was made by {file}, which does not exist; change to the folder where it was started."
         )
     train(file, [*description["arguments"], *options, "--out", str(run), "--frozen"])
@@ -388,9 +391,9 @@ def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"there is no {path}; name the folder of a run.") from None
+        raise InputError(f"there is no {path}; name the folder of a run.") from None
     except ValueError:
-        raise ValueError(f"{path} is damaged; run the experiment again.") from None
+        raise InputError(f"{path} is damaged; run the experiment again.") from None
 
 
 if __name__ == "__main__":

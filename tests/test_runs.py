@@ -159,6 +159,15 @@ def test_bad_input_is_one_sentence_and_code_2(waves, capsys, arguments, message)
     assert message in last
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("error", [ValueError("a bug of mine"), TypeError("a bug of mine"), OSError("mine")])
+def test_an_error_of_the_users_own_file_keeps_its_traceback(waves, error):
+    (waves / "buggy.py").write_text(f"raise {error!r}")
+    with pytest.raises(type(error), match="mine") as raised:
+        cli.main(["train", "buggy.py"])
+    assert any(entry.path.name == "buggy.py" for entry in raised.traceback if hasattr(entry.path, "name"))
+
+
 def test_the_doctor_speaks_json(capsys):
     assert ended(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -82,7 +82,7 @@ for mesh in (None, jm.task_mesh()):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
 with pytest.raises(jm.InputError, match="8 devices do not divide 3 tasks"):
     jm.shard_tasks(tasks, jm.task_mesh())
-with pytest.raises(jm.InputError, match="a mesh of 9 devices"):
+with pytest.raises(jm.InputError, match="devices is 9; give a whole number from 1 to 8"):
     jm.task_mesh(9)
 traces = []
 def loss(meta, task):

@@ -177,7 +177,9 @@ def check_mixture(algorithm: str, clusters: int, rule: Rule) -> None:
     if not isinstance(pseudo, Real) or not 0 <= float(pseudo) < math.inf:
         raise InputError(f"pseudo_points of {algorithm} is {pseudo!r}; give zero or more.")
     if trial is not None and not (isinstance(trial, int) and 0 <= trial <= rule.steps):
-        raise InputError(f"trial_steps of {algorithm} is {trial!r}; give 0 to {rule.steps}, at most steps.")
+        raise InputError(
+            f"trial_steps of {algorithm} is {trial!r}; give a whole number from 0 to {rule.steps}."
+        )
     if rule.covariance not in get_args(Shape):
         raise InputError(f"covariance is {rule.covariance!r}; choose one of {get_args(Shape)}.")
 

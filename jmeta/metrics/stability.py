@@ -62,7 +62,7 @@ def stability(
     if not isinstance(whole, jax.core.Tracer):
         count = int(jnp.sum(whole > 0))
         if not 0 < round(part * count) < count:
-            raise InputError(f"part is {part}, which of {count} points is none or all of them; change it.")
+            raise InputError(f"part is {part}, which is none or all of {count} points; give another part.")
 
     def labels(key: Key[Array, ""]) -> Int[Array, " N"]:
         part_key, fit_key = jax.random.split(key)

@@ -32,7 +32,7 @@ def mlp(sizes: Sequence[int], *, activation: Callable[[Array], Array] = jax.nn.r
     (10, 1)
     """
     if len(sizes) < 2:
-        raise InputError(f"an mlp of sizes {list(sizes)} has no layer; give input and output sizes.")
+        raise InputError(f"sizes are {list(sizes)}; give at least the input and output sizes.")
     return functional(lambda rngs: _Mlp(sizes, activation, rngs))
 
 

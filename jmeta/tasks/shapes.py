@@ -83,7 +83,7 @@ def shapes(
     clusters: tuple[int, int] = (2, 8),
     columns: tuple[int, int] = (2, 8),
     kinds: Sequence[str] = KINDS,
-    strewn: float = 0.1,
+    noise: float = 0.1,
 ) -> Sampler:
     """Tasks of several kinds, with varying numbers of points, clusters and columns.
 
@@ -93,14 +93,14 @@ def shapes(
         clusters: smallest and largest number of clusters.
         columns: smallest and largest number of columns, two or more; unused columns are zero.
         kinds: a selection of `KINDS`.
-        strewn: largest share of noise points; each task draws its share, which is zero in half of the tasks.
+        noise: largest share of noise points; each task draws its share, which is zero in half of the tasks.
 
     Returns:
         A sampler of unlabelled tasks, with support and query from the same distribution. `truth` is -1 for
         padding and for noise points.
 
     Raises:
-        InputError: a range is empty or too low, a kind is unknown, or `strewn` is not in [0, 1).
+        InputError: a range is empty or too low, a kind is unknown, or `noise` is not in [0, 1).
 
     >>> task = shapes(points=(20, 40))(jax.random.key(0))
     >>> task.support.inputs.shape, bool(20 <= task.support.weights.sum() <= 40)
@@ -114,11 +114,11 @@ def shapes(
             raise InputError(f"{name} range is {limit}; give (least, most), whole numbers from {lowest} on.")
     if not kinds or set(kinds) - set(KINDS):
         raise InputError(f"kinds are {list(kinds)}; choose among {', '.join(KINDS)}.")
-    if not 0 <= strewn < 1:
-        raise InputError(f"strewn is {strewn}; give a share in [0, 1).")
+    if not 0 <= noise < 1:
+        raise InputError(f"noise is {noise}; give a share in [0, 1).")
     allowed = jnp.array([KINDS.index(kind) for kind in kinds])
     return jax.tree_util.Partial(
-        _drawing(Limits(*((least, most) for least, most in limits))), allowed, jnp.asarray(strewn)
+        _drawing(Limits(*((least, most) for least, most in limits))), allowed, jnp.asarray(noise)
     )
 
 

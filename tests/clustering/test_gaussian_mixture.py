@@ -181,5 +181,7 @@ def test_short_trials_choose_the_start_that_goes_on():
         for trial in (None, 2)
     )
     np.testing.assert_allclose(short.log_likelihood, full.log_likelihood, rtol=1e-4)
-    with pytest.raises(jm.InputError, match="trial_steps of gaussian_mixture is 31; give 0 to 30"):
+    with pytest.raises(
+        jm.InputError, match="trial_steps of gaussian_mixture is 31; give a whole number from 0 to 30"
+    ):
         jm.gaussian_mixture(3, steps=30, trial_steps=31)

@@ -43,7 +43,7 @@ def test_slots_that_are_not_used_change_nothing():
     ]
     assert values[0] == values[1] == values[2]
     for part in (0.01, 0.99):
-        with pytest.raises(jm.InputError, match="none or all of them"):
+        with pytest.raises(jm.InputError, match="none or all of"):
             jm.metrics.stability(jm.kmeans(2), points, key=KEY, part=part)
 
 

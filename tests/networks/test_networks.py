@@ -192,7 +192,7 @@ REFUSED = {
     "pools": (lambda: jm.networks.convnet([2], shape=(8, 8, 1), pools=2), "pools is 2; give 0 to 1"),
     "norm": (lambda: jm.networks.conv4(norm="group"), "choose one of"),
     "shape": (lambda: jm.networks.conv4(shape=(28, 28)), "give height, width and channels"),
-    "no layer": (lambda: jm.networks.mlp([3]), "has no layer"),
+    "no layer": (lambda: jm.networks.mlp([3]), "give at least the input and output sizes"),
 }
 
 

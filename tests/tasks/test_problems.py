@@ -39,7 +39,7 @@ def test_a_folder_of_files_is_read_whatever_their_kind(tmp_path):
 
 
 def test_problems_are_drawn_without_what_pads_them():
-    sampler = jm.shapes(points=(10, 20), clusters=(2, 3), columns=(2, 4), kinds=["blobs"], strewn=0)
+    sampler = jm.shapes(points=(10, 20), clusters=(2, 3), columns=(2, 4), kinds=["blobs"], noise=0)
     for problem in drawn(sampler, jax.random.key(0), 5, group="blobs"):
         labels = problem.labellings[0]
         assert 10 <= len(problem.points) == len(labels) <= 20

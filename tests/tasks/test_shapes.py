@@ -17,15 +17,15 @@ COUNT = 32
 
 @cache
 def program(points, columns):
-    """Draws of every sampler of such ranges: their kinds, and how much is strewn, are arguments."""
+    """Draws of every sampler of such ranges: their kinds, and the share of noise, are arguments."""
     sampler = jm.shapes(points=points, clusters=(2, 3), columns=columns)
     return jax.jit(jax.vmap(sampler.func, (None, None, 0)))
 
 
 @cache
-def tasks(kind, points=(80, 120), columns=(2, 4), strewn=0.0):
+def tasks(kind, points=(80, 120), columns=(2, 4), noise=0.0):
     kinds = [kind] if kind else KINDS
-    sampler = jm.shapes(points=points, clusters=(2, 3), columns=columns, kinds=kinds, strewn=strewn)
+    sampler = jm.shapes(points=points, clusters=(2, 3), columns=columns, kinds=kinds, noise=noise)
     drawn = program(points, columns)(*sampler.args, jax.random.split(jax.random.key(0), COUNT))
     return jax.device_get(drawn)
 
@@ -74,7 +74,7 @@ def test_clouds_are_told_apart_by_means():
 
 
 def test_some_points_belong_to_no_cluster():
-    shares = [np.mean(support(tasks(None, strewn=0.4), place)[1] < 0) for place in range(COUNT)]
+    shares = [np.mean(support(tasks(None, noise=0.4), place)[1] < 0) for place in range(COUNT)]
     assert min(shares) == 0  # half of the tasks have none
     assert 0.2 < max(shares) < 0.6
     assert 0.05 < np.mean(shares) < 0.2
@@ -101,7 +101,7 @@ def test_support_and_query_are_of_one_distribution():
         ({"columns": (1, 3)}, "columns range is"),
         ({"clusters": (0, 3)}, "clusters range is"),
         ({"kinds": ["squares"]}, "choose among"),
-        ({"strewn": 1.0}, "strewn is 1.0"),
+        ({"noise": 1.0}, "noise is 1.0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, message):
