@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from numbers import Real
 from typing import Any, Literal, Self
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, PyTree
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    check_non_negative,
+    check_random_state,
+    validate_data,
+)
 
 from ..clustering.gaussian_mixture import Shape, gaussian_mixture
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
@@ -28,6 +36,26 @@ from .space import in_range
 
 TOLERANCE = 1e-6
 """A fit stops once no value changes by more than this, in units of the largest coordinate."""
+
+
+def row_weights(
+    sample_weight: Float[np.ndarray, " N"] | float | None, x: Num[np.ndarray, "N D"]
+) -> Float[np.ndarray, " N"]:
+    """The weights of rows; all ones unless given, one number for all rows if it is one.
+
+    Raises:
+        ValueError: they are not one finite number >= 0 for each row.
+    """
+    if sample_weight is None or isinstance(sample_weight, Real):
+        sample_weight = np.full(len(x), 1.0 if sample_weight is None else sample_weight)
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, order="C", copy=False, input_name="sample_weight"
+    )
+    if weights.ndim != 1:
+        raise ValueError(f"sample_weight has shape {weights.shape}; give one number for each row.")
+    check_consistent_length(x, weights)
+    check_non_negative(weights, "sample_weight")
+    return weights
 
 
 class OnDevice(ClusterMixin, BaseEstimator):
@@ -57,7 +85,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
         """
         clusterer = self._clusterer()
         x = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+        weights = row_weights(sample_weight, x)
         counted = np.count_nonzero(weights)
         if counted < self.n_clusters:
             raise InputError(

@@ -31,6 +31,7 @@ MAX_WORDS = 20
 BESIDE_WORDS = "numeric columns are divided by their standard deviations, columns of words are not"
 """Describes `beside_words`."""
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
+"""Fields that are missing values, in lower case."""
 
 
 class Sheet(NamedTuple):

@@ -1,8 +1,8 @@
-"""Saved states of training, by orbax: what a run needs to go on where it stopped, and proof that it is whole.
+"""Saved states of training, by orbax, with a manifest that proves them whole.
 
-A state is committed whole or not at all; but a bit that flips later is read without a word. So every state
-gets a manifest after its commit: the SHA-256 and the size of every file, the run that it belongs to, and what
-was to be kept beside it. A state whose manifest is missing or does not hold is passed over, aloud.
+orbax commits a state whole or not at all, but reads a bit that flipped later without an error. So every state
+gets a manifest after its commit: the SHA-256 and the size of every file, the run that it belongs to, and data
+kept beside it. A state whose manifest is missing or does not match is skipped with a warning.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from ..records import MetaState
 FORMAT = 2
 """Of the manifest; it goes up when its fields change."""
 MANIFEST = "manifest.json"
-NOTHING, DAMAGED = -1, -2
-"""In the place of a step: there is no state; there are some, but none is whole."""
+NOTHING = -1
+"""In place of a step: there is no state."""
+DAMAGED = -2
+"""In place of a step: there are states, but none is whole."""
 TRIES = 3
-"""To read a state of a run that goes on."""
+"""Attempts to read a state of a run that is still going on."""
 Run = Mapping[str, str | int | float | bool | None]
 
 
 class Saved(NamedTuple):
-    """A state that was taken up.
+    """A restored state.
 
     Attributes:
         state: of training.
-        beside: what was saved beside it.
+        beside: the data saved beside it.
     """
 
     state: MetaState
@@ -54,14 +56,13 @@ class Saved(NamedTuple):
 class Checkpoints:
     """The saved states of one run in a folder.
 
-    Saving goes on while training does: a state is copied at once, and written by a thread of its own. It
-    counts as soon as its manifest is there; then all but the newest, and the one of the highest score, are
-    removed.
+    A state is copied at once and written by another thread while training continues. It counts as soon as it
+    has a manifest; then all states but the newest, and the one of the highest score, are removed.
 
     Args:
-        folder: where states are kept, one folder each, named by its step.
-        run: what the run is: states of another are refused. None: they are only read, by `read`.
-        kept: how many states are kept.
+        folder: of the states, one folder each, named by its step.
+        run: options of the run; states of another run are refused. None to only `read`.
+        kept: number of newest states to keep.
 
     >>> import tempfile, jax.numpy as jnp
     >>> state = MetaState(jnp.asarray(3), jnp.ones(2), ())
@@ -99,23 +100,23 @@ class Checkpoints:
                 raise
         finally:
             self._thread.shutdown()
-            with suppress(OSError, ValueError):  # what was said before is not said again
+            with suppress(OSError, ValueError):  # an earlier error was raised already
                 self._manager.close()
 
     def is_best(self, score: float | None) -> bool:
-        """Whether a score is higher than that of every state before."""
+        """Whether a score is higher than that of every earlier state."""
         return score is not None and score > self._top
 
     def save(self, state: MetaState, beside: Mapping[str, Any], score: float | None = None) -> None:
-        """Begin to save a state under its number of steps, once the one before is there.
+        """Starts to save a state under its number of steps, after the last one is written.
 
         Args:
             state: of training.
-            beside: what JSON holds, to be given back with it.
-            score: the state of the highest one is kept.
+            beside: data to be restored with it; anything that JSON holds.
+            score: the state of the highest score is kept.
 
         Raises:
-            InputError: the one before could not be written, as on a full disk; those before it are whole.
+            InputError: the last state could not be written, as on a full disk; earlier ones are whole.
         """
         self.wait()
         step = int(state.step)
@@ -127,13 +128,13 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise self._unwritten(error) from error
         if not saved:
-            raise self._unwritten(ValueError(f"state {step} was not taken"))
+            raise self._unwritten(ValueError(f"state {step} was not accepted"))
         self._held = step
         self._top = max(self._top, -math.inf if score is None else score)
         self._last = self._thread.submit(self._seal, step, dict(beside), score)
 
     def wait(self) -> None:
-        """Until what was begun is there.
+        """Waits until the last state is written.
 
         Raises:
             InputError: it could not be written.
@@ -144,13 +145,13 @@ class Checkpoints:
             raise self._unwritten(error) from error
 
     def restore(self, like: MetaState) -> Saved | None:
-        """The newest state that is whole; None where none was ever saved.
+        """The newest state that is whole; None if no state was saved.
 
         Args:
-            like: a state of the same structure, shapes and types, on the devices it is to come to.
+            like: a state of the same structure, shapes and types, on the devices to restore to.
 
         Raises:
-            InputError: what is there is of another run or another version, or nothing of it is whole.
+            InputError: the states are of another run or version, or none is whole.
         """
         step = self._newest()
         if step == NOTHING:
@@ -167,14 +168,16 @@ class Checkpoints:
         return found
 
     def read(self, like: MetaState, *, best: bool = False) -> Saved | None:
-        """The newest state that is whole, or that of the highest score, while others may write; None yet.
+        """The newest state that is whole, or that of the highest score; None if there is none yet.
+
+        Another process may write states at the same time.
 
         Raises:
-            InputError: it is of another learner or optimiser.
+            InputError: the state is of another learner or optimiser.
         """
         steps = self._steps()
         if best:
-            steps.sort(key=self._score, reverse=True)  # of equal ones the newest stays the first
+            steps.sort(key=self._score, reverse=True)  # stable: of equal scores the newest comes first
         for step in steps:
             place = self.folder / str(step)
             fault, manifest = verified(place)
@@ -184,12 +187,12 @@ class Checkpoints:
                 except InputError:
                     if (place / MANIFEST).exists():
                         raise
-            elif (place / MANIFEST).exists():  # else it is being written, or was removed
-                warnings.warn(f"state {step} in {self.folder} is passed over: {fault}.", stacklevel=3)
+            elif (place / MANIFEST).exists():  # otherwise it is being written or was removed
+                warnings.warn(f"state {step} in {self.folder} is skipped: {fault}.", stacklevel=3)
         return None
 
     def _newest(self) -> int:
-        """The newest state that is whole, or why there is none; the first of several hosts looks for all."""
+        """The step of the newest state that is whole, or why there is none, as the first host finds it."""
         chosen = NOTHING
         for step in [] if jax.process_index() else self._steps():
             fault, _ = verified(self.folder / str(step))
@@ -198,19 +201,19 @@ class Checkpoints:
                 break
             chosen = DAMAGED
             self._passed.append(step)
-            warnings.warn(f"state {step} in {self.folder} is passed over: {fault}.", stacklevel=3)
+            warnings.warn(f"state {step} in {self.folder} is skipped: {fault}.", stacklevel=3)
         if jax.process_count() > 1:
             chosen = int(multihost_utils.broadcast_one_to_all(np.asarray(chosen)))
         return chosen
 
     def _clear(self) -> None:
-        """Remove, before the first state is written, those that were passed over."""
+        """Removes the states that were skipped, before the first one is written."""
         if self._cleared:
             return
         for step in self._passed:
             shutil.rmtree(self.folder / str(step), ignore_errors=True)
         if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("states that were passed over are gone")
+            multihost_utils.sync_global_devices("skipped states are removed")
         self._manager.reload()
         self._cleared = True
 
@@ -222,8 +225,8 @@ class Checkpoints:
             raise InputError(f"state {step} in {self.folder} cannot be read ({error}); try again.") from error
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"state {step} in {self.folder} cannot be taken up: it is of another learner or optimiser; "
-                "remove the folder, or train into another."
+                f"state {step} in {self.folder} is of another learner or optimiser; remove the folder, or "
+                "train into another."
             ) from error
 
     def _check_run(self, found: Run, asked: Run) -> None:
@@ -238,7 +241,7 @@ class Checkpoints:
             )
 
     def _score(self, step: int) -> float:
-        """Of a state; the least where it has none, or no manifest."""
+        """The score of a state; -inf if it has no score or no manifest."""
         try:
             manifest = json.loads((self.folder / str(step) / MANIFEST).read_text(encoding="utf-8"))
             return -math.inf if manifest["score"] is None else float(manifest["score"])
@@ -246,7 +249,7 @@ class Checkpoints:
             return -math.inf
 
     def _seal(self, step: int, beside: dict[str, Any], score: float | None) -> None:
-        """Write the manifest of a state once it is committed, and remove old ones."""
+        """Writes the manifest of a committed state, and removes old states."""
         self._manager.wait_until_finished()
         if jax.process_index():
             return
@@ -271,7 +274,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _steps(self) -> list[int]:
-        """Of the states in the folder, the newest first."""
+        """The steps of the states in the folder, the newest first."""
         return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
     def _unwritten(self, error: Exception) -> InputError:
@@ -281,32 +284,32 @@ class Checkpoints:
             else f"{error}"
         )
         return InputError(
-            f"no state could be written to {self.folder} ({why}); those before are whole; mend it, and go on."
+            f"no state could be written to {self.folder} ({why}); earlier ones are whole: free space, resume."
         )
 
 
 def read_state(folder: Path, like: MetaState, *, best: bool = False) -> Saved:
-    """The newest state of a run that is whole, or the best; the folder is only read, whoever writes to it.
+    """The newest state of a run that is whole, or the best one; the folder is only read.
 
     Args:
-        folder: of the states, as `loop` was told.
+        folder: of the states, as given to `SaveStates`.
         like: a state of the same structure, shapes and types.
-        best: the one of the highest score, where the run was told what is best.
+        best: return the state of the highest score, of a run with `SaveStates(best=...)`.
 
     Raises:
-        InputError: there is none, none is whole, or it is of another learner or optimiser.
+        InputError: no state is whole, or it is of another learner or optimiser.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; name that of a run's states.")
     with Checkpoints(folder, None) as states:
-        for _ in range(TRIES):  # between a look and the reading, a run that goes on may remove a state
+        for _ in range(TRIES):  # a run that is going on may remove a state meanwhile
             if (found := states.read(like, best=best)) is not None:
                 return found
     raise InputError(f"{folder} holds no state that is whole; name that of a run's states, or wait for one.")
 
 
 def verified(place: Path) -> tuple[str, dict[str, Any]]:
-    """What is wrong with a saved state, in words, or nothing; and its manifest."""
+    """A description of what is wrong with a saved state, empty if nothing is; and its manifest."""
     try:
         sealed = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         seal = sealed.pop("sha256")
@@ -318,7 +321,7 @@ def verified(place: Path) -> tuple[str, dict[str, Any]]:
         return "its manifest is damaged", {}
     if sealed["format"] != FORMAT:
         raise InputError(
-            f"{place} is of format {sealed['format']}, this jmeta reads {FORMAT}; use that version."
+            f"{place} is of format {sealed['format']}, this version reads {FORMAT}; use the other version."
         )
     try:
         found = hashes(place)
@@ -333,7 +336,7 @@ def verified(place: Path) -> tuple[str, dict[str, Any]]:
 
 
 def hashes(place: Path) -> dict[str, list]:
-    """The SHA-256 and the size of every file of a saved state but its manifest."""
+    """The SHA-256 and the size of every file of a saved state, without its manifest."""
     found = {}
     for path in sorted(place.rglob("*")):
         if path.is_file() and not path.name.startswith(MANIFEST):
@@ -348,5 +351,5 @@ def _digest(content: Any) -> str:
 
 
 def plain_key(key: PyTree) -> str:
-    """A typed key in letters, to tell runs apart."""
+    """A typed key as text, to tell runs apart."""
     return f"{jax.random.key_impl(key)}:{jax.random.key_data(key).tolist()}"

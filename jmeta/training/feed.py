@@ -1,4 +1,4 @@
-"""Batches that are made on the host, in the place of a sampler that draws on the device."""
+"""Batches of tasks that the host makes, in place of a sampler on the device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..tasks.stored import ahead, beside_the_host
 
 
 class Given(NamedTuple):
-    """A batch that is there already.
+    """A batch of tasks that has been made.
 
     Attributes:
         tasks: as a `HostSampler` draws them.
@@ -28,7 +28,7 @@ class Given(NamedTuple):
     tasks: Task
 
     def ready(self) -> Task:
-        """The batch as a sampler gives it: inputs are floats, keys are typed."""
+        """The batch as a sampler on the device gives it, with inputs as floats and typed keys."""
         tasks = self.tasks
         return tasks._replace(
             support=tasks.support._replace(inputs=scaled(tasks.support.inputs)),
@@ -38,16 +38,16 @@ class Given(NamedTuple):
 
 
 class Feed:
-    """The batches of a run, this host's part of each.
+    """The batches of a run, of which each host makes its own part.
 
     Args:
-        sampler: makes tasks.
+        sampler: of tasks on the host.
         key: of the run.
         tasks: T, per step.
-        mesh: that shares them out; none where this is the only host.
+        mesh: the devices that tasks are divided among; None for a single host.
 
     Raises:
-        InputError: several hosts do not divide the tasks.
+        InputError: the number of tasks is no multiple of the number of devices on several hosts.
     """
 
     def __init__(self, sampler: HostSampler, key: Key[Array, ""], tasks: int, mesh: Mesh | None) -> None:
@@ -56,8 +56,8 @@ class Feed:
         if mesh is not None and jax.process_count() > 1:
             if tasks % mesh.size:
                 raise InputError(
-                    f"{mesh.size} devices of {jax.process_count()} hosts do not divide {tasks} tasks that "
-                    "are made on the hosts; choose a multiple."
+                    f"{tasks} tasks that are made on {jax.process_count()} hosts cannot be divided among "
+                    f"{mesh.size} devices; choose a multiple."
                 )
             self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
             own = self._sharding.addressable_devices_indices_map((tasks,)).values()
@@ -69,7 +69,7 @@ class Feed:
         return self._given(self._sampler.draw(self._keys(step)))
 
     def onwards(self, step: int) -> Iterator[Given]:
-        """The batches from a meta-step on, read ahead."""
+        """The batches from a meta-step on, which are read ahead."""
         return map(self._given, ahead(self._sampler, self._keys, step))
 
     def _keys(self, step: int) -> Key[Array, " t"]:
@@ -83,7 +83,7 @@ class Feed:
 
 
 def task_keys(key: Key[Array, ""], step: Int[Array, ""] | int, places: Int[Array, " t"]) -> Key[Array, " t"]:
-    """Of tasks t of meta-step s: fold_in(fold_in(key, s), t)."""
+    """The keys fold_in(fold_in(key, s), t) of tasks t of meta-step s."""
     return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(places)
 
 

@@ -1,4 +1,4 @@
-"""How the meta-gradient is obtained: by back-propagation, or from losses alone."""
+"""Estimators of the meta-gradient: back-propagation, and evolution strategies, which use losses only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Estimate = tuple[PyTree, tuple[Float[Array, " T"], dict[str, Float[Array, " T"]]
 
 
 def backpropagation() -> GradientEstimator:
-    """The exact gradient of sum_t w_t L_t; tasks are vmapped.
+    """The exact gradient of sum_t w_t L_t, vmapped over tasks.
 
     >>> loss = lambda meta, task: (meta * task, {})
     >>> gradient, (losses, _) = backpropagation()(loss, 2.0, jnp.arange(3.0), jnp.ones(3) / 3, 0)
@@ -36,18 +36,18 @@ def backpropagation() -> GradientEstimator:
 
 
 def evolution(*, pairs: int = 8, deviation: float = 0.01) -> GradientEstimator:
-    """Evolution strategies: the gradient of the loss blurred by a Gaussian, from losses alone.
+    """Evolution strategies: an estimate, from losses only, of the gradient of the Gaussian-smoothed loss.
 
     For every task  g = sum_p e_p (L(meta + s e_p) - L(meta - s e_p)) / (2 s P)  with e_p from N(0, I), drawn
-    with the task's key and the step, unbiased for the gradient of E L(meta + s e). For losses that jump, or
-    whose true gradient explodes; its variance grows with the number of meta-parameters.
+    with the task's key and the step, unbiased for the gradient of E L(meta + s e). For losses that are
+    discontinuous or whose gradient explodes; the variance grows with the number of meta-parameters.
 
     Args:
         pairs: P, antithetic pairs per task.
-        deviation: s.
+        deviation: s, the standard deviation of the perturbations.
 
     Raises:
-        InputError: there is no pair, or no deviation.
+        InputError: `pairs` is below one, or `deviation` is not positive.
 
     Reference: Salimans et al. 2017, Evolution strategies as a scalable alternative to reinforcement learning.
 
@@ -82,7 +82,7 @@ def evolution(*, pairs: int = 8, deviation: float = 0.01) -> GradientEstimator:
 
 
 def perturbations(key: Key[Array, ""], like: PyTree, count: int) -> PyTree:
-    """Standard normal numbers in the shape of a tree, `count` of each, with a key that nothing else uses."""
+    """`count` standard normal samples of the structure of a tree, with a key that nothing else uses."""
     leaves, structure = jax.tree.flatten(like)
     keys = jax.random.split(jax.random.fold_in(key, _ESTIMATOR), len(leaves))
     drawn = [jax.random.normal(k, (count, *jnp.shape(x)), x.dtype) for k, x in zip(keys, leaves, strict=True)]
@@ -90,15 +90,15 @@ def perturbations(key: Key[Array, ""], like: PyTree, count: int) -> PyTree:
 
 
 def moved(meta: PyTree, noise: PyTree, size: float) -> PyTree:
-    """Meta + size * noise."""
+    """`meta + size * noise`."""
     return jax.tree.map(lambda m, e: m + size * e, meta, noise)
 
 
 def check_perturbations(pairs: int, deviation: float) -> None:
-    """Refuse numbers that perturb nothing."""
+    """Raises an InputError unless both numbers are positive."""
     if pairs < 1 or not 0 < deviation < math.inf:
-        raise InputError(f"{pairs} pairs at deviation {deviation} perturb nothing; give positive numbers.")
+        raise InputError(f"pairs is {pairs} and deviation is {deviation}; give positive numbers.")
 
 
 _ESTIMATOR = 0x45535F
-"""Sets an estimator's random numbers apart from those of a learner, which uses the same key."""
+"""Separates the random numbers of an estimator from those of a learner, which uses the same key."""

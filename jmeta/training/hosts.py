@@ -1,4 +1,4 @@
-"""Several hosts that train as one, by JAX's own runtime."""
+"""Training on several hosts, with JAX's distributed runtime."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from jaxtyping import PyTree
 
 from ..errors import InputError
 
-SECONDS = 20
-"""After which a host that says nothing is given up, and all end."""
+HEARTBEAT_SECONDS = 20
+"""Time without a heartbeat after which a host counts as lost, and all end."""
 
 
 def connect(address: str | None = None, hosts: int | None = None, number: int | None = None) -> None:
-    """Join the other hosts; called by each of them, before anything else is asked of JAX.
+    """Connects this host to the others; every host calls it before it uses JAX.
 
     Args:
-        address: "HOST:PORT" of the first one, the same for all; "auto" asks the cluster, such as SLURM,
-            Kubernetes or a TPU slice, for all three; nothing is done without it.
-        hosts: how many there are.
-        number: which this one is, from 0.
+        address: "HOST:PORT" of the first host, the same for all; "auto" takes all three from the cluster,
+            such as SLURM, Kubernetes or a TPU slice. Without any argument nothing is done.
+        hosts: number of hosts.
+        number: of this host, from 0.
 
     Raises:
-        InputError: two of the three are given, or they cannot be joined.
+        InputError: only some of the three are given, or the connection fails.
 
     >>> connect()  # alone
     """
@@ -34,20 +34,19 @@ def connect(address: str | None = None, hosts: int | None = None, number: int | 
     )
     if None in asked.values():
         raise InputError(
-            f"address {address}, hosts {hosts} and number {number} do not say who joins whom; give all "
-            "three, or the address auto."
+            f"address is {address}, hosts {hosts} and number {number}; give all three, or the address auto."
         )
-    jax.config.update("jax_enable_preemption_service", False)  # it would keep signals for itself
+    jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM
     try:
-        jax.distributed.initialize(**asked, heartbeat_timeout_seconds=SECONDS)  # type: ignore[arg-type]
+        jax.distributed.initialize(**asked, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)  # type: ignore[arg-type]
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"the other hosts cannot be joined ({error}); see the address and the number."
+            f"the other hosts cannot be reached ({error}); check the address and the number."
         ) from error
 
 
 def local(tree: PyTree) -> PyTree:
-    """What every host holds alike, as arrays of this host alone.
+    """Replicated arrays as arrays of this host only.
 
     >>> float(local(jax.numpy.ones(())))
     1.0

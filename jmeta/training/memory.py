@@ -1,4 +1,4 @@
-"""What a program needs before it runs."""
+"""The memory that a program needs, known before it runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Memory(NamedTuple):
     """Bytes of a compiled program on each of its devices.
 
     Attributes:
-        arguments: what goes in.
-        outputs: what comes out.
-        temporaries: what it keeps while it runs: the part that tasks, steps and chunks decide.
+        arguments: of its inputs.
+        outputs: of its results.
+        temporaries: of its buffers while it runs, which depend on tasks, steps and chunks.
     """
 
     arguments: int
@@ -23,11 +23,11 @@ class Memory(NamedTuple):
 
 
 def memory_needed(function: Callable[..., Any], *args: Any) -> Memory:
-    """The memory that a call would take, from the compiled program; nothing is run.
+    """The memory of a call, read from the compiled program without running it.
 
     Args:
         function: such as the `update` of a `MetaStep`.
-        args: its arguments, or trees of `jax.ShapeDtypeStruct` in their place.
+        args: its arguments, or pytrees of `jax.ShapeDtypeStruct`.
 
     >>> import jax.numpy as jnp
     >>> memory_needed(lambda x: x @ x, jax.ShapeDtypeStruct((8, 8), jnp.float32)).arguments
@@ -37,8 +37,8 @@ def memory_needed(function: Callable[..., Any], *args: Any) -> Memory:
 
 
 def memory_of(program: jax.stages.Compiled) -> Memory:
-    """The memory of a program that is compiled already."""
-    found: Any = program.memory_analysis()
+    """The memory of a compiled program."""
+    sizes: Any = program.memory_analysis()
     return Memory(
-        int(found.argument_size_in_bytes), int(found.output_size_in_bytes), int(found.temp_size_in_bytes)
+        int(sizes.argument_size_in_bytes), int(sizes.output_size_in_bytes), int(sizes.temp_size_in_bytes)
     )

@@ -1,4 +1,4 @@
-"""Task losses: what a learner is meta-trained for. Each is `(meta, task) -> (scalar, metrics)`."""
+"""Task losses, which meta-training minimises: `(meta, task) -> (scalar, metrics)`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..weights import weights_or_ones
 
 
 def query_loss(learner: Learner, loss: Loss) -> TaskLoss:
-    """The loss on the query of what was adapted to the support.
+    """The loss on the query after adaptation to the support.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -28,25 +28,25 @@ def query_loss(learner: Learner, loss: Loss) -> TaskLoss:
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         fast = learner.adapt(meta, task.support, task.key)
-        return _asked(learner, loss, fast, task.query, query_targets(task))
+        return _loss_on(learner, loss, fast, task.query, query_targets(task))
 
     return task_loss
 
 
 def multi_step_loss(learner: Learner, loss: Loss, weights: Sequence[float] | Array) -> TaskLoss:
-    """The weighted sum of the query's losses after every inner step: MAML++.
+    """The weighted sum of the query losses after every inner step, as in MAML++.
 
     Args:
-        learner: one that keeps every iterate, as `maml(..., diff=every_step())` does.
+        learner: returns every iterate, as `maml(..., diff=every_step())` does.
         loss: of its outputs on the query.
-        weights: [steps + 1], first that of the start; under `scheduled` they may change from early steps to
-            the last.
+        weights: [steps + 1], the first for the initial weights; `scheduled` can move them from early steps to
+            the last one.
 
     Returns:
         A task loss, whose metrics are those after the last step.
 
     Raises:
-        InputError: there is not one weight for every iterate.
+        InputError: the number of weights differs from that of iterates.
 
     Reference: Antoniou et al. 2019, How to train your MAML.
 
@@ -63,8 +63,8 @@ def multi_step_loss(learner: Learner, loss: Loss, weights: Sequence[float] | Arr
         fast, factors = learner.adapt(meta, task.support, task.key), jnp.asarray(weights)
         count = jax.tree.leaves(fast)[0].shape[0]
         if factors.shape != (count,):
-            raise InputError(f"{count} iterates have weights of shape {factors.shape}; give one for each.")
-        values, metrics = jax.vmap(lambda one: _asked(learner, loss, one, task.query, query_targets(task)))(
+            raise InputError(f"weights have shape {factors.shape} for {count} iterates; give one for each.")
+        values, metrics = jax.vmap(lambda one: _loss_on(learner, loss, one, task.query, query_targets(task)))(
             fast
         )
         return factors @ values, jax.tree.map(lambda leaf: leaf[-1], metrics)
@@ -73,12 +73,12 @@ def multi_step_loss(learner: Learner, loss: Loss, weights: Sequence[float] | Arr
 
 
 def displacement(learner: Learner) -> TaskLoss:
-    """Half the squared distance from the start to the stopped adapted weights: Reptile.
+    """Half the squared distance from the initial weights to the adapted ones, held constant: Reptile.
 
-    Its gradient, start - adapted, is Reptile's update; a plain outer `optax.sgd` is the paper's.
+    Its gradient, start - adapted, is Reptile's update; the paper uses plain `optax.sgd` as outer optimiser.
 
     Args:
-        learner: one with `meta.start` and fast weights of the same structure, such as `maml`.
+        learner: with `meta.start` and fast weights of the same structure, such as `maml`.
 
     Reference: Nichol et al. 2018, On first-order meta-learning algorithms.
     """
@@ -93,41 +93,41 @@ def displacement(learner: Learner) -> TaskLoss:
 
 
 def prototype_loss(learner: Learner) -> TaskLoss:
-    """The supervised surrogate of clustering: labels shown, cross-entropy on the query, in nats.
+    """The supervised surrogate of clustering: cross-entropy on the query, in nats, with labels shown.
 
-    With every label of the support shown, a `centroids` learner predicts from class means; no
-    gradient passes through the clustering.
+    A `centroids` learner that sees all labels of the support predicts from class means, so that no gradient
+    passes through the clustering.
     """
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         shown = task.support._replace(targets=support_labels(task))
         fast = learner.adapt(meta, shown, task.key)
-        return _prefixed("prototype", _asked(learner, cross_entropy, fast, task.query, query_targets(task)))
+        return _prefixed("prototype", _loss_on(learner, cross_entropy, fast, task.query, query_targets(task)))
 
     return task_loss
 
 
 def clustering_loss(learner: Learner, loss: Loss) -> TaskLoss:
-    """A loss of the clustering of the support, its labels hidden: through the clustering itself.
+    """A loss of the clustering of the support, whose labels are hidden; its gradient passes through it.
 
     Args:
-        learner: one that adapts to unlabelled points and predicts log-probabilities of clusters.
-        loss: of those against the hidden labels, such as `matched_cross_entropy`.
+        learner: adapts to unlabelled points and predicts log-probabilities of clusters.
+        loss: of these against the hidden labels, such as `matched_cross_entropy`.
     """
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         hidden = task.support._replace(targets=None)
         fast = learner.adapt(meta, hidden, task.key)
-        return _prefixed("clustering", _asked(learner, loss, fast, hidden, support_labels(task)))
+        return _prefixed("clustering", _loss_on(learner, loss, fast, hidden, support_labels(task)))
 
     return task_loss
 
 
 def fitting_loss(clusterer: Clusterer, energy: Callable[[PyTree], Float[Array, ""]]) -> TaskLoss:
-    """What a clusterer reaches on the support, per unit of weight: trains its parameters without a label.
+    """The energy of a clustering of the support per unit of weight, which needs no labels.
 
     Args:
-        clusterer: whose parameters are learned, such as `amortized_mixture`.
+        clusterer: whose parameters are trained, such as `amortized_mixture`.
         energy: of its state, such as `lambda state: -state.log_likelihood`.
 
     >>> import jmeta as jm
@@ -150,13 +150,15 @@ def fitting_loss(clusterer: Clusterer, energy: Callable[[PyTree], Float[Array, "
 def total(*losses: TaskLoss, weights: Sequence[float] | None = None) -> TaskLoss:
     """The weighted sum of task losses; weights are all one unless given.
 
+    A metric whose name an earlier loss has gets the place of its loss as a suffix: "mse", then "mse_2".
+
     >>> two = total(lambda meta, task: (meta, {}), lambda meta, task: (3 * meta, {}))
     >>> two(1.0, None)[0]
     4.0
     """
     factors = [1.0] * len(losses) if weights is None else list(weights)
     if len(factors) != len(losses):
-        raise InputError(f"{len(losses)} losses have {len(factors)} weights; give one for each.")
+        raise InputError(f"{len(factors)} weights were given for {len(losses)} losses; give one for each.")
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         values, metrics = zip(*(loss(meta, task) for loss in losses), strict=True)
@@ -169,26 +171,28 @@ def total(*losses: TaskLoss, weights: Sequence[float] | None = None) -> TaskLoss
 
 
 def support_labels(task: Task) -> Int[Array, " N"]:
-    """The labels of the support, hidden or shown; for losses and metrics alone."""
+    """The labels of the support, hidden or shown; for losses and metrics only."""
     labels = task.support.targets if task.truth is None else task.truth
     if labels is None:
-        raise InputError("the task has no labels at all, neither shown nor hidden; nothing to learn from.")
+        raise InputError("the task has no labels, shown or hidden; use a sampler of labelled tasks.")
     return labels
 
 
 def query_targets(task: Task) -> Shaped[Array, "N ..."]:
-    """What the query's points should be."""
+    """The targets of the query."""
     if task.query.targets is None:
-        raise InputError("the query has no targets to compare with; use tasks whose query has some.")
+        raise InputError("the query has no targets; use tasks whose query has some.")
     if not task.query.inputs.shape[0]:
         raise InputError("the query is empty; sample tasks with queries >= 1.")
     return task.query.targets
 
 
-def _asked(learner: Learner, loss: Loss, fast: PyTree, batch: Batch, targets: Array) -> tuple[Array, Metrics]:
+def _loss_on(
+    learner: Learner, loss: Loss, fast: PyTree, batch: Batch, targets: Array
+) -> tuple[Array, Metrics]:
     return loss(learner.predict(fast, batch.inputs, batch.weights), targets, batch.weights)
 
 
-def _prefixed(name: str, found: tuple[Array, Metrics]) -> tuple[Array, Metrics]:
-    value, metrics = found
+def _prefixed(name: str, loss: tuple[Array, Metrics]) -> tuple[Array, Metrics]:
+    value, metrics = loss
     return value, {f"{name}/{key}": metric for key, metric in metrics.items()}

@@ -1,10 +1,10 @@
-"""Persistent evolution strategies: meta-gradients of long inner problems, a window at a time.
+"""Persistent evolution strategies: meta-gradients of long inner problems, one window at a time.
 
-An inner problem of many steps, such as training a network with learned rates, is too long to go through
-between two meta-updates, and a gradient of short windows alone is blind to what early steps do to late ones.
-PES goes on with every perturbed copy from window to window and weighs each window's loss by the sum of all
-perturbations that its copy has had since the problem began:  g = mean (sum_{j <= now} e_j) (L+ - L-) / (2 s),
-with e_j from N(0, I), unbiased for the whole problem.
+An inner problem of many steps, such as training a network with learned rates, is too long to solve between
+two meta-updates, and gradients of short windows ignore the effect of early steps on late ones. PES continues
+every perturbed copy from window to window, and weights the loss of a window by the sum of all perturbations
+of its copy since the problem began:  g = mean (sum_{j <= now} e_j) (L+ - L-) / (2 s), with e_j from N(0, I).
+This is unbiased for the whole problem.
 
 Reference: Vicol et al. 2021, Unbiased gradient estimation in unrolled computation graphs with persistent
 evolution strategies.
@@ -34,8 +34,8 @@ class InnerProblem(NamedTuple):
     """A problem that is solved step by step.
 
     Attributes:
-        init: (meta, task) -> x, where it begins.
-        advance: (meta, task, x, i) -> (x, loss), one step and what it costs.
+        init: `(meta, task) -> x`, the first iterate.
+        advance: `(meta, task, x, i) -> (x, loss)`, one step and its loss.
     """
 
     init: Callable[[PyTree, Task], PyTree]
@@ -43,13 +43,13 @@ class InnerProblem(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """What is kept between meta-steps: problems half solved.
+    """Partly solved problems, kept between meta-steps.
 
     Attributes:
         tasks: [T] the problems, until all their steps are done.
-        position: how many steps of them are done.
-        states: [T, P] for both signs, where every perturbed copy is.
-        sums: [T, P] the perturbations that each has had so far.
+        position: number of steps done.
+        states: [T, P] the iterate of every perturbed copy, for both signs.
+        sums: [T, P] the sum of the perturbations of each copy.
     """
 
     tasks: Task
@@ -68,25 +68,24 @@ def persistent_evolution(
     pairs: int = 8,
     deviation: float = 0.01,
 ) -> MetaStep:
-    """Meta-steps that go on with inner problems where the last one left them.
+    """A meta-step that continues inner problems where the last one stopped.
 
     Args:
-        problem: what is solved, of one task.
+        problem: the inner problem of one task.
         optimizer: the outer optimiser.
-        tasks: a batch of tasks like those to come, for its shapes; new ones are taken up whenever the
-            problems are done.
+        tasks: a batch with the shapes of those to come; new tasks are used whenever the problems are done.
         steps: of a whole problem.
-        window: steps between two meta-updates; it divides `steps`. With all of them this is `evolution` of
+        window: steps between two meta-updates; it divides `steps`. With `window=steps` this is `evolution` of
             the whole problem.
         pairs: P, antithetic pairs per task.
-        deviation: s, of the perturbations.
+        deviation: s, the standard deviation of the perturbations.
 
     Returns:
-        A `MetaStep`, whose metrics are "loss", the mean per step of the window, "gradient_norm" and
-        "skipped", how many tasks had a copy that is not finite.
+        A `MetaStep`, whose report holds the mean loss per step of the window, the number of tasks with a copy
+        that is not finite, and "gradient_norm".
 
     Raises:
-        InputError: the window does not divide the steps, or nothing is perturbed.
+        InputError: `window` does not divide `steps`, or a number is not positive.
 
     >>> import jmeta as jm
     >>> fall = InnerProblem(
@@ -101,7 +100,7 @@ def persistent_evolution(
     """
     check_perturbations(pairs, deviation)
     if window < 1 or steps < 1 or steps % window:
-        raise InputError(f"windows of {window} steps do not divide {steps}; choose a divisor.")
+        raise InputError(f"a window of {window} steps does not divide {steps} steps; choose a divisor.")
 
     def solve_window(meta: PyTree, task: Task, x: PyTree, start: Array) -> tuple[PyTree, Array]:
         def body(x: PyTree, i: Array) -> tuple[PyTree, Array]:
@@ -157,5 +156,5 @@ def persistent_evolution(
 
 
 def _chosen(which: Bool[Array, ""], first: PyTree, second: PyTree) -> PyTree:
-    """One tree or the other, typed keys included."""
+    """Selects one of two trees, also of typed keys."""
     return jax.tree.map(lambda a, b: jnp.where(which, a, b), first, second)

@@ -1,4 +1,4 @@
-"""One meta-update: the gradient of a task loss over a batch of tasks, then the outer optimiser."""
+"""Meta-steps: the gradient of a task loss over a batch of tasks, then a step of the outer optimiser."""
 
 from __future__ import annotations
 
@@ -28,27 +28,26 @@ def meta_step(
 ) -> MetaStep:
     """The update  meta <- optimiser(meta, mean_t grad L_t(meta))  over a batch of tasks.
 
-    Gradients are taken chunk by chunk and added up, so that memory does not grow with the tasks, and one
-    all-reduce adds up those of all devices. A task whose loss is not finite is left out: it counts in the
-    metric "skipped", and another task stands in its place with weight zero, so that it never reaches the
-    gradient that tasks share. If the gradient of a chunk is not finite, all its tasks are left out; if no
-    task is left, nothing is updated.
+    Gradients are summed chunk by chunk, so that memory does not grow with the number of tasks, and one
+    all-reduce sums those of all devices. A task whose loss is not finite is skipped: another task takes its
+    place with weight zero, so that it never reaches the shared gradient. If the gradient of a chunk is not
+    finite, all its tasks are skipped; if all tasks are, nothing is updated.
 
     Args:
         loss: of one task.
         optimizer: the outer optimiser.
-        estimator: how the gradient is obtained; `backpropagation()` unless given.
-        chunk: how many tasks a device differentiates at once; by the size of what a task computes unless
+        estimator: of the gradient; `backpropagation()` unless given.
+        chunk: number of tasks that a device differentiates at once; chosen by the size of their arrays unless
             given.
-        mesh: the devices that share the tasks out, from `task_mesh`; unless given all there are where there
-            are several hosts, else as many as are worth it.
+        mesh: the devices that tasks are divided among, from `task_mesh`; unless given all devices of several
+            hosts, or as many local ones as pay off.
 
     Returns:
         A `MetaStep`. Its `Report` holds the means over the tasks that were kept of the loss and of its
         metrics, and "gradient_norm"; all are 0 where no task was kept.
 
     Raises:
-        InputError: the batch is empty, or `chunk` is no count.
+        InputError: the batch is empty, or `chunk` is below one.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -97,10 +96,10 @@ def meta_step(
 def descended(
     optimizer: optax.GradientTransformation, state: MetaState, gradient: PyTree, usable: Bool[Array, ""]
 ) -> tuple[PyTree, PyTree, Bool[Array, ""]]:
-    """The meta-parameters and the optimiser's state after one gradient, and whether it was taken.
+    """The meta-parameters and the optimiser's state after one step, and whether the step was taken.
 
-    It is not if it is not usable, or if a number that was finite would be so no more, as Adam's second moment
-    after a gradient of 1e20.
+    It is not taken if the gradient is not usable, or if a finite number would become non-finite, such as
+    Adam's second moment after a gradient of 1e20.
     """
     updates, opt = optimizer.update(gradient, state.opt, state.meta)
     after, before = (optax.apply_updates(state.meta, updates), opt), (state.meta, state.opt)
@@ -109,10 +108,10 @@ def descended(
 
 
 def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
-    """A meta-step that depends on how many were taken: weights of losses that change as training goes on.
+    """A meta-step that depends on the number of steps taken, such as one with changing weights of losses.
 
     Args:
-        make: the number of the step, traced -> the meta-step; all must keep the same state.
+        make: traced number of the step -> meta-step; all must have the same state.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -132,12 +131,12 @@ def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
 def _kept_gradient(
     gradient_of: Callable[[Task, Float[Array, " T"]], tuple], tasks: Task, real: Bool[Array, " T"]
 ) -> tuple[PyTree, Bool[Array, " T"], tuple[Float[Array, " T"], Metrics]]:
-    """The summed gradient of the finite ones of the real tasks, which they are, and all losses and metrics.
+    """The summed gradient of the real tasks that are finite, which these are, and all losses and metrics.
 
-    One pass where all are finite, as nearly always; else a second one without the others.
+    It takes one pass if all tasks are finite, and another one without those that are not.
     """
 
-    @compiled  # so that it is traced once for the shapes and for the loop
+    @compiled  # traced once, for the shapes and for the loop
     def attempt(kept: Bool[Array, " T"]) -> tuple:
         donor = jnp.argmax(kept)
         safe = jax.tree.map(

@@ -105,5 +105,5 @@ def test_meta_training_lowers_the_loss(name, meta):
     state, losses = step.init(meta), []
     for _ in range(30):
         state, metrics = update(state, tasks)
-        losses.append(float(metrics["loss"]))
+        losses.append(float(metrics.loss))
     assert (losses[-1] < losses[0]) == (name not in PIECEWISE_CONSTANT)

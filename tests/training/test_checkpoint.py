@@ -61,7 +61,7 @@ def test_a_file_that_is_damaged_is_never_read(states, tmp_path, way):
             target.unlink()
         else:
             target.write_bytes(content if way == "flipped" else content[: len(content) // 2])
-        with pytest.warns(UserWarning, match="state 3 in .* is passed over"):
+        with pytest.warns(UserWarning, match="state 3 in .* is skipped"):
             found = newest(copy)
         assert int(found.state.step) == 2
         np.testing.assert_array_equal(found.state.meta["w"], 2 * jnp.arange(300.0))
@@ -83,7 +83,7 @@ def test_where_nothing_is_whole_nothing_is_begun(states):
 def test_a_state_that_was_passed_over_is_written_anew(states):
     (states / "3" / MANIFEST).unlink()
     with Checkpoints(states, {"tasks": 2}) as kept:
-        with pytest.warns(UserWarning, match="passed over"):
+        with pytest.warns(UserWarning, match="is skipped"):
             assert int(kept.restore(small(0)).state.step) == 2
         kept.save(small(3, 9.0), {"log": 9})
     assert newest(states).beside == {"log": 9}

@@ -66,17 +66,23 @@ def test_a_total_is_the_weighted_sum():
     assert sorted(metrics) == ["clustering/accuracy", "prototype/accuracy"]
 
 
+def test_a_total_keeps_metrics_of_equal_names():
+    one, other = (lambda meta, task, by=by: (meta * by, {"mse": meta * by}) for by in (1.0, 3.0))
+    value, metrics = jm.total(one, other, one)(2.0, None)
+    assert (value, metrics) == (10.0, {"mse": 2.0, "mse_2": 6.0, "mse_3": 2.0})
+
+
 def test_tasks_that_lack_what_a_loss_needs_are_refused():
     bare = task(True)._replace(support=jm.Batch(X), truth=None)
     empty = task(True)._replace(query=jm.Batch(X[:0], LABELS[:0], jnp.ones(0)))
     silent = task(True)._replace(query=jm.Batch(X))
-    with pytest.raises(jm.InputError, match="no labels at all"):
+    with pytest.raises(jm.InputError, match="has no labels, shown or hidden"):
         jm.clustering_loss(spy({}), jm.cross_entropy)(1.0, bare)
     with pytest.raises(jm.InputError, match="the query is empty"):
         jm.prototype_loss(spy({}))(1.0, empty)
     with pytest.raises(jm.InputError, match="the query is empty"):
         jm.query_loss(spy({}), jm.cross_entropy)(1.0, empty)
-    with pytest.raises(jm.InputError, match="no targets to compare with"):
+    with pytest.raises(jm.InputError, match="the query has no targets"):
         jm.query_loss(spy({}), jm.cross_entropy)(1.0, silent)
     with pytest.raises(jm.InputError, match="give one for each"):
         jm.total(jm.prototype_loss(spy({})), weights=(1, 2))
