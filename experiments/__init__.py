@@ -1,1 +1,1 @@
-"""One runnable file per headline result: `python -m experiments.NAME`."""
+"""The experiments: one runnable file for each main result, run by `python -m experiments.NAME`."""

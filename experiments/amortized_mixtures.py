@@ -1,24 +1,24 @@
-"""Mixtures of Gaussians without a search: a network that has seen many says where EM should start.
+"""Fits mixtures of Gaussians by a network, trained on many data sets, that predicts where EM starts.
 
-The generator of the Set Transformer (Lee et al. 2019): four spherical components in the plane, 100 to 500
-points. Reported, on the same test sets for all rows, is the log-likelihood per point of the set itself, in
-nats, and the adjusted Rand index of the partition.
+Data sets come from the generator of the Set Transformer (Lee et al. 2019): four spherical components in the
+plane, 100 to 500 points. The metrics are the log-likelihood per point in nats and the adjusted Rand index of
+the partition, on the same test sets for all rows.
 
-- labelled: the likeliest mixture of those whose components hold what they drew
+- labelled: the maximum-likelihood mixture given the true component of every point
 - em_1, em_10: scikit-learn's EM, full covariances, from one k-means start and from the best of ten
-- ours_1, ours_10: `gaussian_mixture`, 100 steps, k-means++ seeds
-- amortized_0, _1, _5: a Set Transformer trained for the likelihood that it foretells; as it says, after one
-  step of EM, and after five
-- learned_1, learned_5: trained through a step of EM, with several proposals, of which the likeliest is kept;
-  asked about each set and some mirror images of it
-- once_5: the same network, asked once; the start that is likeliest after one step goes on alone, to five
+- ours_1, ours_10: `gaussian_mixture`, 100 steps, with one k-means++ start and with ten
+- amortized_0, _1, _5: a Set Transformer trained on the likelihood of the mixture that it predicts; tested
+  after 0, 1 and 5 steps of EM
+- learned_1, learned_5: trained through one step of EM, with several proposals, of which the most likely is
+  kept; applied at test time to each set and to mirror images of it
+- once_5: the same network, applied once; the start that is most likely after one step continues to five
 
-`gain/...` is the difference in pairs; `rate/...` data sets per second: ours many at once, scikit-learn in
-a loop.
+`gain/...` is the paired difference; `rate/...` is data sets per second, batched for our methods and in a loop
+for scikit-learn.
 
-Then sets of 2 to 6 components and 30 to 300 points, whose number is not told (`unknown_...`): a network
-trained on these is run for every number, and the least BIC tells which; beside EM by the same rule.
-`found/...` is how often the number is right.
+A second table has sets of 2 to 6 components and 30 to 300 points, and the number of components is unknown
+(`unknown_...`): a network trained on such sets is run for every number, and the number with the lowest BIC
+is taken; it is compared with EM under the same rule. `found/...` is how often that number is correct.
 
     python -m experiments.amortized_mixtures
         69 minutes on two cores beside other work; likelihood/learned_5 -1.422, ari/learned_5 0.936
@@ -53,10 +53,15 @@ from jmeta.metrics import Interval
 from jmeta.records import Clusterer, Metrics, Model, Sampler, Task
 
 DIMENSION = 2
-TOLD, UNKNOWN = (4, 4), (2, 6)
-"""How many components a set has, where it is told and where it is not."""
+"""Dimension of the points."""
+GIVEN = (4, 4)
+"""Smallest and largest number of components of a set where it is given."""
+UNKNOWN = (2, 6)
+"""The same where it is unknown."""
 STARTS = (1, 10)
+"""Numbers of starts of EM."""
 TIMED = ("learned_5", "once_5", "ours_10")
+"""Rows whose speed is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,27 +69,27 @@ class Config(harness.Options):
     """Options of this experiment."""
 
     points: tuple[int, int] = (100, 500)
-    """The least and the most points of a set."""
+    """Smallest and largest number of points of a set."""
     ragged_points: tuple[int, int] = (30, 300)
-    """The same, where the number of components is not told."""
+    """The same where the number of components is unknown."""
     width: int = 64
-    """Of the network's layers."""
+    """Width of the network's layers."""
     proposals: int = 8
-    """Starts that a network foretells, where it is trained through EM."""
+    """Starts that a network trained through EM predicts."""
     views: int = 4
-    """How it is asked at test: about a set as it is, and about so many mirror images less one."""
+    """Number of views of a set at test time: the set itself and its mirror images."""
     steps: int = 10_000
-    """Meta-steps of each of the two networks of the first table, and half as many of the other."""
+    """Meta-steps of each of the two networks of the first table; the third network takes half as many."""
     tasks: int = 10
     """Sets per meta-step."""
     rate: float = 1e-3
-    """Learning rate of Adam at the start; it falls to zero along a cosine."""
+    """Initial learning rate of Adam, with cosine decay to zero."""
     test_sets: int = 3000
-    """Sets of the first table."""
+    """Test sets of the first table."""
     unknown_sets: int = 500
-    """Sets of the second."""
+    """Test sets of the second table."""
     timed_sets: int = 1000
-    """Sets that are timed at once."""
+    """Sets in the batch that is timed."""
     every: int = 2000
     """Meta-steps between two rows of the log."""
 
@@ -110,58 +115,62 @@ PRESETS = {
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train the networks, then fit every test set in every way."""
-    told_key, unknown_key = jax.random.split(config.key)
-    return _told(config, told_key) | _unknown(config, unknown_key)
+    """Trains the networks, then fits every test set by every method."""
+    given_key, unknown_key = jax.random.split(config.key)
+    return _given(config, given_key) | _unknown(config, unknown_key)
 
 
-def _told(config: Config, key: Key[Array, ""]) -> dict[str, Interval]:
-    """Sets of four components, the number told."""
-    sampler, clusters = jm.mixtures(points=config.points, clusters=TOLD), TOLD[1]
+def _given(config: Config, key: Key[Array, ""]) -> dict[str, Interval]:
+    """The metrics on sets of four components, with the number given."""
+    clusters = GIVEN[1]
+    sampler = jm.mixtures(points=config.points, clusters=GIVEN)
     test_key, *keys = jax.random.split(key, 3)
-    ways: dict[str, tuple[Clusterer, PyTree]] = {
+    methods: dict[str, tuple[Clusterer, PyTree]] = {
         f"ours_{starts}": (jm.gaussian_mixture(clusters, steps=100, restarts=starts), {}) for starts in STARTS
     }
-    often = {f"learned_{steps}": {"steps": steps, "views": config.views} for steps in (1, 5)}
+    with_views = {f"learned_{steps}": {"steps": steps, "views": config.views} for steps in (1, 5)}
     plans: dict[str, tuple[int, int, dict[str, dict[str, Any]]]] = {
         "amortized": (1, 0, {f"amortized_{steps}": {"steps": steps} for steps in (0, 1, 5)}),
-        "learned": (config.proposals, 1, {**often, "once_5": {"steps": 5, "trial_steps": 1}}),
+        "learned": (config.proposals, 1, {**with_views, "once_5": {"steps": 5, "trial_steps": 1}}),
     }
-    for train_key, (name, (proposals, trained, tested)) in zip(keys, plans.items(), strict=True):
-        made = partial(
+    for train_key, (name, (proposals, train_steps, variants)) in zip(keys, plans.items(), strict=True):
+        make = partial(
             jm.amortized_mixture, _network(config, clusters, proposals), clusters, proposals=proposals
         )
-        trainee = made(covariance="diagonal", steps=trained)
+        trainee = make(covariance="diagonal", steps=train_steps)
         params = _train(config, name, trainee, sampler, train_key, config.steps)
-        ways |= {row: (made(**how), params) for row, how in tested.items()}
+        methods |= {row: (make(**options), params) for row, options in variants.items()}
 
     test = partial(jm.evaluate, sampler=sampler, key=test_key, tasks=config.test_sets)
-    found = {row: test(way, meta=params, score=mixture_score) for row, (way, params) in ways.items()}
-    found["labelled"] = test(ways["ours_1"][0], meta={}, score=labelled_score)
-    sets = _drawn(sampler, test_key, config.test_sets)
-    found |= {f"em_{starts}": _by_scikit((clusters,), starts, sets) for starts in STARTS}
+    results = {
+        row: test(clusterer, meta=params, score=mixture_score) for row, (clusterer, params) in methods.items()
+    }
+    results["labelled"] = test(methods["ours_1"][0], meta={}, score=labelled_score)
+    sets = _draw_sets(sampler, test_key, config.test_sets)
+    results |= {f"em_{starts}": _evaluate_scikit((clusters,), starts, sets) for starts in STARTS}
     pairs = [(row, "em_1") for row in ("amortized_1", "learned_1", "once_5")]
     pairs += [(row, "em_10") for row in ("learned_5", "once_5", "ours_10")]
-    return {**harness.paired(found, pairs), **_rates(config, ways, sampler, test_key)}
+    return {**harness.paired(results, pairs), **_rates(config, methods, sampler, test_key)}
 
 
 def _unknown(config: Config, key: Key[Array, ""]) -> dict[str, Interval]:
-    """Sets of any number of components and points, the number not told."""
-    sampler, clusters = jm.mixtures(points=config.ragged_points, clusters=UNKNOWN), UNKNOWN[1]
+    """The metrics on sets whose number of components is unknown."""
+    clusters = UNKNOWN[1]
+    sampler = jm.mixtures(points=config.ragged_points, clusters=UNKNOWN)
     test_key, train_key = jax.random.split(key)
     network = _network(config, clusters, config.proposals)
-    made = partial(jm.amortized_mixture, network, clusters, proposals=config.proposals)
-    trainee = made(covariance="diagonal", steps=1)
+    make = partial(jm.amortized_mixture, network, clusters, proposals=config.proposals)
+    trainee = make(covariance="diagonal", steps=1)
     params = _train(config, "unknown", trainee, sampler, train_key, config.steps // 2)
     test = partial(jm.evaluate, sampler=sampler, key=test_key, tasks=config.unknown_sets, score=unknown_score)
-    found = {
-        "unknown_learned_5": test(made(steps=5, views=config.views), meta=params),
+    results = {
+        "unknown_learned_5": test(make(steps=5, views=config.views), meta=params),
         "unknown_ours_10": test(jm.gaussian_mixture(clusters, steps=100, restarts=10), meta={}),
     }
-    sets = _drawn(sampler, test_key, config.unknown_sets)
-    found["unknown_em_1"] = _by_scikit(tuple(range(UNKNOWN[0], clusters + 1)), 1, sets)
+    sets = _draw_sets(sampler, test_key, config.unknown_sets)
+    results["unknown_em_1"] = _evaluate_scikit(tuple(range(UNKNOWN[0], clusters + 1)), 1, sets)
     pairs = [("unknown_learned_5", other) for other in ("unknown_em_1", "unknown_ours_10")]
-    return dict(harness.paired(found, pairs))
+    return dict(harness.paired(results, pairs))
 
 
 def _network(config: Config, clusters: int, proposals: int) -> Model:
@@ -172,7 +181,7 @@ def _network(config: Config, clusters: int, proposals: int) -> Model:
 def _train(
     config: Config, name: str, clusterer: Clusterer, sampler: Sampler, key: Key[Array, ""], steps: int
 ) -> PyTree:
-    """A network that has learned, without a label, where the likelihood will be greatest."""
+    """The parameters of a network trained, without labels, to maximise the likelihood of the fit."""
     start_key, train_key = jax.random.split(key)
     optimizer = harness.clipped_adam(optax.cosine_decay_schedule(config.rate, steps))
     step = jm.meta_step(jm.fitting_loss(clusterer, lambda state: -state.log_likelihood), optimizer)
@@ -191,18 +200,18 @@ def _train(
 
 
 def mixture_score(clusterer: Clusterer, params: PyTree, task: Task) -> Metrics:
-    """Log-likelihood per point in nats, and the adjusted Rand index."""
+    """The log-likelihood per point in nats, and the adjusted Rand index."""
     state = clusterer.fit(params, task.support, task.key)
     return _scores(clusterer, params, state, task)
 
 
 def labelled_score(clusterer: Clusterer, params: PyTree, task: Task) -> Metrics:
-    """The same, the labels told."""
+    """`mixture_score` with the true labels given."""
     return mixture_score(clusterer, params, task._replace(support=task.support._replace(targets=task.truth)))
 
 
 def unknown_score(clusterer: Clusterer, params: PyTree, task: Task) -> Metrics:
-    """The same of the number of components that has the least BIC, and whether it is the right one."""
+    """`mixture_score` with the number of components of lowest BIC, and whether it is the true one."""
 
     def fit(number: Int[Array, ""]) -> PyTree:
         return clusterer.fit(params, task.support._replace(clusters=number), task.key)
@@ -210,29 +219,30 @@ def unknown_score(clusterer: Clusterer, params: PyTree, task: Task) -> Metrics:
     numbers = jnp.arange(UNKNOWN[0], UNKNOWN[1] + 1)
     states = jax.vmap(fit)(numbers)
     best = jnp.argmin(states.bic)
-    found = {"found": jnp.asarray(numbers[best] == task.support.clusters, float)}
-    return found | _scores(clusterer, params, jax.tree.map(lambda leaf: leaf[best], states), task)
+    correct = {"found": jnp.asarray(numbers[best] == task.support.clusters, float)}
+    return correct | _scores(clusterer, params, jax.tree.map(lambda leaf: leaf[best], states), task)
 
 
 def _scores(clusterer: Clusterer, params: PyTree, state: Mixture, task: Task) -> Metrics:
-    weights, truth = jnp.asarray(task.support.weights), jnp.asarray(task.truth)
+    weights = jnp.asarray(task.support.weights)
+    truth = jnp.asarray(task.truth)
     labels = jnp.argmax(clusterer.assign(params, state, task.support.inputs).log_probs, -1)
     ari = jm.adjusted_rand_index(labels, truth, weights, slots=UNKNOWN[1] + 1)
     return {"likelihood": state.log_likelihood / jnp.sum(weights), "ari": ari}
 
 
-def _drawn(sampler: Sampler, key: Key[Array, ""], count: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """Points, labels and number of components of the sets that `evaluate` takes, on the host."""
-    draw = jax.jit(lambda place: sampler(jax.random.fold_in(key, place)))
-    found = []
-    for place in range(count):
-        task = jax.device_get(draw(place))
+def _draw_sets(sampler: Sampler, key: Key[Array, ""], count: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """Points, labels and number of components of the sets that `evaluate` draws, as NumPy arrays."""
+    draw = jax.jit(lambda number: sampler(jax.random.fold_in(key, number)))
+    sets = []
+    for number in range(count):
+        task = jax.device_get(draw(number))
         real = task.support.weights > 0
-        found.append((task.support.inputs[real], task.truth[real], int(task.support.clusters)))
-    return found
+        sets.append((task.support.inputs[real], task.truth[real], int(task.support.clusters)))
+    return sets
 
 
-def _by_scikit(numbers: tuple[int, ...], starts: int, sets: list) -> Evaluation:
+def _evaluate_scikit(numbers: tuple[int, ...], starts: int, sets: list) -> Evaluation:
     rows = Parallel(n_jobs=-1)(delayed(scikit_scores)(numbers, starts, *one) for one in sets)
     return Evaluation({name: np.array([row[name] for row in rows]) for name in rows[0]})
 
@@ -240,39 +250,39 @@ def _by_scikit(numbers: tuple[int, ...], starts: int, sets: list) -> Evaluation:
 def scikit_scores(
     numbers: tuple[int, ...], starts: int, points: np.ndarray, labels: np.ndarray, components: int
 ) -> dict[str, float]:
-    """scikit-learn's mixture, of the number of components that has the least BIC where there are several."""
-    fits = [_scikit(number, starts, points) for number in numbers]
+    """The scores of scikit-learn's mixture; of several numbers of components, the one of lowest BIC."""
+    fits = [_fit_scikit(number, starts, points) for number in numbers]
     best = min(fits, key=lambda fit: fit.bic(points))
-    found = {"found": float(best.n_components == components)} if len(numbers) > 1 else {}
-    return found | {
+    correct = {"found": float(best.n_components == components)} if len(numbers) > 1 else {}
+    return correct | {
         "likelihood": float(best.score(points)),
         "ari": float(adjusted_rand_score(labels, best.predict(points))),
     }
 
 
-def _scikit(number: int, starts: int, points: np.ndarray) -> GaussianMixture:
-    with warnings.catch_warnings(), threadpool_limits(1):  # which is faster, for so few points
+def _fit_scikit(number: int, starts: int, points: np.ndarray) -> GaussianMixture:
+    with warnings.catch_warnings(), threadpool_limits(1):  # one thread is faster for so few points
         warnings.simplefilter("ignore", ConvergenceWarning)
         return GaussianMixture(number, n_init=starts, random_state=0).fit(points)
 
 
 def _rates(
-    config: Config, ways: dict[str, tuple[Clusterer, PyTree]], sampler: Sampler, key: Key[Array, ""]
+    config: Config, methods: dict[str, tuple[Clusterer, PyTree]], sampler: Sampler, key: Key[Array, ""]
 ) -> dict[str, Interval]:
-    """Sets per second, the median of five, and how many times that of the loop over scikit-learn."""
-    places = jnp.arange(config.timed_sets)
-    tasks = jax.jit(jax.vmap(lambda place: sampler(jax.random.fold_in(key, place))))(places)
-    few = _drawn(sampler, key, min(config.timed_sets, 40))
+    """Sets per second, the median of five runs, and their ratio to the loop over scikit-learn."""
+    numbers = jnp.arange(config.timed_sets)
+    tasks = jax.jit(jax.vmap(lambda number: sampler(jax.random.fold_in(key, number))))(numbers)
+    loop_sets = _draw_sets(sampler, key, min(config.timed_sets, 40))
     rates = {}
     for row in TIMED:
-        clusterer, params = ways[row]
+        clusterer, params = methods[row]
         fit = jm.over_tasks(partial(_fit, clusterer), shared=1)
         on_host = jax.device_get(params)  # on two devices, small matrices would wait for each other forever
         rates[row] = config.timed_sets / median(partial(fit, on_host, tasks))
     for starts in STARTS:
-        rates[f"em_{starts}"] = len(few) / median(partial(_loop, starts, few), 3)
-    beside = [(row, f"em_{starts}") for row in ("learned_5", "once_5") for starts in STARTS]
-    ratios = {f"{row}/{other}": rates[row] / rates[other] for row, other in beside}
+        rates[f"em_{starts}"] = len(loop_sets) / median(partial(_loop, starts, loop_sets), 3)
+    pairs = [(row, f"em_{starts}") for row in ("learned_5", "once_5") for starts in STARTS]
+    ratios = {f"{row}/{other}": rates[row] / rates[other] for row, other in pairs}
     return {f"rate/{name}": Interval(value, 0.0, 1) for name, value in (rates | ratios).items()}
 
 
@@ -282,7 +292,7 @@ def _fit(clusterer: Clusterer, params: PyTree, task: Task) -> Mixture:
 
 def _loop(starts: int, sets: list) -> None:
     for points, *_ in sets:
-        _scikit(TOLD[1], starts, points)
+        _fit_scikit(GIVEN[1], starts, points)
 
 
 if __name__ == "__main__":

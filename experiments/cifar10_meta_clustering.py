@@ -1,36 +1,35 @@
 """CIFAR-10 as ten clustering tasks of six classes, and an embedding that is meta-learned for them.
 
-The tasks are those of `cifar10_strategies`, which learns what to cluster by; here it is learned what to
-cluster. Seven of ten sets of classes are trained on: an episode is some images of one of them, labels hidden,
-and a network is trained so that soft k-means on what it makes of them finds the classes. Tested is on new
-images of the other three sets.
+The tasks are those of `cifar10_strategies`, which learns to select the algorithm; here the embedding is
+learned. Seven of the ten sets of classes are for training: an episode is some images of one of them, with
+labels hidden, and a network is trained so that soft k-means on its embeddings finds the classes. The test is
+on new images of the other three sets.
 
-- literal: six of ten classes; any two tasks share two classes or more, so that the network has seen labels of
-  classes that it is tested on
-- disjoint: three of five classes; those of the held-out tasks are the other five, of which it saw nothing
+- literal: six of ten classes; any two tasks share at least two classes, so that the network was trained on
+  labels of some of its test classes
+- disjoint: three of five classes; the held-out tasks use the other five, which were not seen in training
 
-Rows, soft k-means on the same episodes, with the true number of clusters:
+Rows, all by soft k-means on the same episodes with the true number of clusters:
 
-- pixels: of the images themselves
-- axes: of their 50 principal axes, those of the images that are trained on
-- untrained: of the network as it starts
-- learned: of the network as it ends, trained on the sum of a supervised surrogate and a soft ARI
+- pixels: on the images themselves
+- axes: on 50 principal axes, fitted to training images
+- untrained: on the embeddings of the initial network
+- learned: on those of the network trained on the sum of a supervised surrogate and a soft ARI
 
-Accuracy is after matching clusters to classes. Intervals are over episodes, so that they tell of drawing
-images, not of drawing the ten tasks; `--draws` averages over several of these. What training needs is as in
-`few_shot_clustering` for CIFAR-100. Training is watched on further images of tasks
-that are trained on, as no class is left to watch by. The last thousand images of a class, CIFAR-10's own test
-images, are the test's.
+Accuracy is after matching clusters to classes. Intervals are over episodes, so that they cover the variation
+from drawing images, not from drawing the ten tasks; `--draws` averages over several such draws. Settings of
+training are those of `few_shot_clustering` for CIFAR-100. Validation uses further images of training tasks,
+as no classes remain. The last thousand images of a class, CIFAR-10's own test images, are the test set.
 
-Published for scale, quoted from memory: with all ten classes at once, and no label at all, k-means on pixels
-has an accuracy of 22.9 %, DEC 30.1, DAC 52.2, SCAN 88.3. That is another task: more classes, all images at
-once, and nothing to meta-learn from.
+Published for scale, quoted from memory: with all ten classes at once and no labels, k-means on pixels has an
+accuracy of 22.9 %, DEC 30.1, DAC 52.2, SCAN 88.3. That is a different task: more classes, all images at once,
+and no meta-training.
 
     python -m experiments.cifar10_meta_clustering --data-dir DIR
         with --steps 600 42 minutes on two cores beside other work; accuracy/literal/learned 0.606,
         accuracy/disjoint/learned 0.564
 
-The gpu preset takes ten draws of 10,000 steps. The quick preset takes scikit-learn's digits.
+The gpu preset takes ten draws of 10,000 steps. The quick preset uses scikit-learn's digits.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ from jmeta.tasks.fields import AXES, some_images
 from jmeta.trees import partial_of
 
 OTHERS = ("pixels", "axes", "untrained")
-"""What the learned embedding stands beside."""
+"""Rows that the learned embedding is compared with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,39 +65,39 @@ class Config(harness.Options):
     """Options of this experiment."""
 
     modes: tuple[Literal["literal", "disjoint"], ...] = ("literal", "disjoint")
-    """Whether held-out tasks share classes with those that are trained on."""
+    """Whether held-out tasks share classes with training tasks."""
     draws: int = 1
-    """Of the ten tasks; each is trained for anew."""
+    """Draws of the ten tasks; a network is trained for each."""
     held: int = 1000
-    """Images of every class that are kept for the test, and as many more to watch by."""
+    """Images of every class held out for the test; the same number is held out for validation."""
     fitted: int = 1000
     """Images of every class that principal axes are fitted to."""
     shots: int = 10
-    """S, images per class that are clustered while training."""
+    """S, images per class to cluster in training."""
     test_shots: int = 40
-    """And at test."""
+    """S at test time."""
     queries: int = 5
     """Q, further images per class for the surrogate."""
     blocks: int = 4
-    """Of the network, each of which halves the image by pooling."""
+    """Blocks of the network; each halves the image by pooling."""
     width: int = 64
-    """Filters of each."""
+    """Filters of each block."""
     steps: int = 750
     """Meta-steps."""
     tasks: int = 4
     """Tasks per meta-step."""
     rate: float = 1e-3
-    """Learning rate of Adam at the start; it falls to zero along a cosine."""
+    """Initial learning rate of Adam, with cosine decay to zero."""
     iterations: int = 20
     """Steps of the clustering."""
     train_restarts: int = 4
-    """Seedings that are tried while training; the gradient passes through the best."""
+    """Seedings per clustering in training; the gradient passes through the best."""
     restarts: int = 8
-    """Seedings that are tried at test time."""
+    """Seedings per clustering at test time."""
     test_tasks: int = 300
-    """Episodes of the table, for every draw."""
+    """Test episodes of every draw."""
     validation_tasks: int = 50
-    """Episodes of a validation."""
+    """Validation episodes."""
     every: int = 250
     """Meta-steps between two validations."""
 
@@ -130,22 +129,22 @@ PRESETS = {
 
 
 class Parts(NamedTuple):
-    """Of every class the images to learn from, those to watch by, and those of the test."""
+    """The images of every class, split for training, validation and test."""
 
-    known: ClassImages
-    watched: ClassImages
-    asked: ClassImages
+    train: ClassImages
+    validation: ClassImages
+    test: ClassImages
 
 
 class Setting(NamedTuple):
-    """What all draws of a mode share, so that it is compiled once.
+    """The parts that all draws of a mode share, so that they are compiled once.
 
     Attributes:
-        learner: as it is trained.
-        step: of training.
-        tested: the same at test.
-        pixels: clusters images as they are.
-        axes: clusters images on given axes.
+        learner: the learner in training.
+        step: the meta-step.
+        tested: the learner at test time.
+        pixels: clusters images by their pixels.
+        axes: clusters images by their coordinates on principal axes.
     """
 
     learner: Learner
@@ -156,43 +155,46 @@ class Setting(NamedTuple):
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train and test in every mode, draw by draw of the ten tasks."""
+    """Trains and tests in every mode, for every draw of the ten tasks."""
     images = jm.load("digits") if config.preset == "quick" else jm.load("cifar10", data_dir=config.data_dir)
-    parts = parted(images, config.held)
+    parts = split_images(images, config.held)
     metrics: dict[str, Interval] = {}
     curves: dict[str, list[dict[str, float]]] = {}
     for mode in config.modes:
         random = np.random.default_rng(config.seed)
         setting = prepare(config, MODES[mode], images.examples.shape[2:])
         draws = []
-        for at in range(config.draws):
-            tasks, name = np.array(ten_tasks(mode, MODES[mode], random)), f"{mode}_{at}"
-            key = jax.random.fold_in(config.key, at)
-            found, curves[name] = one_draw(config, setting, parts, tasks, name, key)
-            draws.append(found)
-        joined = {f"{mode}/{row}": _joined([draw[row] for draw in draws]) for row in draws[0]}
+        for draw in range(config.draws):
+            tasks = np.array(ten_tasks(mode, MODES[mode], random))
+            name = f"{mode}_{draw}"
+            key = jax.random.fold_in(config.key, draw)
+            results, curves[name] = one_draw(config, setting, parts, tasks, name, key)
+            draws.append(results)
+        joined = {f"{mode}/{row}": _join([results[row] for results in draws]) for row in draws[0]}
         metrics |= harness.paired(joined, [(f"{mode}/learned", f"{mode}/{other}") for other in OTHERS])
     figure = jm.report.learning_curves(curves, "validation_accuracy")
     figure.savefig(config.folder / "learning_curves.png")
     return metrics
 
 
-def parted(images: ClassImages, held: int) -> Parts:
-    """The last images of every class for the test, those before to watch by, the others to learn from."""
-    known = images.counts - 2 * held
-    if known.min() < 1:
-        raise jm.InputError(f"classes of {images.counts.min()} images cannot spare {held} twice; hold fewer.")
+def split_images(images: ClassImages, held: int) -> Parts:
+    """The last `held` images of every class for the test, as many before them for validation."""
+    trained = images.counts - 2 * held
+    if trained.min() < 1:
+        raise jm.InputError(
+            f"held is {held}, but a class has {images.counts.min()} images; hold out less than half of them."
+        )
 
     def part(first: Int[np.ndarray, " C"]) -> ClassImages:
         rows = first[:, None] + np.arange(held)
         chosen = images.examples[np.arange(len(first))[:, None], rows]
         return images._replace(examples=chosen, counts=np.full(len(first), held))
 
-    return Parts(images._replace(counts=known), part(known), part(known + held))
+    return Parts(images._replace(counts=trained), part(trained), part(trained + held))
 
 
 def prepare(config: Config, ways: int, shape: tuple[int, ...]) -> Setting:
-    """The network and what trains it, and what all rows are clustered by."""
+    """The network, its meta-step, and the learners of all rows."""
     height, width, channels = shape
     widths = [config.width] * config.blocks
     net = jm.networks.convnet(widths, shape=(height, width, channels), pools=config.blocks, norm="batch")
@@ -203,15 +205,15 @@ def prepare(config: Config, ways: int, shape: tuple[int, ...]) -> Setting:
     step = jm.meta_step(loss, adam, chunk=1)
     final = clusterer(restarts=config.restarts)
     tested, pixels, axes = (jm.centroids(model, final) for model in (net, jm.networks.flatten(), ON_AXES))
-    return Setting(learner, step, tested, pixels, axes)
+    return Setting(learner=learner, step=step, tested=tested, pixels=pixels, axes=axes)
 
 
-def _projected(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
-    """Pixels on axes through their mean."""
+def _project(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
+    """The coordinates of images on principal axes through the mean."""
     return (inputs.reshape(len(inputs), -1) - params["mean"]) @ params["axes"].T
 
 
-ON_AXES = Model(lambda key: {}, _projected)
+ON_AXES = Model(lambda key: {}, _project)
 
 
 def one_draw(
@@ -222,16 +224,18 @@ def one_draw(
     name: str,
     key: Key[Array, ""],
 ) -> tuple[dict[str, Evaluation], list[dict[str, float]]]:
-    """Train on seven of ten tasks, and cluster new images of the other three in every way.
+    """Trains on seven of ten tasks, and clusters new images of the other three for every row.
 
     Returns:
-        The episodes of every row, and the log of training.
+        The evaluation of every row, and the log of training.
     """
     start_key, train_key, validation_key, test_key = jax.random.split(key, 4)
-    trained, left = tasks[:TRAINED], tasks[TRAINED:]
-    train = some_tasks(parts.known, trained, shots=config.shots, queries=config.queries)
-    clustered = partial(some_tasks, shots=config.test_shots, queries=0)
-    validation, test = clustered(parts.watched, trained[: len(left)]), clustered(parts.asked, left)
+    trained = tasks[:TRAINED]
+    held_out = tasks[TRAINED:]
+    train = some_tasks(parts.train, trained, shots=config.shots, queries=config.queries)
+    test_tasks = partial(some_tasks, shots=config.test_shots, queries=0)
+    validation = test_tasks(parts.validation, trained[: len(held_out)])
+    test = test_tasks(parts.test, held_out)
     start = setting.learner.init(start_key)
 
     validate = harness.validation_accuracy(
@@ -249,36 +253,38 @@ def one_draw(
         every=min(config.every, config.steps),
         evaluate=validate,
     )
-    axes = principal_axes(config, parts.known, np.unique(trained))
+    axes = principal_axes(config, parts.train, np.unique(trained))
     rows: dict[str, tuple[Learner, Embedding]] = {
         "pixels": (setting.pixels, Embedding({}, {})),
         "axes": (setting.axes, Embedding(axes, {})),
         "untrained": (setting.tested, start),
         "learned": (setting.tested, state.meta),
     }
-    found = {
+    results = {
         row: jm.evaluate(learner, test, meta, test_key, tasks=config.test_tasks)
         for row, (learner, meta) in rows.items()
     }
-    return found, curve
+    return results, curve
 
 
 def principal_axes(
     config: Config, images: ClassImages, classes: Int[np.ndarray, " C"]
 ) -> dict[str, np.ndarray]:
-    """Of some images of the classes that are trained on."""
+    """The mean and the principal axes of some images of the training classes."""
     drawn, _ = some_images(images, classes, config.fitted, np.random.default_rng(config.seed))
     pixels = drawn.reshape(len(drawn), -1).astype(np.float32) / 255
-    found = PCA(AXES, svd_solver="randomized", random_state=config.seed).fit(pixels)
-    return {"mean": found.mean_, "axes": found.components_}
+    pca = PCA(AXES, svd_solver="randomized", random_state=config.seed).fit(pixels)
+    return {"mean": pca.mean_, "axes": pca.components_}
 
 
 def some_tasks(images: ClassImages, sets: Int[np.ndarray, "T W"], *, shots: int, queries: int) -> Sampler:
-    """Tasks of one of some sets of classes, and some images of each class; the support hides its labels."""
-    examples, counts = jnp.asarray(images.examples), jnp.asarray(images.counts)
+    """Samples a task: one of the sets of classes, and images of each class; support labels are hidden."""
+    examples = jnp.asarray(images.examples)
+    counts = jnp.asarray(images.counts)
     if shots + queries > images.counts.min():
         raise jm.InputError(
-            f"{shots + queries} images of a class are asked for; there are {images.counts.min()}."
+            f"a task needs {shots + queries} images of a class, which has {images.counts.min()}; "
+            "ask for fewer shots or queries."
         )
     return jax.tree_util.Partial(
         partial_of(_task, shots=shots, queries=queries), examples, counts, jnp.asarray(sets)
@@ -308,8 +314,8 @@ def _task(
     return Task(Batch(support), Batch(query, labels), truth, task_key)
 
 
-def _joined(draws: list[Evaluation]) -> Evaluation:
-    """The episodes of all draws."""
+def _join(draws: list[Evaluation]) -> Evaluation:
+    """The evaluations of all draws, concatenated."""
     return Evaluation({name: np.concatenate([one.values[name] for one in draws]) for name in draws[0].values})
 
 

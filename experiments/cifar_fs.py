@@ -1,11 +1,11 @@
-"""Few-shot classification of colour images on CIFAR-FS: MAML, ANIL, ProtoNet and their relatives.
+"""Few-shot classification of colour images on CIFAR-FS by MAML, ANIL, ProtoNet and related methods.
 
-Split of Bertinetto et al. 2019 (64 classes to train, 16 to validate, 20 to test), 32 x 32, four pooled blocks
-of 64 filters. 5 ways; 15 queries per class; MAML: five inner steps of rate 0.01 while training and ten at
-test, 4 tasks, Adam 1e-3, 60,000 meta-steps; ProtoNet: 20 training ways. 600 test tasks, with the query's
-batch statistics (transductive) and with the support's alone (inductive). Without the original data set the
-file of JPEG copies (quality 90) takes its place, and results are close to, not equal to, those on the
-originals.
+The split is that of Bertinetto et al. 2019 (64 training, 16 validation and 20 test classes), images are
+32 x 32, and the network has four pooled blocks of 64 filters. Tasks are 5-way with 15 queries per class. MAML
+takes five inner steps of rate 0.01 in training and ten at test time, 4 tasks per meta-step, Adam 1e-3 and
+60,000 meta-steps; ProtoNet trains on 20 ways. Accuracy on 600 test tasks is reported with the query's batch
+statistics (transductive) and with the support's alone (inductive). If the original data set is not available,
+a file of JPEG copies (quality 90) is used, with close but not equal results.
 
     python -m experiments.cifar_fs --method protonet --data-dir DIR
         12 minutes on two cores
@@ -60,7 +60,7 @@ PRESETS = few_shot.presets(FULL, METHODS, SHORT, queries=2)
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train one method, and look at the test classes once."""
+    """Trains one method and evaluates it on the test classes."""
     return few_shot.run(config)
 
 

@@ -1,19 +1,19 @@
-"""A network that adapts to a clustering task without a label: MAML whose inner loss is that of a clustering.
+"""Adapts a network to a clustering task without labels: MAML whose inner loss is a clustering objective.
 
-On the support, all of whose labels are hidden, a few steps of descent lower a clustering objective of its
-embeddings; the adapted embeddings are then clustered by soft k-means, and scored by a soft ARI. The outer
-gradient passes through the clustering, through the inner steps, and so twice through the clustering that
-these lower. The inner objective is either the energy of soft k-means, or minus the information that its
-clusters have of the points. Rows, all from the same start and on the same tasks of unseen classes:
+On the support, all of whose labels are hidden, a few gradient steps minimise a clustering objective of the
+embeddings; the adapted embeddings are then clustered by soft k-means and scored by a soft ARI. The outer
+gradient passes through the clustering and through the inner steps, so that the clustering in the inner
+objective is differentiated twice. The inner objective is the energy of soft k-means, or minus the mutual
+information of points and clusters. Rows, all from the same start and on the same tasks of unseen classes:
 
-- untrained: a random network, as it is
-- unadapted: trained for the same outer loss with no inner step, which makes it a centroid network
-- adapted: trained and tested with inner steps, whose rates are learned too, one for each array of weights
-- adapted_without: the same network, its inner steps left out at test time
-- unadapted_with: the network that was trained with none, which takes inner steps at test time
-- first_order: as adapted, the inner gradient taken as constant: nothing passes twice through the clustering
+- untrained: the initial network
+- unadapted: trained on the same outer loss without inner steps, which makes it a centroid network
+- adapted: trained and tested with inner steps of learned rates, one for each array of weights
+- adapted_without: the same network, tested without inner steps
+- unadapted_with: the network trained without inner steps, tested with them
+- first_order: as adapted, with the inner gradient taken as constant, so that nothing is differentiated twice
 
-So `gain/...` tells in pairs what adaptation without a label is worth, and what its second derivatives are.
+The paired differences `gain/...` show the effect of adapting without labels, and of its second derivatives.
 
     python -m experiments.clustering_inner_loop
         5 minutes on two cores; accuracy/adapted 0.82, accuracy/unadapted 0.86
@@ -53,11 +53,11 @@ PAIRS = (
     ("first_order", "unadapted"),
     ("unadapted_with", "unadapted"),
 )
-"""Rows that are compared."""
+"""Rows that are compared in pairs."""
 
 
 def relative_energy(clusterer: Clusterer) -> Loss:
-    """The energy of embeddings at unit variance: by itself it would be least where all are one point."""
+    """The energy of embeddings at unit variance; without scaling, collapsed embeddings would minimise it."""
     energy = jm.losses.clustering_energy(clusterer)
 
     def loss(
@@ -72,7 +72,7 @@ def relative_energy(clusterer: Clusterer) -> Loss:
 
 
 def information(clusterer: Clusterer) -> Loss:
-    """Minus the mutual information of points and their clusters; no embedding's scale matters to it."""
+    """Minus the mutual information of points and clusters, which does not depend on the embedding's scale."""
 
     def loss(
         outputs: Float[Array, "N D"], targets: Array, weights: Float[Array, " N"] | None = None
@@ -85,7 +85,7 @@ def information(clusterer: Clusterer) -> Loss:
 
 
 INNER: dict[str, Callable[[Clusterer], Loss]] = {"energy": relative_energy, "information": information}
-"""What the inner steps lower."""
+"""The inner objectives."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,33 +100,33 @@ class Config(harness.Options):
     train: tuple[Row, ...] = ("unadapted", "adapted", "first_order")
     """Which rows to train."""
     inner: Literal["energy", "information"] = "energy"
-    """What the inner steps lower."""
+    """The inner objective."""
     inner_steps: int = 3
-    """How many inner steps, in training and test alike."""
+    """Inner steps, in training and at test time."""
     inner_rate: float = 0.01
-    """The rate of each array of weights at the start; it is learned, and may turn negative."""
+    """Initial inner learning rate of each array of weights; it is learned and may become negative."""
     ways: int = 5
     """W, classes per task."""
     shots: int = 5
     """S, images to cluster per class."""
     queries: int = 5
-    """Q, further images per class, which are put into the clusters that were found."""
+    """Q, further images per class, which are assigned to the clusters."""
     width: int = 32
-    """Filters of each block of conv4; for digits of two blocks, and half as many of a third."""
+    """Filters of each block of conv4; for digits, of two blocks, with half as many in a third."""
     steps: int = 300
     """Meta-steps of every row."""
     tasks: int = 8
     """Tasks per meta-step."""
     rate: float = 3e-3
-    """Learning rate of Adam at the start; it falls to zero along a cosine."""
+    """Initial learning rate of Adam, with cosine decay to zero."""
     iterations: int = 10
     """Steps of every clustering."""
     restarts: int = 4
-    """Seedings that are tried, in training and test alike; gradients pass through the best."""
+    """Seedings per clustering, in training and at test time; gradients pass through the best."""
     test_tasks: int = 1000
-    """Tasks of the table."""
+    """Number of test tasks."""
     validation_tasks: int = 100
-    """Tasks of a validation, of unseen classes, for digits of the training classes."""
+    """Validation tasks, of unseen classes; for digits, of the training classes."""
     every: int = 100
     """Meta-steps between two validations."""
 
@@ -157,35 +157,36 @@ PRESETS = {
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train the rows that were asked for, and evaluate all on the same tasks."""
+    """Trains the requested rows and evaluates all of them on the same tasks."""
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
     train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     learners = _learners(config, _network(config, train.examples.shape[2:]))
     with_steps, without = learners["adapted"], learners["unadapted"]
     start = with_steps.init(start_key)
-    watched, asked = (_tasks(config, images, config.dataset == "omniglot") for images in (validation, test))
-    evaluate = partial(_evaluate, watched, validation_key, config.validation_tasks)
-    judge = partial(_evaluate, asked, test_key, config.test_tasks)
+    rotations = config.dataset == "omniglot"
+    validation_tasks, test_tasks = (_tasks(config, images, rotations) for images in (validation, test))
+    validate = partial(_evaluate, validation_tasks, validation_key, config.validation_tasks)
+    evaluate = partial(_evaluate, test_tasks, test_key, config.test_tasks)
     curves: dict[str, list[dict[str, float]]] = {}
     rows: dict[str, tuple[Learner, Descent]] = {"untrained": (without, start)}
     for row in config.train:
         learner = without if row == "unadapted" else with_steps
         meta, curves[row] = _train(
-            config, row, learners[row], start, train, train_key, partial(evaluate, learner)
+            config, row, learners[row], start, train, train_key, partial(validate, learner)
         )
         rows[row] = learner, meta
     if "adapted" in rows:
         rows["adapted_without"] = without, rows["adapted"][1]
     if "unadapted" in rows:
         rows["unadapted_with"] = with_steps, rows["unadapted"][1]
-    found = {row: judge(learner, meta) for row, (learner, meta) in rows.items()}
+    results = {row: evaluate(learner, meta) for row, (learner, meta) in rows.items()}
     figure = jm.report.learning_curves(curves, "validation_accuracy")
     figure.savefig(config.folder / "learning_curves.png")
-    return harness.paired(found, [pair for pair in PAIRS if found.keys() >= set(pair)])
+    return harness.paired(results, [pair for pair in PAIRS if results.keys() >= set(pair)])
 
 
 def _learners(config: Config, net: Model) -> dict[Row, Learner]:
-    """A network that takes inner steps or none, and is clustered; meta-parameters are alike."""
+    """Clustered networks with and without inner steps, whose meta-parameters have the same structure."""
     clusterer = jm.soft_kmeans(config.ways, steps=config.iterations, restarts=config.restarts)
     rates = {"learning_rate": jm.per_leaf(jm.signed(config.inner_rate))}
     inner = INNER[config.inner](clusterer)
@@ -198,7 +199,7 @@ def _learners(config: Config, net: Model) -> dict[Row, Learner]:
 
 
 def _network(config: Config, shape: tuple[int, ...]) -> Model:
-    """Conv4, but digits are so small that pooling would lose the place of a stroke."""
+    """Conv4; for digits, which are so small that pooling would lose where strokes are, blocks without it."""
     height, width, channels = shape
     if config.dataset == "omniglot":
         return jm.networks.conv4(config.width, shape=(height, width, channels))
@@ -220,11 +221,11 @@ def _train(
     key: Key[Array, ""],
     evaluate: Callable[[Descent], Evaluation],
 ) -> tuple[Descent, list[dict[str, float]]]:
-    """What one way of training for a soft ARI ends with, and its log."""
+    """The meta-parameters of a learner trained for a soft ARI, and the log of its training."""
     optimizer = harness.clipped_adam(optax.cosine_decay_schedule(config.rate, config.steps))
     step = jm.meta_step(jm.clustering_loss(learner, jm.soft_ari), optimizer)
 
-    def watch(meta: Descent) -> dict[str, float]:
+    def validate(meta: Descent) -> dict[str, float]:
         return {"validation_accuracy": evaluate(meta).intervals()["accuracy"].mean}
 
     state, log = harness.train(
@@ -237,7 +238,7 @@ def _train(
         steps=config.steps,
         tasks=config.tasks,
         every=min(config.every, config.steps),
-        evaluate=watch,
+        evaluate=validate,
     )
     return state.meta, log
 
@@ -245,7 +246,7 @@ def _train(
 def _evaluate(
     sampler: Sampler, key: Key[Array, ""], tasks: int, learner: Learner, meta: Descent
 ) -> Evaluation:
-    """Wherever the meta-parameters lie, the same program."""
+    """Evaluates a learner; its meta-parameters are moved to the host, so that one program serves all rows."""
     return jm.evaluate(learner, sampler, jax.device_get(meta), key, tasks=tasks)
 
 

@@ -1,4 +1,4 @@
-"""What the few-shot classification experiments share: methods, training, and the table of test tasks."""
+"""Shared parts of the few-shot classification experiments: methods, training and evaluation."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ class Config(harness.Options):
     variants = ("dataset", "method", "ways")
 
     method: Method = "maml"
-    """Which method is trained and tested."""
+    """The method to train and test."""
     dataset: DataSet = "omniglot"
-    """Where classes are from; digits are bundled: trained on 0 to 4, tested on 5 to 9."""
+    """The data set; digits are bundled: trained on 0 to 4, tested on 5 to 9."""
     ways: int = 5
     """W, classes per task."""
     shots: int = 1
     """S, labelled images per class."""
     queries: int | None = None
-    """Q, images to be named per class while training; as many as shots unless given."""
+    """Q, query images per class of training tasks; equal to shots unless given."""
     test_queries: int | None = None
-    """Q of test tasks; as many as shots unless given."""
+    """Q of test tasks; equal to shots unless given."""
     train_ways: int | None = None
-    """W of training tasks, which is that of all unless given; only protonet may differ."""
+    """W of training tasks; equal to ways unless given. Only protonet may differ."""
     train_shots: int | None = None
-    """S of training tasks, which is that of all unless given."""
+    """S of training tasks; equal to shots unless given."""
     width: int = 64
     """Filters of each of the four blocks."""
     strided: bool = True
-    """Blocks halve the image by a stride, as MAML does on Omniglot, or by pooling."""
+    """Whether blocks halve the image by a stride, as in MAML on Omniglot, or by pooling."""
     steps: int = 60_000
     """Meta-steps."""
     tasks: int = 32
     """Tasks per meta-step."""
     rate: float = 1e-3
-    """Outer learning rate at the start: of Adam, for reptile of plain descent."""
+    """Initial outer learning rate: of Adam, for reptile of gradient descent."""
     schedule: Literal["constant", "cosine", "linear", "halving"] = "constant"
-    """How it changes: not, to zero along a cosine or a line, or halved every 2,000 meta-steps."""
+    """Its schedule: constant, cosine or linear decay to zero, or halved every 2,000 meta-steps."""
     inner_rate: float = 0.4
-    """Learning rate of the inner descent; where it is learned, at the start."""
+    """Inner learning rate; its initial value where it is learned."""
     inner_steps: int = 1
-    """Steps of the inner descent while training."""
+    """Inner steps in training."""
     test_steps: int = 10
-    """And at test time."""
+    """Inner steps at test time."""
     minibatch: int = 10
-    """Images that an inner step of reptile looks at."""
+    """Images per inner step of reptile."""
     test_tasks: int = 600
-    """Tasks of the table."""
+    """Number of test tasks."""
     validation_tasks: int = 100
-    """Tasks of a validation, of classes that are in neither training nor test where there are such."""
+    """Validation tasks, of classes for neither training nor test; for digits, of the training classes."""
     every: int = 1000
     """Meta-steps between two validations."""
 
@@ -80,7 +80,7 @@ QUICK: dict[str, Any] = {
     "validation_tasks": 4,
     "train_ways": None,
 }
-"""What the quick presets change: seconds, on the bundled digits."""
+"""Changes of the quick presets, which take seconds on the bundled digits."""
 
 
 def presets(
@@ -90,34 +90,35 @@ def presets(
     ways: Mapping[Method, Mapping[str, Any]] | None = None,
     **quick: Any,
 ) -> dict[str, Config]:
-    """The presets of every method, by scale, method and ways; without a method those of MAML.
+    """The presets of every method, named SCALE-METHOD-WAYS; without METHOD they are those of MAML.
 
     Args:
         full: the full protocol of MAML.
-        methods: what every method changes in it.
-        short: what its run on a CPU changes in that, beside a cosine schedule.
-        ways: what a method changes where there are 20 ways.
-        quick: what the quick run changes beside `QUICK`.
+        methods: changes of every method to the full protocol.
+        short: changes of every method in the cpu preset, besides a cosine schedule.
+        ways: changes of every method for 20 ways; no presets for 20 ways unless given.
+        quick: changes of the quick preset, besides `QUICK`.
     """
-    found: dict[str, Config] = {}
+    result: dict[str, Config] = {}
     for method, changes in methods.items():
-        whole = dataclasses.replace(full, **({"method": method} | dict(changes)))
-        found[f"gpu-{method}"] = whole
-        found[f"cpu-{method}"] = dataclasses.replace(
-            whole, **({"preset": "cpu", "schedule": "cosine"} | dict(short[method]))
+        protocol = dataclasses.replace(full, **({"method": method} | dict(changes)))
+        result[f"gpu-{method}"] = protocol
+        result[f"cpu-{method}"] = dataclasses.replace(
+            protocol, **({"preset": "cpu", "schedule": "cosine"} | dict(short[method]))
         )
-        found[f"quick-{method}"] = dataclasses.replace(whole, **(QUICK | quick))
+        result[f"quick-{method}"] = dataclasses.replace(protocol, **(QUICK | quick))
         for scale in ("cpu", "gpu") if ways else ():
             changed = {"ways": 20} | dict((ways or {}).get(method, {}))
-            found[f"{scale}-{method}-20"] = dataclasses.replace(found[f"{scale}-{method}"], **changed)
-    return found | {name.replace("-maml", ""): found[name] for name in found if "-maml" in name}
+            result[f"{scale}-{method}-20"] = dataclasses.replace(result[f"{scale}-{method}"], **changed)
+    return result | {name.replace("-maml", ""): result[name] for name in result if "-maml" in name}
 
 
 def run(config: Config) -> harness.Metrics:
-    """Train one method, watch it on validation classes, and look at the test classes once."""
+    """Trains one method, validates it in training, and evaluates it on the test classes."""
     if config.method != "protonet" and config.train_ways not in (None, config.ways):
         raise jm.InputError(
-            f"{config.method} trains with as many ways as it is tested; leave train-ways out."
+            f"train-ways is {config.train_ways}, but {config.method} is trained on {config.ways} ways; "
+            "leave train-ways out."
         )
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
     train, validation, test = _samplers(config)
@@ -140,38 +141,37 @@ def run(config: Config) -> harness.Metrics:
     )
     figure = jm.report.learning_curves({config.method: curve}, "validation_accuracy")
     figure.savefig(config.folder / f"learning_curve_{config.method}.png")
-    kinds = {"transductive": tested, "inductive": jm.inductive(tested)}
+    learners = {"transductive": tested, "inductive": jm.inductive(tested)}
     return {
-        f"accuracy/{config.method}/{kind}": jm.evaluate(
+        f"accuracy/{config.method}/{statistics}": jm.evaluate(
             learner, test, state.meta, test_key, tasks=config.test_tasks
         ).intervals()["accuracy"]
-        for kind, learner in kinds.items()
+        for statistics, learner in learners.items()
     }
 
 
 def _samplers(config: Config) -> tuple[Sampler, Sampler, Sampler]:
-    """Tasks of classes to learn from, to choose by, and never seen."""
+    """Samplers of training, validation and test tasks."""
     train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     sample = partial(jm.episodes, rotations=config.dataset == "omniglot")
     shots = config.shots
-    tested = partial(sample, ways=config.ways, shots=shots, queries=config.test_queries or shots)
-    learned = sample(
+    test_tasks = partial(sample, ways=config.ways, shots=shots, queries=config.test_queries or shots)
+    train_tasks = sample(
         train,
         ways=config.train_ways or config.ways,
         shots=config.train_shots or shots,
         queries=config.queries or shots,
     )
-    return learned, tested(validation), tested(test)
+    return train_tasks, test_tasks(validation), test_tasks(test)
 
 
 def _learners(config: Config, shape: tuple[int, int, int]) -> tuple[Learner, Learner]:
-    """A learner to train, and the same to test."""
+    """The learner in training, and the same at test time."""
     conv = partial(jm.networks.conv4, config.width, shape=shape, strided=config.strided)
     if config.method == "protonet":
         body = conv()
-        return jm.prototypes(body, ways=config.train_ways or config.ways), jm.prototypes(
-            body, ways=config.ways
-        )
+        start = jm.prototypes(body, ways=config.train_ways or config.ways)
+        return start, jm.prototypes(body, ways=config.ways)
     rate = {"learning_rate": config.inner_rate}
     if config.method == "anil":
         body = conv()
@@ -180,25 +180,29 @@ def _learners(config: Config, shape: tuple[int, int, int]) -> tuple[Learner, Lea
         head = partial(jm.maml, jm.networks.mlp([features, config.ways]), jm.cross_entropy, numbers=rate)
         start, tested = (head(steps=steps) for steps in (config.inner_steps, config.test_steps))
         return jm.on_features(body, start), jm.on_features(body, tested)
-    learner = partial(jm.maml, conv(outputs=config.ways), jm.cross_entropy, **_parts(config, rate))
+    learner = partial(jm.maml, conv(outputs=config.ways), jm.cross_entropy, **_options(config, rate))
     return learner(steps=config.inner_steps), learner(steps=config.test_steps)
 
 
 def _step(config: Config, learner: Learner) -> MetaStep:
-    """Reptile descends the displacement, all others the loss of the query."""
+    """The meta-step: of the displacement for Reptile, else of the query loss."""
     if config.method == "reptile":
         return jm.meta_step(jm.displacement(learner), optax.sgd(_schedule(config)))
     return jm.meta_step(jm.query_loss(learner, jm.cross_entropy), optax.adam(_schedule(config)))
 
 
-def _parts(config: Config, rate: dict) -> dict:
-    """What tells the relatives of MAML apart."""
+def _options(config: Config, rate: dict) -> dict:
+    """The options of `maml` that make it one of its variants."""
     match config.method:
         case "fomaml":
             return {"numbers": rate, "diff": jm.straight_through()}
         case "reptile":  # Adam without momentum, on minibatches
-            adam, rows = partial(optax.adam, b1=0.0), config.minibatch
-            return {"numbers": rate, "optimizer": adam, "minibatch": rows, "diff": jm.straight_through()}
+            return {
+                "numbers": rate,
+                "optimizer": partial(optax.adam, b1=0.0),
+                "minibatch": config.minibatch,
+                "diff": jm.straight_through(),
+            }
         case "imaml":
             return {"numbers": rate, "proximal": 2.0, "diff": jm.implicit(jm.conjugate_gradient(5))}
         case "metasgd":

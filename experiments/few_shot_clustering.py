@@ -1,9 +1,8 @@
-"""Learn an embedding in which soft k-means finds classes that it has never seen.
+"""Learns an embedding in which soft k-means finds classes that were not seen in training.
 
 Every test task hides all labels: W classes with S images each are clustered with known K = W, and
 scored by accuracy after matching clusters to classes. Rows of the table, all on the same tasks, each
-clustered by soft k-means, and, as ROW/sinkhorn, by Sinkhorn k-means, which knows that classes are equally
-large:
+clustered by soft k-means, and, as ROW/sinkhorn, by Sinkhorn k-means, which assumes classes of equal size:
 
 - pixels: the images themselves
 - untrained: a random network's embedding
@@ -12,9 +11,9 @@ large:
 - warm: trained through the clustering alone, after a third of the steps on the surrogate
 - both: trained on the sum of the two losses
 
-While training, the gradient passes through the best of several seedings: through a single one it is
-mostly that of a bad local optimum. `--diff` says how: through every step, by the implicit function
-theorem, or through one step at the end. What these cost is measured in `clustering_gradients`.
+In training, the gradient passes through the best of several seedings: through a single one it is mostly that
+of a bad local optimum. `--diff` sets the differentiation rule: unrolling every step, the implicit function
+theorem, or one step at the end. `clustering_gradients` measures what these cost.
 
     python -m experiments.few_shot_clustering --preset cpu
         2 minutes on two cores; accuracy/both 0.89, accuracy/pixels 0.81
@@ -47,10 +46,11 @@ from jmeta.records import Clusterer, Diff, Learner, MetaState, MetaStep, Model, 
 
 Row = Literal["prototype", "through", "warm", "both"]
 Loss = Literal["surrogate", "through", "both"]
-Kind = Literal["soft", "sinkhorn"]
-KINDS: dict[Kind, Callable[..., Clusterer]] = {"soft": jm.soft_kmeans, "sinkhorn": jm.sinkhorn_kmeans}
+Method = Literal["soft", "sinkhorn"]
+METHODS: dict[Method, Callable[..., Clusterer]] = {"soft": jm.soft_kmeans, "sinkhorn": jm.sinkhorn_kmeans}
+"""The clusterers by name."""
 RULES = {"unroll": None, "implicit": jm.implicit(jm.gmres(10)), "one_step": jm.one_step()}
-"""How the gradient passes through the clustering: `None` is through every step, the fast way."""
+"""The differentiation rules by name; `None` is the default, which unrolls every step."""
 
 PHASES: dict[Row, tuple[Loss, ...]] = {
     "prototype": ("surrogate", "surrogate", "surrogate"),
@@ -72,10 +72,10 @@ class Config(harness.Options):
     of CIFAR-FS."""
     train: Literal["all", "prototype", "through", "warm", "both"] = "all"
     """Which rows to train."""
-    clusterer: Kind = "soft"
-    """What is trained through."""
+    clusterer: Method = "soft"
+    """The clusterer in training."""
     diff: Literal["unroll", "implicit", "one_step"] = "unroll"
-    """How the gradient passes through it."""
+    """Its differentiation rule."""
     ways: int = 5
     """W, classes per task."""
     shots: int = 5
@@ -83,9 +83,9 @@ class Config(harness.Options):
     queries: int = 5
     """Q, further images per class, for the surrogate and for unsupervised few-shot accuracy."""
     width: int = 64
-    """Filters of the network: per block of conv4, or for digits a half, a half and a quarter."""
+    """Filters of each block of conv4; for digits, half, half and a quarter as many in three blocks."""
     norm: Literal["batch", "layer"] = "layer"
-    """batch: by the statistics of the images at hand, which is transductive; layer: by each one's own."""
+    """Normalisation: by statistics of the batch, which is transductive, or of each image."""
     steps: int = 300
     """Meta-steps, a multiple of three."""
     tasks: int = 8
@@ -93,17 +93,17 @@ class Config(harness.Options):
     chunk: int = 8
     """Tasks differentiated at once."""
     rate: float = 3e-3
-    """Learning rate of Adam at the start; it falls to zero along a cosine."""
+    """Initial learning rate of Adam, with cosine decay to zero."""
     iterations: int = 20
     """Steps of the clustering."""
     train_restarts: int = 4
-    """Seedings that are tried while training; the gradient passes through the best."""
+    """Seedings per clustering in training; the gradient passes through the best."""
     restarts: int = 8
-    """Seedings that are tried at test time."""
+    """Seedings per clustering at test time."""
     test_tasks: int = 1000
-    """Tasks of the table."""
+    """Number of test tasks."""
     validation_tasks: int = 100
-    """Tasks of a validation, of unseen classes, for digits of the training classes."""
+    """Validation tasks, of unseen classes; for digits, of the training classes."""
     every: int = 50
     """Meta-steps between two validations."""
 
@@ -136,25 +136,23 @@ PRESETS = {
 
 
 class Setting(NamedTuple):
-    """What all rows share: compiled once, and fed with the same tasks."""
+    """The parts that all rows share, so that they are compiled once and see the same tasks."""
 
     config: Config
     recipe: jm.Recipe
     net: Model
     steps: dict[Loss, MetaStep]
     start: MetaState
-    tested: dict[Kind, Learner]
+    tested: dict[Method, Learner]
     train: Sampler
     validation: Sampler
     test: Sampler
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train the rows that were asked for, and evaluate all on the same tasks."""
+    """Trains the requested rows and evaluates all of them on the same tasks."""
     if config.steps % 3:
-        raise jm.InputError(
-            f"{config.steps} meta-steps are not three equal phases; give a multiple of three."
-        )
+        raise jm.InputError(f"steps is {config.steps}; give a multiple of three, for three equal phases.")
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
     setting = prepare(config, start_key)
     metas = {"untrained": setting.start.meta}
@@ -162,23 +160,23 @@ def experiment(config: Config) -> harness.Metrics:
     for row in PHASES if config.train == "all" else (config.train,):
         metas[row], curves[row] = train_row(setting, row, train_key, validation_key)
 
-    found: dict[str, Evaluation] = {}
-    for kind, learner in setting.tested.items():
-        pixels = jm.centroids(jm.networks.flatten(), _clusterer(config, kind, config.restarts))
+    results: dict[str, Evaluation] = {}
+    for method, learner in setting.tested.items():
+        pixels = jm.centroids(jm.networks.flatten(), _clusterer(config, method, config.restarts))
         rows = {"pixels": (pixels, pixels.init(start_key))} | {row: (learner, metas[row]) for row in metas}
-        for name, (tested, meta) in rows.items():
-            place = name if kind == "soft" else f"{name}/{kind}"
-            found[place] = _evaluate(setting, tested, meta, test_key)
+        for row, (tested, meta) in rows.items():
+            name = row if method == "soft" else f"{row}/{method}"
+            results[name] = _evaluate(setting, tested, meta, test_key)
     figure = jm.report.learning_curves(curves, "validation_accuracy")
     figure.savefig(config.folder / "learning_curves.png")
     _draw(setting, metas, test_key)
-    through = [row for row in ("through", "warm", "both") if {row, "prototype"} <= found.keys()]
-    return harness.paired(found, [(row, "prototype") for row in through])
+    through = [row for row in ("through", "warm", "both") if {row, "prototype"} <= results.keys()]
+    return harness.paired(results, [(row, "prototype") for row in through])
 
 
 def prepare(config: Config, key: jax.Array) -> Setting:
-    """Tasks of classes to learn from, to choose by, and never seen; a network, and what trains it."""
-    omniglot = config.dataset == "omniglot"
+    """The samplers, the network, its meta-steps and its learners."""
+    rotations = config.dataset != "cifar100"
     train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     shape = train.examples.shape[2:]
     recipe = _network(config, shape)
@@ -197,35 +195,38 @@ def prepare(config: Config, key: jax.Array) -> Setting:
     steps = {name: jm.meta_step(loss, optimizer, chunk=config.chunk) for name, loss in losses.items()}
     tasks = partial(jm.episodes, ways=config.ways, shots=config.shots, queries=config.queries, labelled=False)
     return Setting(
-        config,
-        recipe,
-        net,
-        steps,
-        steps["both"].init(learner.init(key)),
-        {kind: jm.centroids(net, _clusterer(config, kind, config.restarts)) for kind in KINDS},
-        tasks(train, rotations=config.dataset != "cifar100"),
-        tasks(validation, rotations=config.dataset != "cifar100"),
-        tasks(test, rotations=omniglot),
+        config=config,
+        recipe=recipe,
+        net=net,
+        steps=steps,
+        start=steps["both"].init(learner.init(key)),
+        tested={
+            method: jm.centroids(net, _clusterer(config, method, config.restarts)) for method in METHODS
+        },
+        train=tasks(train, rotations=rotations),
+        validation=tasks(validation, rotations=rotations),
+        test=tasks(test, rotations=config.dataset == "omniglot"),
     )
 
 
 def _network(config: Config, shape: tuple[int, ...]) -> jm.Recipe:
-    """Conv4, but digits are so small that pooling would lose the place of a stroke."""
+    """Conv4; for digits, which are so small that pooling would lose where strokes are, blocks without it."""
     if config.dataset != "digits":
         return jm.recipe("conv4", config.width, shape=shape, norm=config.norm)
     widths = (config.width // 2, config.width // 2, config.width // 4)
     return jm.recipe("convnet", widths, shape=shape, norm=config.norm, linear=True)
 
 
-def _clusterer(config: Config, kind: Kind, restarts: int, diff: Diff | None = None) -> Clusterer:
-    return KINDS[kind](config.ways, steps=config.iterations, restarts=restarts, diff=diff)
+def _clusterer(config: Config, method: Method, restarts: int, diff: Diff | None = None) -> Clusterer:
+    return METHODS[method](config.ways, steps=config.iterations, restarts=restarts, diff=diff)
 
 
 def train_row(
     setting: Setting, row: Row, train_key: jax.Array, validation_key: jax.Array
 ) -> tuple[Embedding, list[dict[str, float]]]:
-    """What one way of training ends with, and its log."""
-    config, state = setting.config, setting.start
+    """The trained meta-parameters of a row, and the log of their training."""
+    config = setting.config
+    state = setting.start
     rows: list[dict[str, float]] = []
     validate = harness.validation_accuracy(
         setting.tested["soft"],
@@ -234,10 +235,10 @@ def train_row(
         tasks=config.validation_tasks,
         chunk=config.chunk,
     )
-    for place, loss in enumerate(PHASES[row]):
+    for phase, loss in enumerate(PHASES[row]):
         state, more = harness.train(
             config,
-            f"{row}_{place}",
+            f"{row}_{phase}",
             setting.steps[loss],
             setting.train,
             state,
@@ -256,12 +257,12 @@ def train_row(
 
 
 def _card(setting: Setting, row: Row, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """What is to be known of a trained embedding."""
+    """The model card of a trained embedding."""
     config = setting.config
-    told = {key: getattr(config, key) for key in ("dataset", "ways", "shots", "steps", "tasks", "seed")}
-    watched = [one["validation_accuracy"] for one in rows if "validation_accuracy" in one]
+    options = {key: getattr(config, key) for key in ("dataset", "ways", "shots", "steps", "tasks", "seed")}
+    validated = [one["validation_accuracy"] for one in rows if "validation_accuracy" in one]
     shape = setting.recipe.options["shape"]
-    return {"shape": list(shape), "trained by": row, "validation accuracy": watched[-1]} | told
+    return {"shape": list(shape), "trained by": row, "validation accuracy": validated[-1]} | options
 
 
 def _evaluate(setting: Setting, learner: Learner, meta: Embedding, key: jax.Array) -> Evaluation:
@@ -270,18 +271,18 @@ def _evaluate(setting: Setting, learner: Learner, meta: Embedding, key: jax.Arra
 
 
 def _draw(setting: Setting, metas: dict[str, Embedding], key: jax.Array) -> None:
-    """A picture of the first test task: before training, and after each way of it."""
+    """Draws the first test task, as embedded by the initial network and by every trained row."""
     task = setting.test(jax.random.fold_in(key, 0))
 
     @jax.jit
-    def view(meta: Embedding) -> tuple[jax.Array, jax.Array]:
+    def cluster(meta: Embedding) -> tuple[jax.Array, jax.Array]:
         learner = setting.tested["soft"]
         fast = learner.adapt(meta, task.support, task.key)
-        found = learner.predict(fast, task.support.inputs).argmax(-1)
-        return setting.net.apply(meta.body, task.support.inputs), found
+        labels = learner.predict(fast, task.support.inputs).argmax(-1)
+        return setting.net.apply(meta.body, task.support.inputs), labels
 
-    views = {row: jax.tree.map(np.asarray, view(meta)) for row, meta in metas.items()}
-    figure = jm.report.task_clusters(np.asarray(task.support.inputs), np.asarray(task.truth), views)
+    clusterings = {row: jax.tree.map(np.asarray, cluster(meta)) for row, meta in metas.items()}
+    figure = jm.report.task_clusters(np.asarray(task.support.inputs), np.asarray(task.truth), clusterings)
     figure.savefig(setting.config.folder / "task.png", dpi=120)
 
 

@@ -35,7 +35,7 @@ def expected_regret(
         sharpness: beta.
 
     Returns:
-        The mean over examples, in units of the values, and {"regret", "worth"}: the regret and the value of
+        The mean over examples, in units of the values, and {"regret", "score"}: the regret and the value of
         the choice with the highest score.
 
     Raises:
@@ -53,7 +53,7 @@ def expected_regret(
     loss = weighted_average(best - jnp.sum(chances * targets, 1), counted)
     return loss, {
         "regret": weighted_average(best - chosen, counted),
-        "worth": weighted_average(chosen, counted),
+        "score": weighted_average(chosen, counted),
     }
 
 

@@ -25,7 +25,7 @@ from ..records import Batch, Clusterer
 from .candidates import Candidate
 
 MAX_CLUSTERS = 32
-"""The number of clusters that dbscan and mean shift have room for."""
+"""The largest number of clusters of DBSCAN and mean shift."""
 ON_DEVICE: dict[str, Callable[..., Clusterer]] = {
     "kmeans": kmeans,
     "soft_kmeans": soft_kmeans,

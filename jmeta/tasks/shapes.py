@@ -146,7 +146,7 @@ def _draw(allowed: Int[Array, " A"], noise: Array, key: Key[Array, ""], *, limit
 
 def _plan(allowed: Int[Array, " A"], noise: Array, key: Key[Array, ""], limits: Limits) -> Plan:
     slots = limits.clusters[1]
-    room = limits.columns[1]
+    width = limits.columns[1]
     keys = iter(jax.random.split(key, 24))
 
     def uniform(low: float, high: float, shape: tuple[int, ...] = ()) -> Array:
@@ -156,34 +156,34 @@ def _plan(allowed: Int[Array, " A"], noise: Array, key: Key[Array, ""], limits: 
         return jax.random.normal(next(keys), shape)
 
     used = jax.random.randint(next(keys), (), limits.clusters[0], slots + 1)
-    columns = jax.random.randint(next(keys), (), limits.columns[0], room + 1)
+    columns = jax.random.randint(next(keys), (), limits.columns[0], width + 1)
     # A third of the tasks have noise columns; at least two columns carry signal.
     noise_columns = jnp.where(uniform(0, 1) < 1 / 3, jnp.floor(uniform(0, 1) * (columns - 1)), 0).astype(int)
     signal_columns = columns - noise_columns
     alive = jnp.arange(slots) < used
     unequal = uniform(0, 1) ** 2 * 1.2
-    signal = (jnp.arange(room) < signal_columns).astype(float)
+    signal = (jnp.arange(width) < signal_columns).astype(float)
     radius = (used / 4) ** (1 / signal_columns)
-    rotation = jnp.linalg.qr(normal(slots, room, room))[0]
-    stretch = jnp.exp(uniform(0, 1.2) * normal(slots, room))
+    rotation = jnp.linalg.qr(normal(slots, width, width))[0]
+    stretch = jnp.exp(uniform(0, 1.2) * normal(slots, width))
     angle = uniform(0, 2 * jnp.pi, (slots,))
     return Plan(
         kind=allowed[jax.random.randint(next(keys), (), 0, len(allowed))],
         clusters=used,
         columns=jnp.stack([signal_columns, noise_columns]),
         logits=jnp.where(alive, unequal * normal(slots), -jnp.inf),
-        centers=uniform(1.5, 6) * radius * normal(slots, room) * signal / signal_columns**0.25,
+        centers=uniform(1.5, 6) * radius * normal(slots, width) * signal / signal_columns**0.25,
         axes=rotation * stretch[:, None, :] * signal[:, None],
         turns=_rotations(angle),
         scales=jnp.exp(uniform(0, 0.7) * normal(slots)),
         freedom=jnp.exp(uniform(1, 5)),
         thickness=uniform(0.02, 0.25),
         warp=(
-            normal(room, HIDDEN) * signal[:, None] / 2,
-            normal(HIDDEN, room) * signal,
+            normal(width, HIDDEN) * signal[:, None] / 2,
+            normal(HIDDEN, width) * signal,
             jnp.maximum(uniform(-0.5, 0.6), 0),
         ),
-        rotation=jnp.where(signal_columns > 2, _rotation(normal(room, room), signal), jnp.eye(room)),
+        rotation=jnp.where(signal_columns > 2, _rotation(normal(width, width), signal), jnp.eye(width)),
         noise=jnp.maximum(noise * uniform(-1, 1), 0),
     )
 
@@ -202,9 +202,9 @@ def _rotation(normal: Float[Array, "D D"], signal: Float[Array, " D"]) -> Float[
 
 def _points(plan: Plan, key: Key[Array, ""], count: int) -> tuple[Float[Array, "N D"], Int[Array, " N"]]:
     keys = jax.random.split(key, 7)
-    room = plan.centers.shape[1]
+    width = plan.centers.shape[1]
     labels = jax.random.categorical(keys[0], plan.logits, shape=(count,))
-    normal = jax.random.normal(keys[1], (count, room))
+    normal = jax.random.normal(keys[1], (count, width))
     along, across = jax.random.uniform(keys[2], (2, count), minval=-1, maxval=1)
     tails = jax.random.gamma(keys[3], plan.freedom / 2, (count,)) * 2 / plan.freedom
     shapes = _shapes(plan, labels, normal, along, across, tails)
@@ -218,7 +218,7 @@ def _points(plan: Plan, key: Key[Array, ""], count: int) -> tuple[Float[Array, "
     scattered = jax.random.uniform(keys[4], (count,)) < plan.noise
     anywhere = low + jax.random.uniform(keys[5], x.shape) * (high - low)
     x = jnp.where(scattered[:, None], anywhere, x)
-    place = jnp.arange(room)
+    place = jnp.arange(width)
     noise_column = (place >= plan.columns[0]) & (place < jnp.sum(plan.columns))
     x = jnp.where(noise_column, jnp.std(x[:, 0]) * jax.random.normal(keys[6], x.shape), x)
     return x, jnp.where(scattered, -1, labels)
@@ -233,8 +233,8 @@ def _shapes(
     tails: Float[Array, " N"],
 ) -> Float[Array, "6 N D"]:
     """The points of every kind, from the same random numbers."""
-    room = normal.shape[1]
-    flat = jnp.arange(room) < 2
+    width = normal.shape[1]
+    flat = jnp.arange(width) < 2
     centers = plan.centers[labels]
     scale = plan.scales[labels]
     turn = plan.turns[labels]
