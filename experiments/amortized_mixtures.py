@@ -47,8 +47,8 @@ from threadpoolctl import threadpool_limits
 import jmeta as jm
 from experiments.benchmarks.timing import median
 from jmeta import Evaluation, harness
-from jmeta.clustering.amortized_mixture import outputs_per_component
-from jmeta.clustering.gaussian_mixture import Mixture
+from jmeta.clustering.mixtures.amortized import outputs_per_component
+from jmeta.clustering.mixtures.gaussian import Mixture
 from jmeta.metrics import Interval
 from jmeta.records import Clusterer, Metrics, Model, Sampler, Task
 

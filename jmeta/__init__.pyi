@@ -20,14 +20,14 @@ from .batching import shard_tasks as shard_tasks
 from .batching import task_mesh as task_mesh
 from .batching import use_all_cores as use_all_cores
 from .clustering.agglomerative import agglomerative as agglomerative
-from .clustering.amortized_mixture import amortized_mixture as amortized_mixture
 from .clustering.cluster import cluster as cluster
 from .clustering.density import dbscan as dbscan
 from .clustering.embedded import embedded as embedded
-from .clustering.gaussian_mixture import gaussian_mixture as gaussian_mixture
-from .clustering.host import host as host
+from .clustering.host.clusterer import host as host
 from .clustering.kmeans import kmeans as kmeans
 from .clustering.mean_shift import mean_shift as mean_shift
+from .clustering.mixtures.amortized import amortized_mixture as amortized_mixture
+from .clustering.mixtures.gaussian import gaussian_mixture as gaussian_mixture
 from .clustering.refined_prototypes import refined_prototypes as refined_prototypes
 from .clustering.seeding import farthest_first as farthest_first
 from .clustering.seeding import kmeans_plus_plus as kmeans_plus_plus

@@ -1,6 +1,7 @@
 """The layout of the house: who may import whom, how large a file may grow, how quick the face is."""
 
 import ast
+import collections
 import pathlib
 import re
 import statistics
@@ -84,6 +85,10 @@ def test_files_and_functions_keep_their_budget():
     everything = [p for folder in ("jmeta", "experiments", "tests") for p in (ROOT / folder).rglob("*.py")]
     assert not [names(p) for p in everything if len(p.read_text(encoding="utf-8").splitlines()) > 400]
     assert statistics.median(len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES) <= 150
+    folders = collections.Counter()
+    for path in SOURCES:
+        folders[path.parent] += len(path.read_text(encoding="utf-8").splitlines())
+    assert max(folders.values()) <= 2500, folders.most_common(1)
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):

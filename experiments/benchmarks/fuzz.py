@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jmeta as jm
-from jmeta.clustering.host_algorithms import HOST_ALGORITHMS
+from jmeta.clustering.host.algorithms import HOST_ALGORITHMS
 
 from . import record
 

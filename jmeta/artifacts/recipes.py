@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module, resources
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any, NamedTuple
 
 import jax
@@ -181,10 +181,9 @@ def _functions() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for package in map(import_module, (f"jmeta.{name}" for name in PACKAGES)):
         public |= {*getattr(package, "__all__", ())}
-        submodules = (
-            f"{package.__name__}.{info.name}" for info in iter_modules(getattr(package, "__path__", ()))
-        )
-        for module in (package, *map(import_module, submodules)):
+        paths, prefix = getattr(package, "__path__", ()), package.__name__ + "."
+        submodules = [import_module(info.name) for info in walk_packages(paths, prefix)]
+        for module in (package, *submodules):
             members = inspect.getmembers(module, inspect.isfunction)
             found |= {name: one for name, one in members if one.__module__ == module.__name__}
     return {name: function for name, function in found.items() if name in public}

@@ -24,7 +24,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ..clustering.gaussian_mixture import Shape, gaussian_mixture
+from ..clustering.mixtures.gaussian import Shape, gaussian_mixture
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
 from ..errors import InputError

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..clustering.host_algorithms import HOST_ALGORITHMS
+from ..clustering.host.algorithms import HOST_ALGORITHMS
 from ..errors import InputError
 
 

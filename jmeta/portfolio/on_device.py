@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, Int
 
 from ..clustering.agglomerative import Linkage, agglomerative
 from ..clustering.density import dbscan
-from ..clustering.gaussian_mixture import gaussian_mixture
-from ..clustering.host import host
+from ..clustering.host.clusterer import host
 from ..clustering.kmeans import kmeans
 from ..clustering.mean_shift import mean_shift
+from ..clustering.mixtures.gaussian import gaussian_mixture
 from ..clustering.soft_kmeans import soft_kmeans
 from ..clustering.spectral import spectral
 from ..errors import InputError

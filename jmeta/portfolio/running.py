@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from joblib.externals.loky import ProcessPoolExecutor, cpu_count
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from ..clustering.host_algorithms import host_labels
+from ..clustering.host.algorithms import host_labels
 from ..errors import InputError
 from .candidates import Candidate
 

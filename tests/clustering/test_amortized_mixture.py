@@ -9,7 +9,7 @@ from blobs import TRUTH, K, blobs
 from derivatives import numerical
 
 import jmeta as jm
-from jmeta.clustering.amortized_mixture import outputs_per_component
+from jmeta.clustering.mixtures.amortized import outputs_per_component
 
 TWO = np.array([[-3.0], [-1.0], [1.0], [3.0]], np.float32)
 """Of mean zero and variance five."""

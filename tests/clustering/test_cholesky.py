@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jmeta.clustering.cholesky import WRITTEN_OUT, factor, solve
+from jmeta.clustering.mixtures.cholesky import WRITTEN_OUT, factor, solve
 
 SIZES = (1, 2, 3, WRITTEN_OUT, WRITTEN_OUT + 1)
 

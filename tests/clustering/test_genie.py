@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 
 import jmeta as jm
-from jmeta.clustering.genie import Genie, gini, spanning_tree
+from jmeta.clustering.host.genie import Genie, gini, spanning_tree
 
 
 def cloud(seed, count):

@@ -9,7 +9,7 @@ import pytest
 from sklearn.cluster import DBSCAN, KMeans
 
 import jmeta as jm
-from jmeta.clustering.host_algorithms import HOST_ALGORITHMS
+from jmeta.clustering.host.algorithms import HOST_ALGORITHMS
 
 K, N = 3, 30
 TRUTH = np.arange(N) % K

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import as_float
-from ..errors import InputError
-from ..records import Assignment, Batch, Clusterer
-from ..validation import check_enough, check_points
-from .host_algorithms import _constructor, _labels
-from .partition import Partition, hard_assignment
+from ...distances import as_float
+from ...errors import InputError
+from ...records import Assignment, Batch, Clusterer
+from ...validation import check_enough, check_points
+from ..partition import Partition, hard_assignment
+from .algorithms import _constructor, _labels
 
 
 def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:

@@ -25,19 +25,19 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..compiler import compiled
-from ..distances import as_float
-from ..errors import InputError
-from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff
-from ..trees import largest_change
-from ..validation import check_counts, check_positive
-from ..weights import LOG_ZERO
+from ...compiler import compiled
+from ...distances import as_float
+from ...errors import InputError
+from ...iteration import iterate, unroll
+from ...records import Assignment, Batch, Clusterer, Diff
+from ...trees import largest_change
+from ...validation import check_counts, check_positive
+from ...weights import LOG_ZERO
+from ..means import pin, shared_means, with_class_means
+from ..points import Points, prepare_points, units_around
+from ..seeding import Seeding, attempts, kmeans_plus_plus, least
+from ..temperature import spread
 from .cholesky import factor, solve
-from .means import pin, shared_means, with_class_means
-from .points import Points, prepare_points, units_around
-from .seeding import Seeding, attempts, kmeans_plus_plus, least
-from .temperature import spread
 
 Shape = Literal["full", "tied", "diagonal", "spherical"]
 """Structures of the covariances."""

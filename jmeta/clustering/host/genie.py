@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..errors import InputError
+from ...errors import InputError
 
 
 class Genie:

@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import unit_length
-from ..errors import InputError
-from ..records import Clusterer, Diff, Model
-from ..validation import check_counts
-from ..weights import LOG_ZERO, weighted_mean
-from .gaussian_mixture import Components, Rule, Shape, check_mixture, mixture_clusterer
-from .means import with_class_means
-from .points import Points
+from ...distances import unit_length
+from ...errors import InputError
+from ...records import Clusterer, Diff, Model
+from ...validation import check_counts
+from ...weights import LOG_ZERO, weighted_mean
+from ..means import with_class_means
+from ..points import Points
+from .gaussian import Components, Rule, Shape, check_mixture, mixture_clusterer
 
 LOG_VARIANCES = (-14.0, 4.0)
 """Bounds of the logarithms of variances of components, in units of the variance of the points."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..errors import InputError
+from ...errors import InputError
 
 
 class Entry(NamedTuple):
@@ -48,7 +48,7 @@ HOST_ALGORITHMS = {
     "optics": Entry("sklearn.cluster", "OPTICS"),
     "mean_shift": Entry("sklearn.cluster", "MeanShift"),
     "affinity_propagation": Entry("sklearn.cluster", "AffinityPropagation"),
-    "genie": Entry("jmeta.clustering.genie", "Genie", "n_clusters"),
+    "genie": Entry("jmeta.clustering.host.genie", "Genie", "n_clusters"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Algorithms that run on the host, on NumPy arrays."""
