@@ -58,7 +58,7 @@ PHASES: dict[Row, tuple[Loss, ...]] = {
     "warm": ("surrogate", "through", "through"),
     "both": ("both", "both", "both"),
 }
-"""What is minimised in each third of training."""
+"""The loss of each row in each third of training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,9 +164,9 @@ def experiment(config: Config) -> harness.Metrics:
     for method, learner in setting.tested.items():
         pixels = jm.centroids(jm.networks.flatten(), _clusterer(config, method, config.restarts))
         rows = {"pixels": (pixels, pixels.init(start_key))} | {row: (learner, metas[row]) for row in metas}
-        for row, (tested, meta) in rows.items():
-            name = row if method == "soft" else f"{row}/{method}"
-            results[name] = _evaluate(setting, tested, meta, test_key)
+        for name, (tested, meta) in rows.items():
+            key = name if method == "soft" else f"{name}/{method}"
+            results[key] = _evaluate(setting, tested, meta, test_key)
     figure = jm.report.learning_curves(curves, "validation_accuracy")
     figure.savefig(config.folder / "learning_curves.png")
     _draw(setting, metas, test_key)
@@ -200,9 +200,7 @@ def prepare(config: Config, key: jax.Array) -> Setting:
         net=net,
         steps=steps,
         start=steps["both"].init(learner.init(key)),
-        tested={
-            method: jm.centroids(net, _clusterer(config, method, config.restarts)) for method in METHODS
-        },
+        tested={method: jm.centroids(net, _clusterer(config, method, config.restarts)) for method in METHODS},
         train=tasks(train, rotations=rotations),
         validation=tasks(validation, rotations=rotations),
         test=tasks(test, rotations=config.dataset == "omniglot"),

@@ -1,21 +1,22 @@
 """Few-shot classification on Omniglot: MAML, FOMAML, Reptile, iMAML, ANIL, Meta-SGD, ProtoNet.
 
-Vinyals' split with quarter turns, 28 x 28; four blocks of 64 filters. Protocol of MAML (Finn et al. 2017):
-strided blocks, batch statistics, 60,000 meta-steps; 5 ways: one inner step of rate 0.4, 32 tasks; 20 ways:
-five of rate 0.1, 16 tasks; Adam 1e-3; as many queries as shots; 10 inner steps on 600 test tasks. The others
-as in their papers: Reptile (Nichol et al. 2018), iMAML (Rajeswaran et al. 2019), ANIL (Raghu et al. 2020),
-Meta-SGD (Li et al. 2017), ProtoNet (Snell et al. 2017: pooled blocks, 60 training ways, the rate halved every
-2,000 episodes). Every result comes twice: with the query's batch statistics (transductive, as published), and
-with the support's alone (inductive).
+The split is Vinyals' with quarter turns, images are 28 x 28, and the network has four blocks of 64 filters.
+Protocol of MAML (Finn et al. 2017): strided blocks, batch statistics, 60,000 meta-steps; 5 ways: one inner
+step of rate 0.4, 32 tasks; 20 ways: five inner steps of rate 0.1, 16 tasks; Adam 1e-3; equal numbers of
+queries and shots; 10 inner steps on 600 test tasks. The other methods follow their papers: Reptile (Nichol et
+al. 2018), iMAML (Rajeswaran et al. 2019), ANIL (Raghu et al. 2020), Meta-SGD (Li et al. 2017), ProtoNet
+(Snell et al. 2017: pooled blocks, 60 training ways, the rate halved every 2,000 episodes). Accuracy is
+reported with the query's batch statistics (transductive, as published) and with the support's alone
+(inductive).
 
     python -m experiments.omniglot_maml --method maml --data-dir DIR
         9 minutes on two cores
     python -m experiments.omniglot_maml --method maml --preset gpu --data-dir DIR
-        the full protocol; started again it goes on where it stopped
+        the full protocol; --resume continues an interrupted run
     python -m experiments.omniglot_maml --method maml --ways 20 --shots 5 --data-dir DIR
-        other tasks, with the inner rate, steps and batch of their protocol
+        20-way tasks, with the inner rate, steps and batch of their protocol
 
-The cpu presets take fewer meta-steps, along a cosine. The quick ones use the bundled digits.
+The cpu presets take fewer meta-steps with cosine decay. The quick presets use the bundled digits.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ SHORT: dict[Method, dict[str, Any]] = {
     "protonet": {"train_ways": 20, "tasks": 2, "steps": 4_000},
 }
 SLOWER = {"inner_rate": 0.1, "inner_steps": 5, "tasks": 16}
+"""Changes of MAML for 20 ways."""
 TWENTY: dict[Method, dict[str, Any]] = {
     "maml": SLOWER,
     "fomaml": SLOWER,
@@ -71,12 +73,12 @@ TWENTY: dict[Method, dict[str, Any]] = {
     "imaml": {"inner_steps": 25, "test_steps": 25, "tasks": 16},
     "metasgd": {"tasks": 16},
 }
-"""What changes with --ways 20; more meta-steps of reptile, 200,000, by --steps."""
+"""Changes of every method with --ways 20; the 200,000 meta-steps of Reptile are set by --steps."""
 PRESETS = few_shot.presets(FULL, METHODS, SHORT, TWENTY)
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train one method, and look at the test classes once."""
+    """Trains one method and evaluates it on the test classes."""
     return few_shot.run(config)
 
 

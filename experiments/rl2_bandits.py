@@ -1,14 +1,14 @@
-"""RL2 on Bernoulli bandits, beside the Bayes-optimal value and the rules that people use.
+"""RL2 on Bernoulli bandits, compared with the Bayes-optimal value and with classical rules.
 
-Protocol of Duan et al. 2016: k arms with p ~ U(0, 1), n pulls, reward summed over the n; 50,000 tasks that
-no training saw. A gated recurrent unit of 64 is trained by PPO on new tasks at every step; it acts by its
-most probable action. Every pull is an episode.
+Protocol of Duan et al. 2016: k arms with p ~ U(0, 1), n pulls, the reward summed over the pulls; 50,000 new
+test tasks. A gated recurrent unit of width 64 is trained by PPO on new tasks at every step; at test time it
+takes its most probable action. Every pull is an episode.
 
 - reward/NxK: the trained agent; reward/NxK/RULE: random, greedy, thompson, ucb1 (width chosen on other
   tasks), gittins (indices of a finite horizon), win_stay_lose_shift
-- optimal/NxK: by dynamic programming, where n is at most 10
-- ablation/NxK/no_reward: the agent does not see what it earned; ablation/NxK/forgets: its memory is emptied
-  before every episode, so that it knows the last pull alone; both after half as many steps
+- optimal/NxK: by dynamic programming, if n is at most 10
+- ablation/NxK/no_reward: the agent does not observe the reward; ablation/NxK/forgets: its memory is reset
+  before every episode, so that it only knows the last pull; both after half as many steps
 
     python -m experiments.rl2_bandits --preset cpu
         minutes on two cores; reward/10x5 6.6, of at most 6.660
@@ -33,8 +33,8 @@ from jmeta.metrics import Interval
 from jmeta.rl.policy import SEES
 from jmeta.training.loop import draw_tasks
 
-SHORT = 10
-"""Pulls up to which the optimal value is computed."""
+MAX_OPTIMAL_PULLS = 10
+"""Largest number of pulls for which the optimal value is computed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,27 +42,27 @@ class Config(harness.Options):
     """Options of this experiment."""
 
     settings: tuple[tuple[int, int], ...] = ((10, 5), (10, 10))
-    """(n pulls, k arms)."""
+    """Settings (n pulls, k arms)."""
     steps: int = 2_000
-    """Of training; ablations take half."""
+    """Training steps; ablations take half as many."""
     tasks: int = 1_024
     """Trials per step."""
     width: int = 64
-    """Of the memory."""
+    """Width of the memory."""
     rate: float = 5e-3
-    """Of Adam at the start; it falls to a tenth."""
+    """Initial learning rate of Adam, which decays to a tenth."""
     entropy: float = harness.option(0.005, least=0)
-    """Weight of the entropy."""
+    """Weight of the entropy bonus."""
     discount: float = 1.0
-    """Of rewards to come."""
+    """Discount of future rewards."""
     epochs: int = 2
-    """How often a trial is learned from."""
+    """Epochs of PPO on each batch of trials."""
     test_tasks: int = 50_000
-    """Tasks of the table."""
+    """Number of test tasks."""
     every: int = 50
     """Steps between two rows of the log."""
     ablations: bool = True
-    """Whether agents are trained that lack something, in the first setting."""
+    """Whether to train the ablated agents, in the first setting."""
 
 
 PRESETS = {
@@ -80,30 +80,33 @@ PRESETS = {
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train and test in every setting."""
+    """Trains and tests in every setting."""
     metrics: dict[str, Interval] = {}
-    for place, (pulls, arms) in enumerate(config.settings):
+    for number, (pulls, arms) in enumerate(config.settings):
         name = f"{pulls}x{arms}"
-        metrics[f"reward/{name}"] = _trained(config, pulls, arms, config.steps, name)
-        found = rules(pulls, arms, config.test_tasks, config.seed)
-        metrics |= {f"reward/{name}/{rule}": jm.interval(values) for rule, values in found.items()}
-        if pulls <= SHORT:
+        metrics[f"reward/{name}"] = _agent_reward(config, pulls, arms, config.steps, name)
+        rewards = rules(pulls, arms, config.test_tasks, config.seed)
+        metrics |= {f"reward/{name}/{rule}": jm.interval(values) for rule, values in rewards.items()}
+        if pulls <= MAX_OPTIMAL_PULLS:
             metrics[f"optimal/{name}"] = Interval(optimal_value(pulls, arms), 0.0, 1)
-        if config.ablations and not place:
-            blind = tuple(part for part in SEES if part != "reward")
-            for way, changed in (("no_reward", {"sees": blind}), ("forgets", {"forgets": True})):
-                metrics[f"ablation/{name}/{way}"] = _trained(
-                    config, pulls, arms, config.steps // 2, f"{name}_{way}", **changed
+        if config.ablations and number == 0:
+            without_reward = tuple(part for part in SEES if part != "reward")
+            ablations = (("no_reward", {"sees": without_reward}), ("forgets", {"forgets": True}))
+            for ablation, options in ablations:
+                metrics[f"ablation/{name}/{ablation}"] = _agent_reward(
+                    config, pulls, arms, config.steps // 2, f"{name}_{ablation}", **options
                 )
     return metrics
 
 
-def _trained(config: Config, pulls: int, arms: int, steps: int, name: str, **changed: object) -> Interval:
-    """What an agent earns after training."""
+def _agent_reward(
+    config: Config, pulls: int, arms: int, steps: int, name: str, **options: object
+) -> Interval:
+    """The reward of a trained agent on the test tasks."""
     bandit = jm.rl.bernoulli_bandit(arms)
-    agent = jm.rl.rl2(bandit, partial(jm.networks.gru, width=config.width), **changed)  # type: ignore[arg-type]
-    taken = steps * config.epochs * 4
-    optimizer = harness.clipped_adam(optax.exponential_decay(config.rate, taken, 0.1))
+    agent = jm.rl.rl2(bandit, partial(jm.networks.gru, width=config.width), **options)  # type: ignore[arg-type]
+    updates = steps * config.epochs * 4
+    optimizer = harness.clipped_adam(optax.exponential_decay(config.rate, updates, 0.1))
     learn = jm.rl.ppo(
         agent,
         bandit,
@@ -129,9 +132,9 @@ def _trained(config: Config, pulls: int, arms: int, steps: int, name: str, **cha
         tasks=config.tasks,
         every=config.every,
     )
-    asked: Any = draw_tasks(sampler, test, 0, config.test_tasks)
-    played = jm.rl.play(agent, bandit, state.meta, asked, steps=pulls, episodes=pulls, greedy=True)
-    return jm.interval(np.asarray(played["reward"]))
+    tasks: Any = draw_tasks(sampler, test, 0, config.test_tasks)
+    returns = jm.rl.play(agent, bandit, state.meta, tasks, steps=pulls, episodes=pulls, greedy=True)
+    return jm.interval(np.asarray(returns["reward"]))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""RL2 on random Markov decision processes with ten states, beside planning with what is believed.
+"""RL2 on random Markov decision processes with ten states, compared with Bayesian planning.
 
-Protocol of Duan et al. 2016: 10 states, 5 actions, rewards of mean N(1, 1) and deviation 1, transitions
-Dirichlet(1), episodes of 10 steps that start in one state; n episodes of the same process are a trial, and
-its whole reward counts. Tasks that no training saw.
+Protocol of Duan et al. 2016: 10 states, 5 actions, rewards of mean N(1, 1) and standard deviation 1,
+transitions Dirichlet(1), episodes of 10 steps that start in a fixed state; a trial is n episodes of the same
+process, and its reward is the sum over all of them. Test tasks are new.
 
 - reward/N: the trained agent
-- random: any action; greedy: at every episode a plan for the process of the means of what is believed;
-  psrl: for one that is drawn from what is believed (Osband et al. 2013); epsilon_greedy: greedy, but any
-  action in a tenth of the steps; known: a plan for the process itself, which nobody knows
+- random: uniformly random actions; greedy: in every episode, the optimal plan for the posterior mean of the
+  process; psrl: the plan for a draw from the posterior (Osband et al. 2013); epsilon_greedy: greedy, with a
+  random action in a tenth of the steps; known: the plan for the true process, an upper bound
 
     python -m experiments.rl2_tabular --preset cpu
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -30,8 +30,8 @@ from jmeta import harness
 from jmeta.metrics import Interval
 from jmeta.training.loop import draw_tasks
 
-WHIMS = 0.1
-"""Of epsilon-greedy's steps."""
+EPSILON = 0.1
+"""Share of random actions of epsilon-greedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +39,23 @@ class Config(harness.Options):
     """Options of this experiment."""
 
     episodes: tuple[int, ...] = (10,)
-    """n, of a trial."""
+    """n, episodes of a trial."""
     states: int = 10
-    """S."""
+    """S, number of states."""
     actions: int = 5
-    """A."""
+    """A, number of actions."""
     horizon: int = 10
     """Steps of an episode."""
     steps: int = 1_000
-    """Of training."""
+    """Training steps."""
     tasks: int = 128
     """Trials per step."""
     width: int = 128
-    """Of the memory."""
+    """Width of the memory."""
     rate: float = 2e-3
-    """Of Adam at the start; it falls to a tenth."""
+    """Initial learning rate of Adam, which decays to a tenth."""
     test_tasks: int = 1_000
-    """Tasks of the table."""
+    """Number of test tasks."""
     every: int = 50
     """Steps between two rows of the log."""
 
@@ -79,16 +79,17 @@ PRESETS = {
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Train and test at every number of episodes."""
+    """Trains and tests with every number of episodes."""
     metrics: dict[str, Interval] = {}
     for count in config.episodes:
-        metrics[f"reward/{count}"] = _trained(config, count)
-        found = rules(config, count)
-        metrics |= {f"reward/{count}/{rule}": jm.interval(values) for rule, values in found.items()}
+        metrics[f"reward/{count}"] = _agent_reward(config, count)
+        rewards = rules(config, count)
+        metrics |= {f"reward/{count}/{rule}": jm.interval(values) for rule, values in rewards.items()}
     return metrics
 
 
-def _trained(config: Config, episodes: int) -> Interval:
+def _agent_reward(config: Config, episodes: int) -> Interval:
+    """The reward of a trained agent on the test tasks."""
     process = jm.rl.tabular_mdp(config.states, config.actions, config.horizon)
     agent = jm.rl.rl2(process, partial(jm.networks.gru, width=config.width))
     schedule = optax.exponential_decay(config.rate, config.steps * 8, 0.1)
@@ -113,84 +114,108 @@ def _trained(config: Config, episodes: int) -> Interval:
         tasks=config.tasks,
         every=config.every,
     )
-    asked: Any = draw_tasks(sampler, test, 0, config.test_tasks)
-    played = jm.rl.play(agent, process, state.meta, asked, steps=steps, episodes=episodes)
-    return jm.interval(np.asarray(played["reward"]))
+    tasks: Any = draw_tasks(sampler, test, 0, config.test_tasks)
+    returns = jm.rl.play(agent, process, state.meta, tasks, steps=steps, episodes=episodes)
+    return jm.interval(np.asarray(returns["reward"]))
 
 
-Belief = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Pulls [T, S, A], sums of rewards [T, S, A], and arrivals [T, S, A, S]."""
+class Statistics(NamedTuple):
+    """The sufficient statistics of the posterior of T processes.
+
+    Attributes:
+        visits: [T, S, A] how often an action was taken in a state.
+        rewards: [T, S, A] sums of its rewards.
+        transitions: [T, S, A, S] counts of the next states.
+    """
+
+    visits: np.ndarray
+    rewards: np.ndarray
+    transitions: np.ndarray
 
 
 def rules(config: Config, episodes: int) -> dict[str, np.ndarray]:
-    """[T] rewards of planning in every way, on the same processes."""
+    """[T] total rewards of every planning rule on the same processes."""
     random = np.random.default_rng(config.seed)
     shape = (config.test_tasks, config.states, config.actions)
     means = 1 + random.normal(size=shape)
-    chances = random.dirichlet(np.ones(config.states), shape)
-    play = partial(_played, config, episodes, means, chances)
+    transitions = random.dirichlet(np.ones(config.states), shape)
+    play = partial(_play, config, episodes, means, transitions)
     return {
-        "random": play(_expected, 1.0),
-        "greedy": play(_expected, 0.0),
-        "epsilon_greedy": play(_expected, WHIMS),
-        "psrl": play(_drawn, 0.0),
-        "known": play(lambda belief, random: (means, chances), 0.0),
+        "random": play(_posterior_mean, 1.0),
+        "greedy": play(_posterior_mean, 0.0),
+        "epsilon_greedy": play(_posterior_mean, EPSILON),
+        "psrl": play(_posterior_draw, 0.0),
+        "known": play(lambda statistics, random: (means, transitions), 0.0),
     }
 
 
-def _played(
+def _play(
     config: Config,
     episodes: int,
     means: np.ndarray,
-    chances: np.ndarray,
-    imagine: Callable[[Belief, np.random.Generator], tuple[np.ndarray, np.ndarray]],
-    whims: float,
+    transitions: np.ndarray,
+    estimate: Callable[[Statistics, np.random.Generator], tuple[np.ndarray, np.ndarray]],
+    epsilon: float,
 ) -> np.ndarray:
-    """[T] rewards of a new plan at every episode, for the process that is imagined."""
-    random, rows = np.random.default_rng(config.seed + 1), np.arange(len(means))
-    belief = np.zeros(means.shape), np.zeros(means.shape), np.zeros(chances.shape)
-    ladder, total = np.cumsum(chances, -1), np.zeros(len(means))
+    """[T] total rewards of planning, before every episode, for an estimate of the process.
+
+    Args:
+        config: the options.
+        episodes: of a trial.
+        means: [T, S, A] mean rewards.
+        transitions: [T, S, A, S] transition probabilities.
+        estimate: (statistics, random generator) -> estimates of `means` and `transitions`.
+        epsilon: the probability of a random action.
+    """
+    random = np.random.default_rng(config.seed + 1)
+    rows = np.arange(len(means))
+    statistics = Statistics(np.zeros(means.shape), np.zeros(means.shape), np.zeros(transitions.shape))
+    cumulative = np.cumsum(transitions, -1)
+    total = np.zeros(len(means))
     for _ in range(episodes):
-        plan = planned(*imagine(belief, random), config.horizon)
-        at = np.zeros(len(means), int)
+        actions = plan(*estimate(statistics, random), config.horizon)
+        state = np.zeros(len(means), int)
         for step in range(config.horizon):
             any_action = random.integers(0, config.actions, len(means))
-            act = np.where(random.random(len(means)) < whims, any_action, plan[step][rows, at])
-            reward = means[rows, at, act] + random.normal(size=len(means))
-            drawn = random.random((len(means), 1)) > ladder[rows, at, act]
-            after = np.minimum(drawn.sum(1), config.states - 1)
-            belief[0][rows, at, act] += 1
-            belief[1][rows, at, act] += reward
-            belief[2][rows, at, act, after] += 1
-            total, at = total + reward, after
+            explored = random.random(len(means)) < epsilon
+            action = np.where(explored, any_action, actions[step][rows, state])
+            reward = means[rows, state, action] + random.normal(size=len(means))
+            above = random.random((len(means), 1)) > cumulative[rows, state, action]
+            next_state = np.minimum(above.sum(1), config.states - 1)
+            statistics.visits[rows, state, action] += 1
+            statistics.rewards[rows, state, action] += reward
+            statistics.transitions[rows, state, action, next_state] += 1
+            total = total + reward
+            state = next_state
     return total
 
 
-def planned(rewards: np.ndarray, chances: np.ndarray, horizon: int) -> list[np.ndarray]:
+def plan(rewards: np.ndarray, transitions: np.ndarray, horizon: int) -> list[np.ndarray]:
     """The best action [T, S] at every step, by dynamic programming from the end.
 
     >>> rewards, stay = np.array([[[1.0, 0.0]]]), np.ones((1, 1, 2, 1))
-    >>> [plan.tolist() for plan in planned(rewards, stay, 2)]
+    >>> [actions.tolist() for actions in plan(rewards, stay, 2)]
     [[[0]], [[0]]]
     """
-    value, plans = np.zeros(rewards.shape[:2]), []
+    values = np.zeros(rewards.shape[:2])
+    actions = []
     for _ in range(horizon):
-        worth = rewards + np.einsum("tsaz,tz->tsa", chances, value)
-        plans.append(worth.argmax(2))
-        value = worth.max(2)
-    return plans[::-1]
+        action_values = rewards + np.einsum("tsaz,tz->tsa", transitions, values)
+        actions.append(action_values.argmax(2))
+        values = action_values.max(2)
+    return actions[::-1]
 
 
-def _expected(belief: Belief, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    pulls, sums, arrivals = belief
-    counts = 1 + arrivals
-    return (1 + sums) / (1 + pulls), counts / counts.sum(-1, keepdims=True)
+def _posterior_mean(statistics: Statistics, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    visits, sums, transitions = statistics
+    counts = 1 + transitions
+    return (1 + sums) / (1 + visits), counts / counts.sum(-1, keepdims=True)
 
 
-def _drawn(belief: Belief, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    pulls, sums, arrivals = belief
-    rewards = (1 + sums) / (1 + pulls) + random.normal(size=sums.shape) / np.sqrt(1 + pulls)
-    weights = random.gamma(1 + arrivals)
+def _posterior_draw(statistics: Statistics, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    visits, sums, transitions = statistics
+    rewards = (1 + sums) / (1 + visits) + random.normal(size=sums.shape) / np.sqrt(1 + visits)
+    weights = random.gamma(1 + transitions)
     return rewards, weights / weights.sum(-1, keepdims=True)
 
 

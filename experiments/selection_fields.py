@@ -1,14 +1,14 @@
-"""Which clustering to believe, and which to run, leaving images, text, biology, shapes or tables out.
+"""Compares methods of clustering selection, leaving out images, text, biology, shapes or tables in turn.
 
-The ways to choose are those of `experiments.selection`; here everything is learned from four fields and used
-on the fifth. Images are Omniglot alphabets that no network saw and classes of CIFAR-10 and CIFAR-100, by
-pixels and by an embedding that a prototypical network learned on other classes, of Omniglot and of CIFAR-100;
-text is by latent semantic analysis, cells are on their principal axes; see `jmeta.tasks.fields`.
+The methods are those of `experiments.selection`; here everything is learned from four fields and tested on
+the fifth. Images are Omniglot alphabets and classes of CIFAR-10 and CIFAR-100, by pixels and by the embedding
+of a prototypical network that was trained on other classes, of Omniglot and of CIFAR-100; texts are
+represented by latent semantic analysis, cells by principal axes; see `jmeta.tasks.fields`.
 
     python -m experiments.selection_fields --data-dir DIR
         11 minutes on two cores
 
-The quick preset makes a few small sets of its own.
+The quick preset generates a few small sets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jmeta import harness
 from jmeta.tasks.fields import FIELDS, Embed, field
 from jmeta.tasks.problems import Problem
 
-AT_ONCE = 100
+BATCH = 100
 """Images that are embedded by one call."""
 
 
@@ -35,7 +35,7 @@ class Config(selection.Config):
     """Options of this experiment."""
 
     count: int = 10
-    """Problems that are drawn from the classes of a set."""
+    """Problems drawn from the classes of an image set."""
     embed_steps: int = 200
     """Meta-steps of each embedding."""
 
@@ -48,13 +48,13 @@ PRESETS = {
 
 
 def experiment(config: Config) -> harness.Metrics:
-    """Make the problems of every field, and choose in every way."""
+    """Makes the problems of every field and evaluates every selection method."""
     problems = choosing.small_problems() if config.preset == "quick" else all_fields(config)
     return selection.report(config, problems)
 
 
 def all_fields(config: Config) -> list[Problem]:
-    """The problems of five fields, images also by embeddings that are trained here."""
+    """The problems of five fields; images also by embeddings that are trained here."""
     embeds = {
         "omniglot": embedding(config, "omniglot", pools=3),
         "cifar": embedding(config, "cifar100", pools=3),
@@ -76,10 +76,10 @@ def embedding(config: Config, name: str, *, pools: int) -> Embed:
     apply = jax.jit(net.apply)
 
     def embed(images: np.ndarray) -> np.ndarray:
-        room = -len(images) % AT_ONCE
-        padded = np.concatenate([images, np.zeros((room, *images.shape[1:]), images.dtype)])
-        parts = padded.reshape(-1, AT_ONCE, *images.shape[1:]).astype(np.float32) / 255
-        return np.concatenate([apply(meta, part) for part in parts])[: len(images)]
+        padding = np.zeros((-len(images) % BATCH, *images.shape[1:]), images.dtype)
+        padded = np.concatenate([images, padding])
+        batches = padded.reshape(-1, BATCH, *images.shape[1:]).astype(np.float32) / 255
+        return np.concatenate([apply(meta, batch) for batch in batches])[: len(images)]
 
     return embed
 

@@ -22,7 +22,7 @@ SCORES = ("validation_accuracy", "accuracy", "return", "loss")
 
 
 def run_report(
-    told: Mapping[str, Any],
+    description: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, Any]],
     logs: Mapping[str, Sequence[Mapping[str, float]]],
     pictures: Sequence[Path],
@@ -31,20 +31,20 @@ def run_report(
     """The report as HTML.
 
     Args:
-        told: the description of the run that `harness` writes.
+        description: of the run, as `harness` writes.
         metrics: name -> mean, ci95 and n; empty if the run has not ended.
         logs: name of each training -> the rows of its log.
         pictures: PNG files that the experiment drew.
         again: metrics of a later evaluation, if any.
     """
-    title = f"{told['experiment']}, {told['preset']} preset, seed {told['seed']}"
-    wall = f"{told['wall_s']:,.0f} s" if "wall_s" in told else "not ended"
-    device = told["device"]
+    title = f"{description['experiment']}, {description['preset']} preset, seed {description['seed']}"
+    wall = f"{description['wall_s']:,.0f} s" if "wall_s" in description else "not ended"
+    device = description["device"]
     facts = {
-        "command": told["command"],
+        "command": description["command"],
         "wall time": wall,
         "device": f"{device['count']} x {device['kind']}, {device['cores']} cores",
-        "versions": ", ".join(f"{name} {version}" for name, version in told["versions"].items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in description["versions"].items()),
     }
     parts = [f"<h1>{escape(title)}</h1>", table(["", ""], list(facts.items()))]
     parts += ["<h2>Results</h2>", _results(metrics, again)]
@@ -54,7 +54,7 @@ def run_report(
     if shown:
         parts.append("<h2>Embeddings and tasks</h2>")
         parts += [image(path.read_bytes(), CAPTIONS.get(path.stem, path.stem)) for path in shown]
-    options = [[name.replace("_", " "), str(value)] for name, value in told["config"].items()]
+    options = [[name.replace("_", " "), str(value)] for name, value in description["config"].items()]
     parts += ["<h2>Configuration</h2>", table(["option", "value"], options)]
     return page(title, parts)
 
