@@ -91,7 +91,8 @@ def report(config: Config, problems: list[Problem]) -> harness.Metrics:
     ]
     metrics = choosing.summary(known, methods, [pair for pair in pairs if pair[1] in methods], config.seed)
     return metrics | {
-        f"gap_closed/{method}": gap_closed(metrics, method) for method in ("learned_criterion", "meta_features")
+        f"gap_closed/{method}": gap_closed(metrics, method)
+        for method in ("learned_criterion", "meta_features")
     }
 
 

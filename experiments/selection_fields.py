@@ -35,7 +35,7 @@ class Config(selection.Config):
     """Options of this experiment."""
 
     count: int = 10
-    """Problems drawn from the classes of an image set."""
+    """Problems drawn from each image data set, from all texts and from all cells."""
     embed_steps: int = 200
     """Meta-steps of each embedding."""
 
