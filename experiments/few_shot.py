@@ -64,7 +64,7 @@ class Config(harness.Options):
     test_tasks: int = 600
     """Number of test tasks."""
     validation_tasks: int = 100
-    """Validation tasks, of classes for neither training nor test; for digits, of the training classes."""
+    """Validation tasks, of unseen classes; for digits, of the training classes."""
     every: int = 1000
     """Meta-steps between two validations."""
 

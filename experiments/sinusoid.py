@@ -174,7 +174,7 @@ def _training(config: Config, method: Method, learner: partial[Learner]) -> Trai
 
 
 def _every_step(config: Config, learner: partial[Learner], gradient: Any) -> MetaStep:
-    """MAML++: all inner steps have equal weights at first; the last alone counts after a seventh of training."""
+    """The MAML++ step: losses after all inner steps at first, after a seventh of training only the last."""
     steps = INNER_STEPS["mamlpp"]
     inner = learner(steps=steps, gradient=gradient, diff=jm.every_step())
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, config.steps))

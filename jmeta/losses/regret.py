@@ -79,7 +79,7 @@ def regret_and_error(
         share: c.
 
     Returns:
-        The mean over examples, and {"regret", "worth", "squared_error"}.
+        The mean over examples, and {"regret", "score", "squared_error"}.
 
     Raises:
         InputError: the shapes differ, or there is no choice.

@@ -44,7 +44,7 @@ class Ranking(NamedTuple):
     """The candidates as the selector ranks them.
 
     Attributes:
-        candidates: [A] their places, the most promising first.
+        candidates: [A] their places, the highest predicted score first.
         criterion: the place in `CRITERIA` of the internal criterion to trust.
         features: [F] the meta-features that the ranking follows from.
     """
