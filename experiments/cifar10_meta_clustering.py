@@ -178,7 +178,7 @@ def experiment(config: Config) -> harness.Metrics:
 
 
 def split_images(images: ClassImages, held: int) -> Parts:
-    """The last `held` images of every class for the test, as many before them for validation."""
+    """Splits every class: the last `held` images for the test, the `held` before them for validation."""
     trained = images.counts - 2 * held
     if trained.min() < 1:
         raise jm.InputError(
@@ -310,7 +310,8 @@ def _task(
         labels = jnp.repeat(jnp.arange(len(part)), part.shape[1])
         return part.reshape(len(labels), *part.shape[2:]), labels
 
-    (support, truth), (query, labels) = flat(drawn[:, :shots]), flat(drawn[:, shots:])
+    support, truth = flat(drawn[:, :shots])
+    query, labels = flat(drawn[:, shots:])
     return Task(Batch(support), Batch(query, labels), truth, task_key)
 
 

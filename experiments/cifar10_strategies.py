@@ -101,7 +101,8 @@ def make_sets(
     config: Config, images: jm.ClassImages, tasks: list[tuple[int, ...]], random: np.random.Generator
 ) -> tuple[list[Problem], np.ndarray]:
     """The sets of every task, one after the other, and their meta-features [tasks * sets, 6]."""
-    problems, rows = [], []
+    problems = []
+    rows = []
     describe = jax.jit(image_features)
     for task in tasks:
         for number in range(config.sets):

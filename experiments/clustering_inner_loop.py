@@ -161,7 +161,8 @@ def experiment(config: Config) -> harness.Metrics:
     start_key, train_key, validation_key, test_key = jax.random.split(config.key, 4)
     train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     learners = _learners(config, _network(config, train.examples.shape[2:]))
-    with_steps, without = learners["adapted"], learners["unadapted"]
+    with_steps = learners["adapted"]
+    without = learners["unadapted"]
     start = with_steps.init(start_key)
     rotations = config.dataset == "omniglot"
     validation_tasks, test_tasks = (_tasks(config, images, rotations) for images in (validation, test))

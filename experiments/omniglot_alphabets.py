@@ -231,7 +231,8 @@ def prepare(config: Config, key: Key[Array, ""]) -> Setting:
 def _split(config: Config) -> tuple[ClassImages, list[ClassImages], list[ClassImages]]:
     """The training characters, the validation alphabets and the test alphabets."""
     if config.dataset == "digits":
-        train, test = jm.load("digits", "train"), jm.load("digits", "test")
+        train = jm.load("digits", "train")
+        test = jm.load("digits", "test")
         return train, [train, train.classes([0, 1, 2, 3])], [test, test.classes([0, 1, 2, 3])]
     images = jm.load("omniglot", data_dir=config.data_dir)
     owners = np.array([name.rpartition("/")[0] for name in images.names])

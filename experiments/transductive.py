@@ -215,7 +215,8 @@ def _accuracies(
     net: Model, ways: int, classifiers: Mapping[str, Method], learner: Learner, meta: PyTree, task: Task
 ) -> Metrics:
     """The accuracy of every method on one task."""
-    support, query = task.support, task.query
+    support = task.support
+    query = task.query
     features = net.apply(meta, jnp.concatenate([support.inputs, query.inputs]))
     count = len(support.inputs)
     points = Points(features[:count], jnp.asarray(support.targets), features[count:], ways)
@@ -282,7 +283,8 @@ def bdcspn(confidence: float, points: Points) -> Float[Array, "Q W"]:
     of largest cosine. Then p_w = sum_i a_i x_i over support and queries of class w, where
     a_i = softmax_i(confidence cos(x_i, p_w)); the scores are the cosines with these means.
     """
-    support, query = unit_length(points.support), unit_length(points.query)
+    support = unit_length(points.support)
+    query = unit_length(points.query)
     query = query + jnp.mean(support, 0) - jnp.mean(query, 0)
     means = unit_length(points._replace(support=support).means)
     both = jnp.concatenate([support, query])

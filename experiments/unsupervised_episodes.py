@@ -161,8 +161,8 @@ def experiment(config: Config) -> harness.Metrics:
     """Clusters and trains in turn, and tests every row on the same tasks of unseen classes."""
     if config.rounds > 1 and "protonet" not in config.train:
         raise jm.InputError(
-            f"rounds is {config.rounds}, but protonet, which embeds the images of later rounds, is not trained; "
-            "train it, or give rounds 1."
+            f"rounds is {config.rounds}, but later rounds need protonet, which is not trained; "
+            "train it, or give 1."
         )
     train, validation, test = harness.class_splits(config.dataset, data_dir=config.data_dir)
     setting = prepare(config, validation)

@@ -1,1 +1,1 @@
-"""Side-by-side timings: each peer in the same process, on the same input, its output checked first."""
+"""Benchmarks: each peer is timed in the same process, on the same input, after its output is checked."""

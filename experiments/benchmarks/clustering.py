@@ -1,11 +1,11 @@
-"""Batched k-means against its peers: forward, gradient, and gradient of the gradient, by every rule.
+"""Compares batched k-means with its peers: forward pass, gradient and second-order gradient, for every rule.
 
     python -m experiments.benchmarks.clustering --out FILE       # about ten minutes on two cores
     python -m experiments.benchmarks.clustering --quick          # seconds; small shapes
 
 Every peer takes the same number of steps from the same start in the same process; outputs are compared
-before anything is timed, and calls take turns. Peers that are not installed are recorded as such. Install
-them with `pip install '.[bench]'`.
+before anything is timed, and calls alternate. Peers that are not installed are recorded as such. Install them
+with `pip install '.[bench]'`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ RULES = {
     "implicit neumann": lambda: jm.implicit(jm.neumann(5)),
     "straight_through": lambda: jm.straight_through(),
 }
+"""Differentiation rules by name."""
 STEPS = 20
+"""Steps of soft k-means."""
 HARD_STEPS = 10
-FARTHEST_APART = 1e-2
-"""Outputs that differ by more, relative to the largest, are not timed: an implicit gradient may be 0.5 % off
-where 20 steps have not quite converged."""
+"""Steps of hard k-means."""
+TOLERANCE = 1e-2
+"""Peers whose outputs differ by more, relative to the largest number, are not timed; an implicit gradient
+may differ by 0.5 % where 20 steps have not quite converged."""
 COST = {"forward": 1, "grad": 3, "grad2": 9}
-"""Matrix products of a pass, as multiples of the forward pass's, if it is unrolled."""
+"""Matrix products of each pass, unrolled, as multiples of those of the forward pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +54,15 @@ class Options:
     """Options of the benchmark."""
 
     out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
+    """File for the rows, as a JSON list; they are not written unless given."""
     quick: bool = False
-    """Small shapes and few repeats."""
+    """Use small shapes and few repeats."""
     repeats: int = 9
-    """How often each is timed, after one call that is not counted."""
+    """Timed calls of each function, after one warm-up call."""
 
 
 class Shape(NamedTuple):
-    """How large a problem is."""
+    """The size of a problem: T tasks of N points in D dimensions and K clusters."""
 
     T: int
     N: int
@@ -68,10 +71,19 @@ class Shape(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One line of the table before it is timed; `peer` may be empty."""
+    """One line of the table.
+
+    Attributes:
+        algorithm: "soft_kmeans" or "kmeans".
+        mode: "forward" for centres, "grad" for a gradient, "grad2" for the gradient of a gradient.
+        rule: a name of `RULES`.
+        shape: the size of the problem.
+        steps: number of iterations.
+        peer: a name of `peers.PACKAGES`; None for no comparison.
+    """
 
     algorithm: str
-    kind: str
+    mode: str
     rule: str
     shape: Shape
     steps: int
@@ -79,6 +91,7 @@ class Case(NamedTuple):
 
 
 HEADLINE = (Shape(256, 100, 64, 5), Shape(64, 1000, 64, 10))
+"""Shapes for which every rule is measured."""
 OTHERS = (
     Shape(1024, 25, 64, 5),
     Shape(256, 100, 2, 5),
@@ -86,33 +99,43 @@ OTHERS = (
     Shape(1, 10000, 64, 20),
     Shape(1, 1000, 64, 100),
 )
+"""Further shapes."""
 SMALL = (Shape(8, 25, 2, 5), Shape(4, 100, 64, 5))
+"""Shapes of a quick run."""
 
 
 def cases(quick: bool) -> Iterator[Case]:
     """All lines of the table."""
     headline, others = (SMALL[:1], SMALL[1:]) if quick else (HEADLINE, OTHERS)
+    soft = partial(Case, algorithm="soft_kmeans", steps=STEPS)
+    hard = partial(Case, algorithm="kmeans", steps=HARD_STEPS)
     for shape in headline:
         for rule in RULES:
-            yield Case("soft_kmeans", "grad", rule, shape, STEPS, "torch_batched")
-        yield Case("soft_kmeans", "grad", "unroll", shape, STEPS, "torch_compiled")
-        yield Case("soft_kmeans", "grad", "one_step", shape, STEPS, "torch_kmeans")
+            yield soft(mode="grad", rule=rule, shape=shape, peer="torch_batched")
+        yield soft(mode="grad", rule="unroll", shape=shape, peer="torch_compiled")
+        yield soft(mode="grad", rule="one_step", shape=shape, peer="torch_kmeans")
         for rule in ("unroll", "implicit gmres"):
-            yield Case("soft_kmeans", "grad2", rule, shape, STEPS, "torch_batched")
+            yield soft(mode="grad2", rule=rule, shape=shape, peer="torch_batched")
     for shape in (*headline, *others):
-        yield Case("soft_kmeans", "forward", "unroll", shape, STEPS, "torch_batched")
+        yield soft(mode="forward", rule="unroll", shape=shape, peer="torch_batched")
         for peer in ("sklearn", "ott", "faiss"):
-            yield Case("kmeans", "forward", "one_step", shape, HARD_STEPS, peer)
+            yield hard(mode="forward", rule="one_step", shape=shape, peer=peer)
     for shape in others:
         for rule in ("unroll", "implicit gmres"):
-            yield Case("soft_kmeans", "grad", rule, shape, STEPS, "torch_batched")
+            yield soft(mode="grad", rule=rule, shape=shape, peer="torch_batched")
     for rule in ("unroll", "unroll remat", "implicit gmres"):
         for steps in (5, 20, 80):
-            yield Case("soft_kmeans", "grad", rule, headline[0], steps, None)
+            yield soft(mode="grad", rule=rule, shape=headline[0], steps=steps, peer=None)
 
 
 class Problem(NamedTuple):
-    """Points in clusters, and where centres start: at some of the points, moved a little."""
+    """The data of a benchmark.
+
+    Attributes:
+        x: [T, N, D] points in clusters.
+        start: [T, K, D] initial centres, slightly shifted points.
+        beta: inverse temperature of soft k-means.
+    """
 
     x: np.ndarray
     start: np.ndarray
@@ -120,9 +143,9 @@ class Problem(NamedTuple):
 
 
 def problem(algorithm: str, shape: Shape) -> Problem:
-    """Separated clusters and one start in each, so that soft k-means converges in 20 steps.
+    """Separated clusters with one initial centre in each, so that soft k-means converges in 20 steps.
 
-    Hard k-means gets clusters that overlap and starts drawn at random: it is still moving after 10.
+    For hard k-means clusters overlap and initial centres are random, so that it has not converged after 10.
     """
     random = np.random.default_rng(0)
     T, N, D, K = shape
@@ -134,8 +157,8 @@ def problem(algorithm: str, shape: Shape) -> Problem:
     return Problem(x, start, 0.5 if D < 64 else 0.05)
 
 
-def ours(case: Case, given: Problem) -> Compiled:
-    """Jmeta's own call: the library chooses chunks, layout and devices."""
+def ours(case: Case, data: Problem) -> Compiled:
+    """The compiled program of jmeta, which chooses chunks, layout and devices."""
 
     def centers(x: jax.Array, start: jax.Array) -> jax.Array:
         if case.algorithm == "kmeans":
@@ -145,7 +168,7 @@ def ours(case: Case, given: Problem) -> Compiled:
                 case.shape.K,
                 steps=case.steps,
                 diff=RULES[case.rule](),
-                inverse_temperature=given.beta,
+                inverse_temperature=data.beta,
                 centers=start,
             )
         return clusterer.fit({}, jm.Batch(x), jax.random.key(0)).centers
@@ -153,42 +176,42 @@ def ours(case: Case, given: Problem) -> Compiled:
     def loss(x: jax.Array, start: jax.Array) -> jax.Array:
         return jnp.sum(centers(x, start) ** 2)
 
-    def slope(x: jax.Array, start: jax.Array, probe: jax.Array) -> jax.Array:
+    def projected_gradient(x: jax.Array, start: jax.Array, probe: jax.Array) -> jax.Array:
         return jnp.sum(jax.grad(loss)(x, start) * probe)
 
-    inputs = [jnp.asarray(given.x), jnp.asarray(given.start)]
-    if case.kind == "grad2":
-        inputs.append(jnp.asarray(peers.probe_of(given.x)))
-    function = {"forward": centers, "grad": jax.grad(loss), "grad2": jax.grad(slope)}[case.kind]
+    inputs = [jnp.asarray(data.x), jnp.asarray(data.start)]
+    if case.mode == "grad2":
+        inputs.append(jnp.asarray(peers.probe_of(data.x)))
+    function = {"forward": centers, "grad": jax.grad(loss), "grad2": jax.grad(projected_gradient)}[case.mode]
     program = compiled(jm.over_tasks(function), *inputs)
     return program._replace(call=partial(program.call, *inputs))
 
 
-def theirs(case: Case, given: Problem) -> Callable[[], Any]:
+def theirs(case: Case, data: Problem) -> Callable[[], Any]:
     """The peer's call."""
-    x, start, beta = given
+    x, start, beta = data
     if case.peer in ("torch_batched", "torch_compiled"):
-        return peers.torch_soft(x, start, beta, case.steps, case.kind, case.peer == "torch_compiled")
+        return peers.torch_soft(x, start, beta, case.steps, case.mode, case.peer == "torch_compiled")
     if case.peer == "torch_kmeans":
-        return peers.torch_kmeans_soft(x, start, beta, case.steps, case.kind)
+        return peers.torch_kmeans_soft(x, start, beta, case.steps, case.mode)
     hard = {"sklearn": peers.sklearn_hard, "faiss": peers.faiss_hard, "ott": peers.ott_hard}
     return hard[str(case.peer)](x, start, case.steps)
 
 
-def agree(case: Case, mine: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference, as a part of the largest number."""
-    if case.rule == "straight_through":  # its derivative to the points is zero by definition
-        return float(np.abs(mine).max())
-    return float(np.abs(mine - other).max() / np.abs(other).max())
+def difference(case: Case, own: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference relative to the largest number."""
+    if case.rule == "straight_through":  # its derivative with respect to the points is zero by definition
+        return float(np.abs(own).max())
+    return float(np.abs(own - other).max() / np.abs(other).max())
 
 
-def measured(case: Case, rate: float, repeats: int) -> dict[str, Any]:
-    """One row."""
-    given = problem(case.algorithm, case.shape)
-    program = ours(case, given)
+def measure(case: Case, rate: float, repeats: int) -> dict[str, Any]:
+    """One row of the table."""
+    data = problem(case.algorithm, case.shape)
+    program = ours(case, data)
     row: dict[str, Any] = {
         "algorithm": case.algorithm,
-        "pass": case.kind,
+        "pass": case.mode,
         "rule": case.rule,
         **case.shape._asdict(),
         "steps": case.steps,
@@ -197,28 +220,29 @@ def measured(case: Case, rate: float, repeats: int) -> dict[str, Any]:
         "compile_s": round(program.seconds, 3),
     }
     tasks = case.shape.T
-    took, note = None, None
+    duration = None
+    note = None
     if case.peer is None or record.version(peers.PACKAGES[case.peer]) is None:
         note = case.peer and f"{case.peer} is not installed"
     else:
         try:
-            peer = theirs(case, given)
-            row["difference"] = agree(case, np.asarray(program.call()), np.asarray(peer()))
-            if row["difference"] > FARTHEST_APART:
+            peer = theirs(case, data)
+            row["difference"] = difference(case, np.asarray(program.call()), np.asarray(peer()))
+            if row["difference"] > TOLERANCE:
                 raise ValueError("outputs differ")
-            found = race(program.call, peer, repeats)
-            took = found.ours
-            row |= {"peer_tasks_per_s": tasks / found.theirs, "ratio": found.ratio}
-        except Exception as error:  # a peer may fail in any way; it is recorded, and the others go on
+            result = race(program.call, peer, repeats)
+            duration = result.ours
+            row |= {"peer_tasks_per_s": tasks / result.theirs, "ratio": result.ratio}
+        except Exception as error:  # any failure of a peer is recorded, and the benchmark continues
             note = f"{case.peer} failed: {type(error).__name__}: {str(error)[:60]}"
-    took = took or min(seconds(program.call) for _ in range(repeats + 1))
-    operations = COST[case.kind] * 4 * case.shape.N * case.shape.K * case.shape.D * case.steps * tasks
-    row |= {"jmeta_tasks_per_s": tasks / took, "fraction_of_matmul": operations / took / rate}
+    duration = duration or min(seconds(program.call) for _ in range(repeats + 1))
+    operations = COST[case.mode] * 4 * case.shape.N * case.shape.K * case.shape.D * case.steps * tasks
+    row |= {"jmeta_tasks_per_s": tasks / duration, "fraction_of_matmul": operations / duration / rate}
     return {"peer_tasks_per_s": None, "ratio": None, "note": note} | row
 
 
 def show(rows: list[dict[str, Any]], rate: float) -> None:
-    """Print the table; where we lose, the ratio is below one and stands out."""
+    """Prints the table, with the lines where jmeta is slower in red."""
     table = Table(title=f"{jax.devices()[0].device_kind}, matrix products at {rate / 1e9:.0f} GFLOP/s")
     for column in (
         "algorithm",
@@ -252,13 +276,13 @@ def show(rows: list[dict[str, Any]], rate: float) -> None:
 
 
 def main() -> None:
-    """Run the benchmark from the command line."""
+    """Runs the benchmark from the command line."""
     options = tyro.cli(Options, description=__doc__)
     rate = record.begin(options.quick, options.repeats)
-    about = record.machine(peers.PACKAGES, rate)
+    machine = record.machine(peers.PACKAGES, rate)
     rows = []
     for case in cases(options.quick):
-        rows.append(measured(case, rate, 1 if options.quick else options.repeats) | {"machine": about})
+        rows.append(measure(case, rate, 1 if options.quick else options.repeats) | {"machine": machine})
         record.write(rows, options.out)
     show(rows, rate)
 

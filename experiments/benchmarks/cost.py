@@ -1,10 +1,10 @@
-"""What each clusterer costs as steps, points, features and clusters grow, beside what theory says.
+"""Measures how the cost of each clusterer grows with steps, points, features and clusters.
 
     python -m experiments.benchmarks.cost --out FILE --picture FILE    # about four minutes on two cores
     python -m experiments.benchmarks.cost --quick
 
-The forward pass of 16 tasks is timed while one number grows and the others stay. The picture has a panel
-for each number, on logarithmic axes, and a dashed line of the theoretical slope for each algorithm.
+The forward pass of 16 tasks is timed while one number grows and the others are fixed. The picture has a panel
+for each number, on logarithmic axes, with a dashed line of the theoretical slope for each algorithm.
 """
 
 from __future__ import annotations
@@ -30,23 +30,32 @@ from . import record
 from .timing import compiled, seconds
 
 TASKS = 16
+"""Tasks in a batch."""
 BASE = {"steps": 10, "N": 200, "D": 16, "K": 5}
+"""The numbers that are fixed."""
 GROWTH = {
     "steps": (5, 10, 20, 40, 80),
     "N": (50, 100, 200, 400),
     "D": (4, 16, 64, 256),
     "K": (2, 5, 10, 20, 40),
 }
+"""The values of each number that grows."""
 
 
 class Entry(NamedTuple):
-    """An algorithm, and the powers that theory gives its cost."""
+    """An algorithm and its theoretical cost.
+
+    Attributes:
+        make: (clusters, steps) -> the clusterer.
+        exponents: number -> the exponent of the cost, in the limit of large numbers.
+    """
 
     make: Callable[[int, int], jm.Clusterer]
-    powers: dict[str, int]
+    exponents: dict[str, int]
 
 
 LINEAR = {"steps": 1, "N": 1, "D": 1, "K": 1}
+"""The exponents of a cost that is linear in all numbers."""
 
 ENTRIES = {
     "kmeans": Entry(
@@ -78,7 +87,7 @@ ENTRIES = {
         lambda clusters, steps: jm.agglomerative(clusters), {"steps": 0, "N": 2, "D": 0, "K": 0}
     ),
 }
-"""Name -> how it is made of K and steps, and its cost's exponents in the limit of large numbers."""
+"""The algorithms by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,20 +95,20 @@ class Options:
     """Options of the measurement."""
 
     out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
+    """File for the rows, as a JSON list; they are not written unless given."""
     picture: Path | None = None
-    """Where the picture is written; nowhere unless given."""
+    """File for the picture; it is not drawn unless given."""
     quick: bool = False
-    """Two sizes of each number, one repeat."""
+    """Use two values of each number and one repeat."""
 
 
 def milliseconds(name: str, sizes: dict[str, int], repeats: int) -> float:
-    """Median time of one batch of tasks."""
+    """The median time of one batch of tasks."""
     clusterer = ENTRIES[name].make(sizes["K"], sizes["steps"])
     random = np.random.default_rng(0)
     centers = 3 * random.normal(size=(TASKS, sizes["K"], sizes["D"]))
-    which = np.arange(sizes["N"]) % sizes["K"]
-    points = centers[:, which] + random.normal(size=(TASKS, sizes["N"], sizes["D"]))
+    labels = np.arange(sizes["N"]) % sizes["K"]
+    points = centers[:, labels] + random.normal(size=(TASKS, sizes["N"], sizes["D"]))
 
     def run(x: jax.Array, key: jax.Array) -> Any:
         state = clusterer.fit({}, jm.Batch(x), key)
@@ -112,17 +121,18 @@ def milliseconds(name: str, sizes: dict[str, int], repeats: int) -> float:
 
 
 def slope(sizes: list[int], times: list[float]) -> float:
-    """The exponent between the two largest sizes, where it is closest to its limit."""
+    """The exponent between the two largest sizes, which is closest to its limit."""
     return math.log(times[-1] / times[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
 def picture(rows: list[dict[str, Any]]) -> Figure:
-    """A panel for each number; dashed lines have the theoretical slope and meet the last measurement."""
+    """A panel for each number; dashed lines of theoretical slope pass through the last measurement."""
     figure = Figure(figsize=(13, 4.2), layout="constrained")
-    for place, number in enumerate(GROWTH, 1):
-        axes = figure.add_subplot(1, len(GROWTH), place, xscale="log", yscale="log", xlabel=number)
+    for panel, number in enumerate(GROWTH, 1):
+        axes = figure.add_subplot(1, len(GROWTH), panel, xscale="log", yscale="log", xlabel=number)
         for row in (row for row in rows if row["number"] == number):
-            sizes, times = np.array(row["sizes"], float), row["milliseconds"]
+            sizes = np.array(row["sizes"], float)
+            times = row["milliseconds"]
             (line,) = axes.plot(sizes, times, marker="o", markersize=3, label=row["algorithm"])
             theory = times[-1] * (sizes / sizes[-1]) ** row["theory"]
             axes.plot(sizes, theory, linestyle="--", linewidth=0.8, color=line.get_color())
@@ -135,7 +145,7 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
 
 
 def main() -> None:
-    """Measure from the command line."""
+    """Runs the measurement from the command line."""
     options = tyro.cli(Options, description=__doc__)
     jm.use_all_cores()
     rows: list[dict[str, Any]] = []
@@ -150,7 +160,7 @@ def main() -> None:
                     "sizes": sizes,
                     "milliseconds": [round(value, 3) for value in times],
                     "slope": round(slope(sizes, times), 2),
-                    "theory": entry.powers[number],
+                    "theory": entry.exponents[number],
                     "tasks": TASKS,
                     "base": BASE,
                     "device": jax.devices()[0].device_kind,
@@ -163,8 +173,8 @@ def main() -> None:
     for column in ("algorithm", *GROWTH):
         table.add_column(column)
     for name in ENTRIES:
-        own = [row for row in rows if row["algorithm"] == name]
-        table.add_row(name, *(f"{row['slope']:.2f} ({row['theory']})" for row in own))
+        cells = [f"{row['slope']:.2f} ({row['theory']})" for row in rows if row["algorithm"] == name]
+        table.add_row(name, *cells)
     Console(width=110).print(table)
     if options.picture:
         picture(rows).savefig(options.picture, dpi=110)

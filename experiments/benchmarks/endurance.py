@@ -1,12 +1,13 @@
-"""What it costs to be saved, and whether a run stays as it began: seconds a state, memory and compilations.
+"""Measures the cost of saving states, and the memory and the compilations of a long run.
 
     python -m experiments.benchmarks.endurance --out FILE     # 22 minutes
     python -m experiments.benchmarks.endurance --quick        # seconds
 
-Two measurements of MAML on images by a convolutional network. First the same steps with and without saved
-states, turn by turn: what a state costs, of a loop that saves one a minute. Then one long run of `jm.loop`,
-with a log, states and an evaluation a row, ended by SIGTERM after `--minutes`: what the process holds in
-memory, and how many programs it has compiled, ten times on the way.
+Both measurements are of MAML on images by a convolutional network. The first runs the same steps with and
+without saving states, alternately, and gives the cost of a state, also as a share of a loop that saves one
+every minute. The second is one long run of `jm.loop`, with a log, saved states and an evaluation for every
+row, ended by SIGTERM after `--minutes`; it gives the memory of the process and the number of compiled
+programs at ten moments.
 """
 
 from __future__ import annotations
@@ -36,8 +37,12 @@ from jmeta.training.checkpoint import Checkpoints
 from . import record
 from .timing import seconds as seconds_of
 
-TASKS, PORTION, SAVE_EVERY = 8, 1.0, 60.0
-"""Per step; seconds of training between two states where their price is measured; between two of a loop."""
+TASKS = 8
+"""Tasks per step."""
+PORTION = 1.0
+"""Seconds of training between two states when their cost is measured."""
+SAVE_EVERY = 60.0
+"""Seconds of training between two states of a loop."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +50,16 @@ class Options(record.Options):
     """Options of this benchmark."""
 
     minutes: float = 20.0
-    """How long the run is."""
+    """Duration of the long run."""
 
 
 def main(options: Options) -> None:
-    """Measure, print and write."""
+    """Runs both measurements, writes their rows and prints the table."""
     machine = record.machine({}, record.begin(options.quick, options.repeats))
     minutes = 0.1 if options.quick else options.minutes
-    rows = [{"what": "a saved state"} | price(options.quick, options.repeats) | machine]
+    rows = [{"what": "a saved state"} | saving_cost(options.quick, options.repeats) | machine]
     record.write(rows, options.out)
-    rows.append({"what": "a long run", "minutes": minutes} | soak(60 * minutes, options.quick) | machine)
+    rows.append({"what": "a long run", "minutes": minutes} | long_run(60 * minutes, options.quick) | machine)
     record.write(rows, options.out)
     table = Table("measurement", "value", title="endurance")
     for row in rows:
@@ -63,70 +68,73 @@ def main(options: Options) -> None:
     Console().print(table)
 
 
-def price(quick: bool, repeats: int) -> dict[str, Any]:
-    """Seconds that a state costs its run, and their share where one is saved a minute."""
-    learner, sampler, step = _run(quick)
-    key, start = jax.random.key(1), step.init(learner.init(jax.random.key(0)))
+def saving_cost(quick: bool, repeats: int) -> dict[str, Any]:
+    """The seconds that saving a state takes, and their share if one is saved every minute."""
+    learner, sampler, step = _setting(quick)
+    key = jax.random.key(1)
+    start = step.init(learner.init(jax.random.key(0)))
     states_each = 2 if quick else 10
 
-    def portion(steps: int) -> Callable[[MetaState], MetaState]:
+    def training(steps: int) -> Callable[[MetaState], MetaState]:
         return jax.jit(lambda state: jm.train(step, sampler, state, key, steps=steps, tasks=TASKS))
 
-    one = portion(2)
-    one(start)
-    steps = max(1, round((0.1 if quick else PORTION) / (seconds_of(lambda: one(start)) / 2)))
-    some = portion(steps)
+    two_steps = training(2)
+    two_steps(start)
+    steps = max(1, round((0.1 if quick else PORTION) / (seconds_of(lambda: two_steps(start)) / 2)))
+    train = training(steps)
 
-    def plain(state: MetaState) -> float:
+    def without_saving(state: MetaState) -> float:
         began = time.perf_counter()
         for _ in range(states_each):
-            state = jax.block_until_ready(some(state))
+            state = jax.block_until_ready(train(state))
         return time.perf_counter() - began
 
-    def saved(state: MetaState) -> float:
+    def with_saving(state: MetaState) -> float:
         with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder), {}) as states:
             began = time.perf_counter()
             for _ in range(states_each):
-                state = jax.block_until_ready(some(state))
+                state = jax.block_until_ready(train(state))
                 states.save(state, {})
             states.wait()
             return time.perf_counter() - began
 
-    plain(start), saved(start)
-    turns = [(plain(start), saved(start)) for _ in range(1 if quick else repeats)]
-    each = statistics.median((with_states - without) / states_each for without, with_states in turns)
+    without_saving(start)
+    with_saving(start)
+    pairs = [(without_saving(start), with_saving(start)) for _ in range(1 if quick else repeats)]
+    each = statistics.median((saved - plain) / states_each for plain, saved in pairs)
     return {
         "bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(start)),
         "steps_between": steps,
-        "seconds_between": statistics.median(without / states_each for without, _ in turns),
+        "seconds_between": statistics.median(plain / states_each for plain, _ in pairs),
         "seconds_a_state": each,
         "share_at_one_a_minute": each / SAVE_EVERY,
     }
 
 
-def soak(seconds: float, quick: bool) -> dict[str, Any]:
-    """One run of so many seconds: memory in MiB and compiled programs, at ten moments."""
-    learner, sampler, step = _run(quick)
-    began, seen = 0.0, list[tuple[int, float, int]]()
+def long_run(seconds: float, quick: bool) -> dict[str, Any]:
+    """The memory in MiB and the number of compiled programs at ten moments of one run."""
+    learner, sampler, step = _setting(quick)
+    began = 0.0
+    moments: list[tuple[int, float, int]] = []
 
     class Watch(jm.Hook):
         def on_row(self, training: Any, row: dict[str, float]) -> None:
             nonlocal began
-            began = began or time.monotonic()  # compiled by now
-            passed = time.monotonic() - began
-            if passed >= (len(seen) + 1) * seconds / 10:
-                seen.append((int(row["step"]), resident(), len(compilations)))
-            if passed >= seconds:
+            began = began or time.monotonic()  # everything is compiled by the first row
+            elapsed = time.monotonic() - began
+            if elapsed >= (len(moments) + 1) * seconds / 10:
+                moments.append((int(row["step"]), resident_memory(), len(compilations)))
+            if elapsed >= seconds:
                 signal.raise_signal(signal.SIGTERM)
 
     def evaluate(meta: Any) -> dict[str, float]:
-        found = jm.evaluate(learner, sampler, meta, jax.random.key(2), tasks=TASKS)
-        return {name: value.mean for name, value in found.intervals().items()}
+        evaluation = jm.evaluate(learner, sampler, meta, jax.random.key(2), tasks=TASKS)
+        return {name: value.mean for name, value in evaluation.intervals().items()}
 
     with (
-        counted() as compilations,
+        compile_times() as compilations,
         tempfile.TemporaryDirectory() as folder,
-        suppress(SystemExit),  # which the signal asks for
+        suppress(SystemExit),  # which `loop` raises after the signal
     ):
         jm.loop(
             step,
@@ -143,7 +151,7 @@ def soak(seconds: float, quick: bool) -> dict[str, Any]:
                 jm.SaveStates(Path(folder) / "states", every_seconds=min(SAVE_EVERY, seconds / 20)),
             ],
         )
-    steps, memory, programs = zip(*seen, strict=True)
+    steps, memory, programs = zip(*moments, strict=True)
     return {
         "steps": steps,
         "resident_mib": memory,
@@ -154,29 +162,29 @@ def soak(seconds: float, quick: bool) -> dict[str, Any]:
     }
 
 
-def resident() -> float:
-    """MiB of memory that this process holds."""
+def resident_memory() -> float:
+    """The resident memory of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 @contextmanager
-def counted() -> Iterator[list[float]]:
-    """The seconds of every compilation within the block."""
-    found: list[float] = []
+def compile_times() -> Iterator[list[float]]:
+    """Collects the seconds of every compilation within the block."""
+    times: list[float] = []
 
-    def note(event: str, duration_secs: float, **_: str | int) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            found.append(duration_secs)
+            times.append(duration_secs)
 
-    jax.monitoring.register_event_duration_secs_listener(note)
+    jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        yield found
+        yield times
     finally:
-        jax.monitoring.unregister_event_duration_listener(note)
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def _run(quick: bool) -> tuple[Learner, Sampler, MetaStep]:
+def _setting(quick: bool) -> tuple[Learner, Sampler, MetaStep]:
     if quick:
         waves = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
         return waves, jm.sinusoid(), jm.meta_step(jm.query_loss(waves, jm.squared_error), optax.adam(1e-3))

@@ -1,10 +1,10 @@
-"""Hostile tasks by the million: no clusterer may answer with NaN, or crash.
+"""Fuzz test of all clusterers on a million hostile tasks: none may return NaN or crash.
 
-    python -m experiments.benchmarks.fuzz --out FILE    # a million; a thousand per host algorithm
+    python -m experiments.benchmarks.fuzz --out FILE    # a million tasks; a thousand per host algorithm
     python -m experiments.benchmarks.fuzz --quick
 
-A task is a table of 16 points, of any scale from 1e-15 to 1e15, near the origin or far from it, with some of:
-duplicates, a constant feature, one point far away, points of weight zero that hold anything, unused slots.
+A task has 16 points, of any scale from 1e-15 to 1e15, near the origin or far from it, and possibly
+duplicates, a constant feature, an outlier, points of weight zero that hold 1e20 or NaN, and unused slots.
 """
 
 from __future__ import annotations
@@ -28,8 +28,14 @@ from jmeta.clustering.host.algorithms import HOST_ALGORITHMS
 
 from . import record
 
-N, D, K = 16, 3, 4
+N = 16
+"""Points of a task."""
+D = 3
+"""Features of a point."""
+K = 4
+"""Largest number of clusters."""
 BATCH = 4096
+"""Tasks of one call on the device."""
 
 DEVICE: dict[str, Callable[[], jm.Clusterer]] = {
     "soft_kmeans": lambda: jm.soft_kmeans(K),
@@ -49,6 +55,7 @@ DEVICE: dict[str, Callable[[], jm.Clusterer]] = {
     "agglomerative ward": lambda: jm.agglomerative(K),
     "agglomerative single": lambda: jm.agglomerative(K, linkage="single"),
 }
+"""The clusterers that run on the device."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +63,13 @@ class Options:
     """Options of the run."""
 
     out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
+    """File for the rows, as a JSON list; they are not written unless given."""
     quick: bool = False
-    """One batch per device algorithm and ten tasks per host algorithm."""
+    """Use one batch per device algorithm and ten tasks per host algorithm."""
     tasks: int = 1_000_000
-    """How many tasks all device algorithms get together."""
+    """Total number of tasks of all device algorithms."""
     host_tasks: int = 1000
-    """How many tasks each host algorithm gets."""
+    """Tasks of each host algorithm."""
 
 
 def task(key: jax.Array) -> jm.Batch:
@@ -86,19 +93,19 @@ def task(key: jax.Array) -> jm.Batch:
 
 
 def on_device(make: Callable[[], jm.Clusterer], tasks: int) -> int:
-    """How many of so many tasks have a result that is not finite."""
+    """The number of tasks, out of `tasks`, whose result is not finite or not normalised."""
     clusterer = make()
 
-    def bad(key: jax.Array) -> jax.Array:
+    def failed(key: jax.Array) -> jax.Array:
         batch = task(key)
         state = clusterer.fit(clusterer.init(key), batch, key)
-        known = jnp.asarray(batch.weights)[:, None] > 0
-        found = clusterer.assign(clusterer.init(key), state, jnp.where(known, batch.inputs, 0))
-        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state, found))]
-        total = jax.nn.logsumexp(found.log_probs, 1)
+        real = jnp.asarray(batch.weights)[:, None] > 0
+        assignment = clusterer.assign(clusterer.init(key), state, jnp.where(real, batch.inputs, 0))
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state, assignment))]
+        total = jax.nn.logsumexp(assignment.log_probs, 1)
         return ~(jnp.all(jnp.stack(finite)) & jnp.all(jnp.abs(total) < 1e-3))
 
-    run = jm.over_tasks(bad, chunk=64)
+    run = jm.over_tasks(failed, chunk=64)
     failures = 0
     for start in range(0, tasks, BATCH):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(start + jnp.arange(BATCH))
@@ -107,17 +114,17 @@ def on_device(make: Callable[[], jm.Clusterer], tasks: int) -> int:
 
 
 def on_host(name: str, tasks: int) -> int:
-    """How many of so many tasks crash, or have a result that is not finite; a refusal is neither."""
-    made = jax.jit(jax.vmap(lambda i: task(jax.random.fold_in(jax.random.key(1), i))))(jnp.arange(tasks))
+    """The number of tasks that crash or whose result is not finite; an InputError is not a failure."""
+    batches = jax.jit(jax.vmap(lambda i: task(jax.random.fold_in(jax.random.key(1), i))))(jnp.arange(tasks))
     clusterer = jm.host(name, K if HOST_ALGORITHMS[name].clusters_argument else None)
     failures = 0
-    warnings.simplefilter("ignore")  # scikit-learn has much to say about such points
+    warnings.simplefilter("ignore")  # scikit-learn warns about such points
     for i in range(tasks):
-        batch = jax.tree.map(lambda leaf, i=i: leaf[i], made)
+        batch = jax.tree.map(lambda leaf, i=i: leaf[i], batches)
         points = jnp.where(batch.weights[:, None] > 0, batch.inputs, 0)
         try:
-            found = jm.cluster(clusterer, points, weights=batch.weights, key=jax.random.key(i))
-            failures += not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in found)
+            result = jm.cluster(clusterer, points, weights=batch.weights, key=jax.random.key(i))
+            failures += not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in result)
         except jm.InputError:
             pass
         except Exception:
@@ -126,14 +133,17 @@ def on_host(name: str, tasks: int) -> int:
 
 
 def main() -> None:
-    """Run from the command line; exit code 1 where anything failed."""
+    """Runs the test from the command line; the exit code is 1 if anything failed."""
     options = tyro.cli(Options, description=__doc__)
     jm.use_all_cores()
-    each = BATCH if options.quick else -(-options.tasks // len(DEVICE))
-    host_each = 10 if options.quick else options.host_tasks
+    device_tasks = BATCH if options.quick else -(-options.tasks // len(DEVICE))
+    host_tasks = 10 if options.quick else options.host_tasks
     names = [name for name in HOST_ALGORITHMS if name != "genie"]
-    runs = [(name, "device", each, lambda make=make: on_device(make, each)) for name, make in DEVICE.items()]
-    runs += [(name, "host", host_each, lambda name=name: on_host(name, host_each)) for name in names]
+    runs = [
+        (name, "device", device_tasks, lambda make=make: on_device(make, device_tasks))
+        for name, make in DEVICE.items()
+    ]
+    runs += [(name, "host", host_tasks, lambda name=name: on_host(name, host_tasks)) for name in names]
     rows: list[dict[str, Any]] = []
     table = Table(title="hostile tasks")
     for column in ("algorithm", "place", "tasks", "failures", "seconds"):
@@ -141,11 +151,11 @@ def main() -> None:
     for name, place, tasks, run in runs:
         began = time.perf_counter()
         failures = run()
-        took = round(time.perf_counter() - began, 1)
+        duration = round(time.perf_counter() - began, 1)
         rows.append(
-            {"algorithm": name, "place": place, "tasks": tasks, "failures": failures, "seconds": took}
+            {"algorithm": name, "place": place, "tasks": tasks, "failures": failures, "seconds": duration}
         )
-        table.add_row(name, place, str(tasks), str(failures), str(took))
+        table.add_row(name, place, str(tasks), str(failures), str(duration))
         record.write(rows, options.out)
     Console(width=90).print(table)
     if any(row["failures"] for row in rows):

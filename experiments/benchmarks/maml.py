@@ -1,16 +1,15 @@
-"""The meta-gradient of MAML beside PyTorch's: tasks per second and memory, by inner steps and tasks.
+"""Compares the meta-gradient of MAML with implementations in PyTorch, in tasks per second and memory.
 
     python -m experiments.benchmarks.maml --out FILE       # about fifteen minutes on two cores
     python -m experiments.benchmarks.maml --quick          # seconds; small shapes
 
-The sinusoid MLP (1-40-40-1, 10 shots, 10 queries, rate 0.01) and Conv4 with 64 filters (pooled, batch
-statistics, 5-way 1-shot of 28 x 28 images, as many queries, rate 0.4); second order. The same weights and
-tasks in the same process; meta-gradients are compared before anything is timed, and calls take turns. Memory
-is what the compiled program keeps while it runs, on one device. Peers that are not installed are recorded as
-such; install them with `pip install '.[bench]'`.
+The networks are the sinusoid MLP (1-40-40-1, 10 shots, 10 queries, rate 0.01) and Conv4 with 64 filters
+(pooled, batch statistics, 28 x 28 images, 5-way 1-shot with one query per class, rate 0.4); meta-gradients
+are of second order. All peers use the same weights and tasks in the same process; meta-gradients are compared
+before anything is timed, and calls alternate. Memory is the temporary memory of the compiled program on one
+device. Peers that are not installed are recorded as such; install them with `pip install '.[bench]'`.
 
-`memory` says how the inner loop is gone back through: none, remat, mixed; best is what the library does
-unless told otherwise.
+`memory` is the method of differentiating the inner loop: none, remat or mixed; best is the library's default.
 """
 
 from __future__ import annotations
@@ -43,9 +42,11 @@ MEMORY: dict[str, dict[str, Any]] = {
     "mixed": {"gradient": jm.mixed_mode, "diff": jm.unroll()},
     "best": {},
 }
-FARTHEST_APART = 1e-6
-"""Meta-gradients in float64 that differ by more, relative to the largest number, are not timed."""
+"""Options of `maml` for each method of differentiation."""
+TOLERANCE = 1e-6
+"""Peers whose meta-gradients in float64 differ by more, relative to the largest number, are not timed."""
 ALL = ("torch_func", "loop", "higher", "torchopt")
+"""The names of all peers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +54,25 @@ class Options:
     """Options of the benchmark."""
 
     out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
+    """File for the rows, as a JSON list; they are not written unless given."""
     quick: bool = False
-    """Small shapes and few repeats."""
+    """Use small shapes and few repeats."""
     repeats: int = 5
-    """Times each pair of calls is timed."""
+    """Timed calls of each function."""
     networks: tuple[Literal["mlp", "conv4"], ...] = ("mlp", "conv4")
-    """Which networks."""
+    """Which networks to measure."""
 
 
 class Case(NamedTuple):
-    """One line of the table, or several where there are several peers."""
+    """One line of the table for each peer, or one line if there is none.
+
+    Attributes:
+        network: "mlp" or "conv4".
+        memory: a name of `MEMORY`.
+        tasks: tasks per meta-update.
+        steps: inner steps.
+        peers: the peers to compare with.
+    """
 
     network: str
     memory: str
@@ -73,23 +82,24 @@ class Case(NamedTuple):
 
 
 def cases(quick: bool, networks: tuple[str, ...]) -> Iterator[Case]:
-    """Every number of steps and tasks, each way to go back, and peers where they are compared."""
+    """All cases: numbers of steps and tasks with their peers, and methods of differentiation."""
     if quick:
         for network in networks:
-            yield Case(network, "best", 4, 1, ALL[:2])
-            yield Case(network, "none", 4, 2, ())
+            yield Case(network=network, memory="best", tasks=4, steps=1, peers=ALL[:2])
+            yield Case(network=network, memory="none", tasks=4, steps=2, peers=())
         return
     for network in networks:
         for steps in (1, 5, 10):
             for tasks in (4, 32, 256):
                 largest = tasks == 256 and network == "conv4"
-                yield Case(network, "best", tasks, steps, ALL if tasks == 32 else () if largest else ALL[:2])
+                peers = ALL if tasks == 32 else () if largest else ALL[:2]
+                yield Case(network=network, memory="best", tasks=tasks, steps=steps, peers=peers)
             for memory in ("none", "remat", "mixed"):
-                yield Case(network, memory, 32, steps, ())
+                yield Case(network=network, memory=memory, tasks=32, steps=steps, peers=())
 
 
 def problem(case: Case, width: int, dtype: Any = np.float32) -> tuple[Problem, Any, jm.Task]:
-    """The numbers, for PyTorch and for jax."""
+    """The problem for PyTorch, and the initial weights and the tasks for JAX."""
     random = np.random.default_rng(0)
     if case.network == "mlp":
         tasks = jax.device_get(jax.vmap(jm.sinusoid())(jax.random.split(jax.random.key(0), case.tasks)))
@@ -103,12 +113,19 @@ def problem(case: Case, width: int, dtype: Any = np.float32) -> tuple[Problem, A
     start = jax.tree.map(lambda leaf: leaf.astype(dtype), network(case, width).init(jax.random.key(1)))
     paths = jax.tree_util.tree_leaves_with_path(start)
     weights = {path_name(path): np.asarray(leaf) for path, leaf in paths}
-    shown, asked = (
+    support_batch, query_batch = (
         jm.Batch(jnp.asarray(x), jnp.asarray(y)) for x, y in zip((support, query), targets, strict=True)
     )
-    task = jm.Task(shown, asked, None, jax.random.split(jax.random.key(2), case.tasks))
-    plain = Problem(case.network, weights, (support, targets[0]), (query, targets[1]), rate, case.steps)
-    return plain, start, task
+    task = jm.Task(support_batch, query_batch, None, jax.random.split(jax.random.key(2), case.tasks))
+    torch_problem = Problem(
+        network=case.network,
+        weights=weights,
+        support=(support, targets[0]),
+        query=(query, targets[1]),
+        rate=rate,
+        steps=case.steps,
+    )
+    return torch_problem, start, task
 
 
 def network(case: Case, width: int) -> jm.Model:
@@ -117,9 +134,10 @@ def network(case: Case, width: int) -> jm.Model:
 
 
 def products(case: Case, width: int) -> float:
-    """Operations of all matrix products for one task: a gradient is 3 forward passes, that of one 6 more."""
+    """Operations of all matrix products of one task: 9 forward passes per inner step, and 3 for the query."""
     if case.network == "mlp":
-        forward, images = 2.0 * (40 + 40 * 40 + 40), 10
+        forward = 2.0 * (40 + 40 * 40 + 40)
+        images = 10
     else:
         pixels = (28, 14, 7, 3)
         channels = (1, width, width, width)
@@ -128,14 +146,14 @@ def products(case: Case, width: int) -> float:
     return forward * images * (9 * case.steps + 3)
 
 
-def ours(case: Case, width: int, plain: Problem, start: Any, tasks: jm.Task) -> Compiled:
-    """A meta-update by plain descent at rate one, so that what it takes away is the meta-gradient."""
+def ours(case: Case, width: int, data: Problem, start: Any, tasks: jm.Task) -> Compiled:
+    """A meta-update by gradient descent with rate one, which subtracts the meta-gradient."""
     loss = jm.squared_error if case.network == "mlp" else jm.cross_entropy
     learner = jm.maml(
         network(case, width),
         loss,
         steps=case.steps,
-        numbers={"learning_rate": plain.rate},
+        numbers={"learning_rate": data.rate},
         **MEMORY[case.memory],
     )
     step = jm.meta_step(jm.query_loss(learner, loss), optax.sgd(1.0))
@@ -144,10 +162,10 @@ def ours(case: Case, width: int, plain: Problem, start: Any, tasks: jm.Task) -> 
     return program._replace(call=lambda: program.call(state, tasks)[0].meta.start)
 
 
-def measured(case: Case, rate: float, repeats: int, width: int) -> Iterator[dict[str, Any]]:
-    """A row for each peer, or one without."""
-    plain, start, tasks = problem(case, width)
-    program = ours(case, width, plain, start, tasks)
+def measure(case: Case, rate: float, repeats: int, width: int) -> Iterator[dict[str, Any]]:
+    """A row for each peer, or one row if there is none."""
+    data, start, tasks = problem(case, width)
+    program = ours(case, width, data, start, tasks)
     base = {
         "network": case.network,
         "method": "maml",
@@ -176,40 +194,40 @@ def measured(case: Case, rate: float, repeats: int, width: int) -> Iterator[dict
     for peer in case.peers:
         note = "not installed" if record.version(PACKAGES[peer]) is None else ""
         if not note:
-            theirs = PEERS[peer](plain)
-            note = apart(case.network, case.steps, width, peer)
+            theirs = PEERS[peer](data)
+            note = disagreement(case.network, case.steps, width, peer)
         if note:
             yield row(peer, seconds(program.call, calls_of(program.call)), None, None, note)
         else:
-            found = race(program.call, theirs, repeats)
-            yield row(peer, found.ours, found.theirs, found.ratio, "")
+            result = race(program.call, theirs, repeats)
+            yield row(peer, result.ours, result.theirs, result.ratio, "")
 
 
-def apart(network: str, steps: int, width: int, peer: str) -> str:
-    """What is wrong with two meta-gradients that should be equal; nothing if they are.
+def disagreement(network: str, steps: int, width: int, peer: str) -> str:
+    """A message if the meta-gradients of jmeta and a peer differ; empty if they agree.
 
-    Of two tasks in float64: in float32 a pool or a ReLU now and then decides otherwise, which changes a
-    number by a hundredth however exact the rest is.
+    They are compared on two tasks in float64: in float32, rounding sometimes changes the choice of a pool or
+    a ReLU, which changes a number by a hundredth.
     """
     with jax.enable_x64(True):
-        plain, gradient = exact(network, steps, width)
-        theirs = PEERS[peer](plain)()
+        data, gradient = float64_gradient(network, steps, width)
+        theirs = PEERS[peer](data)()
     largest = max(np.abs(g).max() for g in theirs)
     worst = max(np.abs(a - b).max() for a, b in zip(gradient, theirs, strict=True)) / largest
-    return "" if worst <= FARTHEST_APART else f"meta-gradients differ by {worst:.0e}"
+    return "" if worst <= TOLERANCE else f"meta-gradients differ by {worst:.0e}"
 
 
 @cache
-def exact(network: str, steps: int, width: int) -> tuple[Problem, list[np.ndarray]]:
+def float64_gradient(network: str, steps: int, width: int) -> tuple[Problem, list[np.ndarray]]:
     """A problem of two tasks in float64, and jmeta's meta-gradient."""
-    case = Case(network, "best", 2, steps, ())
-    plain, start, tasks = problem(case, width, np.float64)
-    meta = ours(case, width, plain, start, tasks).call()
-    return plain, jax.tree.leaves(jax.tree.map(lambda a, b: np.asarray(a - b), start, meta))
+    case = Case(network=network, memory="best", tasks=2, steps=steps, peers=())
+    data, start, tasks = problem(case, width, np.float64)
+    meta = ours(case, width, data, start, tasks).call()
+    return data, jax.tree.leaves(jax.tree.map(lambda a, b: np.asarray(a - b), start, meta))
 
 
 def show(rows: list[dict[str, Any]], rate: float) -> None:
-    """The table on the terminal; where we lose, in red."""
+    """Prints the table, with the lines where jmeta is slower in red."""
     table = Table(title=f"MAML ({rate / 1e9:.0f} GFLOP/s in large matrix products)")
     for column in ("network", "memory", "T", "steps", "tasks/s", "peer", "ratio", "matmul", "MiB", "compile"):
         table.add_column(column)
@@ -232,14 +250,14 @@ def show(rows: list[dict[str, Any]], rate: float) -> None:
 
 
 def main() -> None:
-    """Run the benchmark from the command line."""
+    """Runs the benchmark from the command line."""
     options = tyro.cli(Options, description=__doc__)
     rate = record.begin(options.quick, options.repeats)
-    about = record.machine(PACKAGES, rate)
+    machine = record.machine(PACKAGES, rate)
     rows: list[record.Row] = []
     for case in cases(options.quick, options.networks):
         repeats, width = (1, 4) if options.quick else (options.repeats, 64)
-        rows += [row | {"machine": about} for row in measured(case, rate, repeats, width)]
+        rows += [row | {"machine": machine} for row in measure(case, rate, repeats, width)]
         record.write(rows, options.out)
     show(rows, rate)
 

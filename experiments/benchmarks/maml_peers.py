@@ -1,9 +1,9 @@
-"""MAML in PyTorch, as its users write it: each peer takes the same steps from the same weights.
+"""MAML in PyTorch, as users write it; each peer takes the same steps from the same weights.
 
-- torch_func: `torch.func`, tasks by `vmap`, both gradients by `grad`
-- loop: one task after another with `create_graph=True`, as learn2learn does
+- torch_func: `torch.func`, with `vmap` over tasks and `grad` for both gradients
+- loop: one task after another with `create_graph=True`, as in learn2learn
 - higher: `innerloop_ctx` with a differentiable SGD
-- torchopt: `MetaSGD`, its state put back after every task
+- torchopt: `MetaSGD`, whose state is restored after every task
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Call = Callable[[], list[np.ndarray]]
-"""Does a meta-gradient once; returns it in the order of jax's leaves."""
+"""Computes a meta-gradient once and returns it in the order of JAX's leaves."""
 
 PACKAGES = {"torch_func": "torch", "loop": "torch", "higher": "higher", "torchopt": "torchopt"}
+"""The package of every peer."""
 
 
 class Problem(NamedTuple):
-    """What every peer is given.
+    """The problem that every peer is given.
 
     Attributes:
         network: "mlp" or "conv4".
-        weights: path -> array, as jmeta lays them out.
+        weights: path -> array, in jmeta's layout.
         support: inputs and targets, [T, N, ...] each.
-        query: the same.
-        rate: of the inner descent.
-        steps: of it.
+        query: inputs and targets, [T, N, ...] each.
+        rate: the inner learning rate.
+        steps: the number of inner steps.
     """
 
     network: str
@@ -40,7 +41,7 @@ class Problem(NamedTuple):
 
 
 def torch_func(problem: Problem) -> Call:
-    """All tasks at once."""
+    """MAML by `torch.func`, with all tasks at once."""
     from torch.func import grad, vmap
 
     weights, data = _tensors(problem)
@@ -48,8 +49,8 @@ def torch_func(problem: Problem) -> Call:
     def task_loss(w: dict, xs: Any, ys: Any, xq: Any, yq: Any) -> Any:
         fast = w
         for _ in range(problem.steps):
-            slope = grad(lambda v: _loss(problem, v, xs, ys, by_hand=True))(fast)
-            fast = {name: fast[name] - problem.rate * slope[name] for name in fast}
+            gradient = grad(lambda v: _loss(problem, v, xs, ys, by_hand=True))(fast)
+            fast = {name: fast[name] - problem.rate * gradient[name] for name in fast}
         return _loss(problem, fast, xq, yq, by_hand=True)
 
     def total(w: dict) -> Any:
@@ -60,7 +61,7 @@ def torch_func(problem: Problem) -> Call:
 
 
 def loop(problem: Problem) -> Call:
-    """One task after another."""
+    """MAML by `torch.autograd.grad`, one task after another."""
     import torch
 
     weights, data = _tensors(problem)
@@ -71,8 +72,8 @@ def loop(problem: Problem) -> Call:
             fast = leaves
             for _ in range(problem.steps):
                 inner = _loss(problem, fast, xs, ys)
-                slope = torch.autograd.grad(inner, list(fast.values()), create_graph=True)
-                fast = {n: w - problem.rate * g for (n, w), g in zip(fast.items(), slope, strict=True)}
+                gradient = torch.autograd.grad(inner, list(fast.values()), create_graph=True)
+                fast = {n: w - problem.rate * g for (n, w), g in zip(fast.items(), gradient, strict=True)}
             (_loss(problem, fast, xq, yq) / len(data[0])).backward()
         return _arrays(problem, {name: leaf.grad for name, leaf in leaves.items()})
 
@@ -80,11 +81,12 @@ def loop(problem: Problem) -> Call:
 
 
 def higher(problem: Problem) -> Call:
-    """The `higher` library, one task after another."""
+    """MAML by the `higher` library, one task after another."""
     import higher
     import torch
 
-    module, data = _module(problem), _tensors(problem)[1]
+    module = _module(problem)
+    data = _tensors(problem)[1]
     sgd = torch.optim.SGD(module.parameters(), lr=problem.rate)
 
     def call() -> list[np.ndarray]:
@@ -102,10 +104,11 @@ def higher(problem: Problem) -> Call:
 
 
 def torchopt(problem: Problem) -> Call:
-    """The `torchopt` library, one task after another."""
+    """MAML by the `torchopt` library, one task after another."""
     import torchopt
 
-    module, data = _module(problem), _tensors(problem)[1]
+    module = _module(problem)
+    data = _tensors(problem)[1]
 
     def call() -> list[np.ndarray]:
         module.zero_grad()
@@ -128,10 +131,11 @@ PEERS: dict[str, Callable[[Problem], Call]] = {
     "higher": higher,
     "torchopt": torchopt,
 }
+"""The peers by name."""
 
 
 def _outputs(network: str, w: dict[str, Any], x: Any, by_hand: bool = False) -> Any:
-    """The network, as a function of its weights in jmeta's order of names."""
+    """The outputs of the network with the given weights."""
     import torch.nn.functional as nn
 
     if network == "mlp":
@@ -149,7 +153,7 @@ def _outputs(network: str, w: dict[str, Any], x: Any, by_hand: bool = False) -> 
 
 
 def _normalized(x: Any, scale: Any, shift: Any, by_hand: bool) -> Any:
-    """Batch norm: PyTorch's own is quicker, but `torch.func` gives it a wrong derivative of second order."""
+    """Batch norm; PyTorch's own is faster, but its second derivative is wrong under `torch.func`."""
     import torch.nn.functional as nn
 
     if not by_hand:
@@ -187,20 +191,21 @@ def _module(problem: Problem) -> Any:
 
 
 def _tensors(problem: Problem) -> tuple[dict[str, Any], list[Any]]:
-    """The weights, and support inputs, targets, query inputs, targets, as PyTorch lays them out."""
+    """The weights, and the support inputs and targets and query inputs and targets, in PyTorch's layout."""
     import torch
 
-    def image(x: np.ndarray) -> np.ndarray:
+    def channels_first(x: np.ndarray) -> np.ndarray:
         return x.transpose(0, 1, 4, 2, 3) if x.ndim == 5 else x
 
-    weights = {n: torch.tensor(_turned(w, (3, 2, 0, 1))) for n, w in problem.weights.items()}
-    return weights, [torch.tensor(np.ascontiguousarray(image(x))) for x in (*problem.support, *problem.query)]
+    weights = {n: torch.tensor(_transposed(w, (3, 2, 0, 1))) for n, w in problem.weights.items()}
+    arrays = (*problem.support, *problem.query)
+    return weights, [torch.tensor(np.ascontiguousarray(channels_first(x))) for x in arrays]
 
 
 def _arrays(problem: Problem, gradient: dict[str, Any]) -> list[np.ndarray]:
-    return [_turned(gradient[name].detach().numpy(), (2, 3, 1, 0)) for name in problem.weights]
+    return [_transposed(gradient[name].detach().numpy(), (2, 3, 1, 0)) for name in problem.weights]
 
 
-def _turned(w: np.ndarray, order: tuple[int, int, int, int]) -> np.ndarray:
-    """A kernel in the other library's order of axes."""
+def _transposed(w: np.ndarray, order: tuple[int, int, int, int]) -> np.ndarray:
+    """A kernel with its axes in the other library's order."""
     return np.ascontiguousarray(w.transpose(order) if w.ndim == 4 else w.T)

@@ -1,4 +1,4 @@
-"""The other libraries that cluster in batches: each does the same steps from the same start."""
+"""Batched k-means in other libraries; each takes the same steps from the same start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Call = Callable[[], Any]
-"""Does the work once; what it returns is compared, then timed."""
+"""Runs the computation once; its result is compared before it is timed."""
 
 PACKAGES = {
     "torch_batched": "torch",
@@ -21,47 +21,58 @@ PACKAGES = {
     "sklearn": "scikit-learn",
     "faiss": "faiss-cpu",
 }
+"""The package of every peer."""
 
 
 def torch_soft(
-    x: np.ndarray, start: np.ndarray, beta: float, steps: int, kind: str, compile_it: bool = False
+    x: np.ndarray, start: np.ndarray, beta: float, steps: int, mode: str, compile_it: bool = False
 ) -> Call:
-    """Batched PyTorch: the same iteration as jmeta's, written for all tasks at once."""
+    """Soft k-means in PyTorch: the same iteration as jmeta's, batched over tasks.
+
+    Args:
+        x: [T, N, D] points.
+        start: [T, K, D] initial centres.
+        beta: inverse temperature.
+        steps: number of iterations.
+        mode: "forward" for centres, "grad" for a gradient, "grad2" for the gradient of a gradient.
+        compile_it: whether to use `torch.compile`.
+    """
     import torch
 
     def centers(points: Any, c: Any) -> Any:
         for _ in range(steps):
             logits = beta * (2 * points @ c.transpose(1, 2) - (c * c).sum(-1)[:, None])
-            shares = torch.softmax(logits, -1)
-            c = shares.transpose(1, 2) @ points / shares.sum(1)[..., None]
+            probs = torch.softmax(logits, -1)
+            c = probs.transpose(1, 2) @ points / probs.sum(1)[..., None]
         return c
 
     run = torch.compile(centers) if compile_it else centers
-    points, c0 = torch.tensor(x), torch.tensor(start)
+    points = torch.tensor(x)
+    c0 = torch.tensor(start)
     probe = torch.tensor(probe_of(x))
 
     def call() -> np.ndarray:
-        if kind == "forward":
+        if mode == "forward":
             with torch.no_grad():
                 return run(points, c0).numpy()
         leaf = points.clone().requires_grad_()
         loss = (run(leaf, c0) ** 2).sum()
-        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=kind == "grad2")
-        if kind == "grad":
+        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=mode == "grad2")
+        if mode == "grad":
             return gradient.numpy()
         return torch.autograd.grad((gradient * probe).sum(), leaf)[0].numpy()
 
     return call
 
 
-def torch_kmeans_soft(x: np.ndarray, start: np.ndarray, beta: float, steps: int, kind: str) -> Call:
-    """torch_kmeans.SoftKMeans, without its early stop: no gradient but through the last step."""
+def torch_kmeans_soft(x: np.ndarray, start: np.ndarray, beta: float, steps: int, mode: str) -> Call:
+    """torch_kmeans.SoftKMeans without early stopping; its gradient passes only through the last step."""
     import torch
     from torch_kmeans import SoftKMeans
     from torch_kmeans.utils.distances import BaseDistance
 
-    class Nearness(BaseDistance):
-        """Minus the squared distance, as a similarity."""
+    class Similarity(BaseDistance):
+        """Minus the squared distance."""
 
         def __init__(self, **options: Any) -> None:
             super().__init__(is_inverted=True, normalize_embeddings=False)
@@ -76,18 +87,19 @@ def torch_kmeans_soft(x: np.ndarray, start: np.ndarray, beta: float, steps: int,
     model = SoftKMeans(
         n_clusters=start.shape[1],
         max_iter=steps - 1,
-        distance=Nearness,
+        distance=Similarity,
         normalize=None,
         temp=beta,
         tol=0.0,
         verbose=False,
     )
-    points, c0 = torch.tensor(x), torch.tensor(start)
+    points = torch.tensor(x)
+    c0 = torch.tensor(start)
 
     def call() -> np.ndarray:
-        leaf = points.clone().requires_grad_(kind == "grad")
+        leaf = points.clone().requires_grad_(mode == "grad")
         centers = model(leaf, k=start.shape[1], centers=c0.clone()).centers
-        if kind == "forward":
+        if mode == "forward":
             return centers.detach().numpy()
         return torch.autograd.grad((centers**2).sum(), leaf)[0].numpy()
 
@@ -95,42 +107,42 @@ def torch_kmeans_soft(x: np.ndarray, start: np.ndarray, beta: float, steps: int,
 
 
 def sklearn_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
-    """A loop over tasks of scikit-learn's Lloyd."""
+    """scikit-learn's k-means by Lloyd's algorithm, in a loop over tasks."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     def call() -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return np.stack([fitted(points, c).cluster_centers_ for points, c in zip(x, start, strict=True)])
+            return np.stack([fit(points, c).cluster_centers_ for points, c in zip(x, start, strict=True)])
 
-    def fitted(points: np.ndarray, c: np.ndarray) -> Any:
+    def fit(points: np.ndarray, c: np.ndarray) -> Any:
         return KMeans(len(c), init=c, n_init=1, max_iter=steps, tol=0, algorithm="lloyd").fit(points)
 
     return call
 
 
 def faiss_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
-    """A loop over tasks of faiss."""
+    """The k-means of faiss, in a loop over tasks."""
     import faiss
 
     clusters, features = start.shape[1:]
     options = {"niter": steps, "min_points_per_centroid": 1, "max_points_per_centroid": 10**9}
 
-    def one(points: np.ndarray, c: np.ndarray) -> np.ndarray:
+    def centers(points: np.ndarray, c: np.ndarray) -> np.ndarray:
         model = faiss.Kmeans(features, clusters, **options)
         model.train(points, init_centroids=c)
         return np.asarray(model.centroids)
 
-    return lambda: np.stack([one(points, c) for points, c in zip(x, start, strict=True)])
+    return lambda: np.stack([centers(points, c) for points, c in zip(x, start, strict=True)])
 
 
 def ott_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
-    """Ott's k_means, jit-compiled and vmapped over tasks."""
+    """The k-means of OTT, jit-compiled and vmapped over tasks."""
     from ott.tools.k_means import k_means
 
-    def one(points: jax.Array, c: jax.Array) -> jax.Array:
-        found = k_means(
+    def centers(points: jax.Array, c: jax.Array) -> jax.Array:
+        result = k_means(
             points,
             len(c),
             init=lambda geometry, clusters, key: c,
@@ -139,13 +151,14 @@ def ott_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
             min_iterations=steps,
             max_iterations=steps,
         )
-        return found.centroids
+        return result.centroids
 
-    program = jax.jit(jax.vmap(one)).lower(jnp.asarray(x), jnp.asarray(start)).compile()
-    points, c0 = jnp.asarray(x), jnp.asarray(start)
+    points = jnp.asarray(x)
+    c0 = jnp.asarray(start)
+    program = jax.jit(jax.vmap(centers)).lower(points, c0).compile()
     return lambda: program(points, c0)
 
 
 def probe_of(x: np.ndarray) -> np.ndarray:
-    """What a gradient is multiplied by before it is differentiated again."""
+    """The array that a gradient is multiplied by before it is differentiated again."""
     return np.random.default_rng(1).normal(size=x.shape).astype(np.float32)

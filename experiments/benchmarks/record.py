@@ -1,4 +1,4 @@
-"""What the benchmarks share beside their clock: how they begin, and what they write down."""
+"""Shared parts of the benchmarks: common options, the setup, and the records that they write."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Options:
     """Options of a benchmark."""
 
     out: Path | None = None
-    """Where the rows are written, as a JSON list; nowhere unless given."""
+    """File for the rows, as a JSON list; they are not written unless given."""
     quick: bool = False
-    """Small shapes, in seconds."""
+    """Use small shapes, which take seconds."""
     repeats: int = 5
-    """How often each is timed, after one call that is not counted."""
+    """Timed calls of each function, after one warm-up call."""
 
 
 def begin(quick: bool, repeats: int) -> float:
-    """Take all cores, and measure the rate of large matrix products.
+    """Makes all cores available, and returns the rate of large matrix products.
 
-    Too few repeats end with one sentence and exit code 2.
+    Exits with a message and exit code 2 if `repeats` is less than 1.
     """
     if repeats < 1:
         print(f"error: --repeats is {repeats}; give 1 or more.", file=sys.stderr)
@@ -46,7 +46,7 @@ def begin(quick: bool, repeats: int) -> float:
 
 
 def version(package: str) -> str | None:
-    """The version of a package; None where it is not installed."""
+    """The version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -54,7 +54,7 @@ def version(package: str) -> str | None:
 
 
 def machine(packages: Mapping[str, str], rate: float) -> Row:
-    """What a row was measured on, and beside which peers."""
+    """The machine that a row was measured on, and the versions of the peers."""
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
@@ -67,13 +67,13 @@ def machine(packages: Mapping[str, str], rate: float) -> Row:
 
 
 def write(rows: list[Row], out: Path | None) -> None:
-    """Write what there is so far as a JSON list; nothing without a file."""
+    """Writes the rows as a JSON list, if a file is given."""
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def verdict(row: Row) -> tuple[str, str | None]:
-    """The ratio of a row, or why it has none; and the style of its line: where we lose, red."""
+    """The ratio of a row, or why it has none, and the style of its line, which is red if jmeta is slower."""
     text = row["note"] or (f"{row['ratio']:.2f}" if row["ratio"] else "")
     return text, "bold red" if row["ratio"] and row["ratio"] < 1 else None

@@ -1,4 +1,4 @@
-"""How things are timed: warmed up, blocked until ready, turn by turn, medians of ratios."""
+"""Timing: functions are warmed up, blocked until ready and called alternately; ratios are medians."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ import jax.numpy as jnp
 from jmeta import over_tasks
 from jmeta.training.memory import memory_of
 
-PAUSE, LEAST = 0.03, 0.03
-"""Seconds: before a call, in which idle threads of others fall asleep; and that what is timed takes at least,
-repeated as often as it must be, so that waking up does not count."""
+PAUSE = 0.03
+"""Seconds before a timed call, in which idle threads of other libraries fall asleep."""
+MIN_SECONDS = 0.03
+"""Least duration of a timing; calls are repeated to reach it, so that waking up is negligible."""
 
 
 class Compiled(NamedTuple):
-    """A compiled function, its price, and the temporary memory that one call takes."""
+    """A compiled function.
+
+    Attributes:
+        call: the function.
+        seconds: the compile time.
+        bytes: temporary memory of one call.
+    """
 
     call: Callable[..., Any]
     seconds: float
@@ -28,14 +35,14 @@ class Compiled(NamedTuple):
 
 
 def compiled(function: Callable[..., Any], *args: Any) -> Compiled:
-    """Compile a function for its arguments."""
+    """Compiles a function for its arguments."""
     began = time.perf_counter()
     program = jax.jit(function).lower(*args).compile()
     return Compiled(program, time.perf_counter() - began, memory_of(program).temporaries)
 
 
 def seconds(call: Callable[[], Any], calls: int = 1) -> float:
-    """One call until its result is there, the mean of several after a pause."""
+    """The mean duration of `calls` calls, each until its result is ready, after a pause."""
     time.sleep(PAUSE)
     began = time.perf_counter()
     for _ in range(calls):
@@ -44,19 +51,19 @@ def seconds(call: Callable[[], Any], calls: int = 1) -> float:
 
 
 def calls_of(call: Callable[[], Any]) -> int:
-    """How many calls make up a time that can be measured, after one that is not counted."""
+    """The number of calls that take at least `MIN_SECONDS` together, measured after one warm-up call."""
     seconds(call)
-    return math.ceil(LEAST / max(seconds(call), 1e-6))
+    return math.ceil(MIN_SECONDS / max(seconds(call), 1e-6))
 
 
 def median(call: Callable[[], Any], repeats: int = 5) -> float:
-    """Median seconds of a call, after one that is not counted."""
+    """The median seconds of a call, after one warm-up call."""
     seconds(call)
     return statistics.median(seconds(call) for _ in range(repeats))
 
 
 class Race(NamedTuple):
-    """Median seconds of both, and the median of the ratio theirs / ours."""
+    """The median seconds of two calls, and the median of the ratio theirs / ours."""
 
     ours: float
     theirs: float
@@ -64,16 +71,17 @@ class Race(NamedTuple):
 
 
 def race(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> Race:
-    """Time two calls turn by turn, after one call of each that is not counted."""
-    times = calls_of(ours), calls_of(theirs)
-    pairs = [(seconds(ours, times[0]), seconds(theirs, times[1])) for _ in range(repeats)]
+    """Times two calls alternately, after a warm-up call of each."""
+    our_calls = calls_of(ours)
+    their_calls = calls_of(theirs)
+    pairs = [(seconds(ours, our_calls), seconds(theirs, their_calls)) for _ in range(repeats)]
     ratio = statistics.median(b / a for a, b in pairs)
     ours_s, theirs_s = (statistics.median(column) for column in zip(*pairs, strict=True))
     return Race(ours_s, theirs_s, ratio)
 
 
 def matmul_rate(size: int = 1024, repeats: int = 9) -> float:
-    """Operations per second of large float32 matrix products on all devices: the machine at its best."""
+    """The peak operations per second of large float32 matrix products on all devices."""
     x = jnp.ones((2 * jax.local_device_count(), size, size))
     product = compiled(over_tasks(lambda x: x @ x), x).call
     product(x)
