@@ -326,9 +326,7 @@ def evaluate(run: Path, options: list[str]) -> None:
         )
     file = Path(description["file"])
     if not file.is_file():
-        raise InputError(
-            f"{run} was made by {file}, which does not exist; change to the folder where it was started."
-        )
+        raise InputError(f"{run} was made by {file}, which does not exist; change to its folder.")
     train(file, [*description["arguments"], *options, "--out", str(run), "--frozen"])
 
 
@@ -390,8 +388,9 @@ def _read(path: Path) -> dict:
     """The content of a file that `harness` wrote."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no {path}; name the folder of a run.") from None
+    except OSError:
+        why = "cannot read" if path.exists() else "there is no"
+        raise InputError(f"{why} {path}; name the folder of a run.") from None
     except ValueError:
         raise InputError(f"{path} is damaged; run the experiment again.") from None
 

@@ -153,7 +153,7 @@ def every_step(remat: bool = False) -> Diff:
 
     def rule(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float | None) -> PyTree:
         advance = jax.checkpoint(step) if remat else step
-        if tol is not None:
+        if tol is not None and steps:
             rest = _run_masked(advance, x0, theta, steps, tol)[1]
         else:
 
@@ -320,15 +320,15 @@ def _run(
 
 def _run_masked(step: Step, x0: PyTree, theta: PyTree, steps: int, tol: float) -> tuple[PyTree, PyTree]:
     """The last iterate and all after x0, in a loop of `steps` steps that skips those after convergence."""
+    first = step(x0, theta, jnp.asarray(0))
 
     def body(carry: tuple[PyTree, Array], i: Array) -> tuple[tuple[PyTree, Array], PyTree]:
         x, moving = carry
         following = lax.cond(moving, lambda x: step(x, theta, i), lambda x: x, x)
         return (following, moving & (largest_change(following, x) > tol)), following
 
-    start = jax.tree.map(jnp.asarray, x0)
-    (x, _), rest = lax.scan(body, (start, jnp.bool_(True)), jnp.arange(steps))
-    return x, rest
+    (x, _), rest = lax.scan(body, (first, largest_change(first, x0) > tol), jnp.arange(1, steps))
+    return x, jax.tree.map(lambda one, more: jnp.concatenate([jnp.asarray(one)[None], more]), first, rest)
 
 
 def _at_solution(solve: LinearSolve) -> Diff:

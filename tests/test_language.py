@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 DIALECT = re.compile(
     r"\b(foret(old|ells?|elling)|promis(e|es|ing)|worths?|judge(s|d|ment|ments)?|judging|sights?|barren|strewn"
-    r"|parted|left the numbers|leaves? the numbers|in the dress of|hang together|for want of|(of|by) the house"
+    r"|parted|(left|leaves?) the numbers|in the dress of|hang together|for want of|(of|by) the house"
     r"|everything random follows|who judges|is told|are told|was told|what was found|of the (device|host))\b",
     re.IGNORECASE,
 )

@@ -136,6 +136,7 @@ def test_an_experiment_tells_its_own_options(waves, capsys):
         (["train", "empty.py"], "wrote no runs/empty/summary.json; end it with harness.run"),
         (["train", "waves.py", "--steps", "0"], "--steps is 0"),
         (["evaluate", "nowhere"], "there is no nowhere/run.json; name the folder of a run"),
+        (["evaluate", "waves.py"], "there is no waves.py/run.json; name the folder of a run"),
         (["report", "nowhere"], "there is no nowhere/run.json; name the folder of a run"),
         (["report", "damaged"], "damaged/run.json is damaged"),
         (["evaluate", "moved"], "moved was made by gone.py, which does not exist"),

@@ -336,8 +336,12 @@ def _on_all_rows(
         outcome = run_usable(chosen, points, clusters, seed)
         if outcome.labels is not None:
             return outcome.labels, f"chosen on {len(kept):,} rows, then fitted to all {len(points):,}"
-    nearest = KNeighborsClassifier(1).fit(points[kept], labels)
-    return nearest.predict(points), (
+    followed = KNeighborsClassifier(1).fit(points[kept], labels).predict(points)
+    if clusters is not None and count_clusters(followed) != clusters:
+        outcome = run_usable(Candidate("kmeans"), points, clusters, seed)
+        if outcome.labels is not None:
+            return outcome.labels, f"k-means of all {len(points):,} rows, as the sample had fewer clusters"
+    return followed, (
         f"{len(kept):,} rows were clustered, and each of the other {len(points) - len(kept):,} follows the "
         "nearest of them"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -103,22 +104,18 @@ def _check_number(name: str, number: Any, least: float | None, several: bool) ->
 def chosen_preset(presets: Mapping[str, Config], arguments: Sequence[str]) -> Config:
     """The preset that a command line selects, in its most specific variant.
 
-    A variant is a preset whose name goes on with values of the options in `variants`, joined by hyphens.
+    A variant is a preset whose name continues with values of the options in `variants`, joined by hyphens.
     Among those whose values are all given, the one with most values is taken, then the one whose values
     belong to the first options. A name that is no preset is left to the parser, which refuses it.
     """
     preset = word_after("--preset", arguments) or "cpu"
     flags = ("--" + name.replace("_", "-") for name in next(iter(presets.values())).variants)
     given = [word for word in (word_after(flag, arguments) for flag in flags) if word]
-
-    def rank(name: str) -> tuple[int, int]:
-        values = name.split("-")[1:]
-        return -len(values), min((given.index(value) for value in values), default=0)
-
-    names = [
-        name for name in presets if name.split("-")[0] == preset and set(name.split("-")[1:]) <= set(given)
-    ]
-    return presets[min(names, key=rank) if names else "cpu"]
+    for count in range(len(given), -1, -1):
+        for values in combinations(given, count):
+            if (name := "-".join([preset, *values])) in presets:
+                return presets[name]
+    return presets["cpu"]
 
 
 def word_after(flag: str, arguments: Sequence[str]) -> str:

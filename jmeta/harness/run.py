@@ -11,7 +11,8 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,7 +76,8 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
         use_compilation_cache(None if config.cache else "")
         connect(config.coordinator, config.hosts, config.host)
         use_all_cores()
-        config.folder.mkdir(parents=True, exist_ok=True)
+        with _one_sentence():
+            config.folder.mkdir(parents=True, exist_ok=True)
         begun = any(config.folder.glob("states_*")) and (config.folder / RUN).exists()
         if not (begun or config.frozen or jax.process_index()):  # else the file says how the run began
             _write(config.folder / RUN, run_record(module, name, config))
@@ -85,7 +87,7 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
             return
         summary = run_record(module, name, config) | summarised(metrics, time.perf_counter() - began)
         _write(config.folder / (EVALUATION if config.frozen else SUMMARY), summary)
-    except (InputError, OSError) as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         if jax.process_count() > 1:  # the other hosts would wait for this one to disconnect
             os._exit(2)
@@ -200,7 +202,17 @@ def summarised(metrics: Metrics, wall_s: float) -> dict[str, Any]:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with _one_sentence():
+        write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turns an error of the file system into an InputError; one in the experiment keeps its traceback."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error}") from error
 
 
 def _plain(value: object) -> object:

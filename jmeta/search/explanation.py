@@ -113,7 +113,8 @@ def _stability(
     candidate: Candidate, points: Float[np.ndarray, "N D"], clusters: int, seed: int
 ) -> float | None:
     spread = points.std(0)
-    x = jnp.asarray(points / np.where(spread > 0, spread, 1) if candidate.scaled else points)
+    centered = points - points.mean(0)
+    x = jnp.asarray(centered / np.where(spread > 0, spread, 1) if candidate.scaled else centered)
     try:
         clusterer = clusterer_of(candidate._replace(clusters=candidate.clusters_for(clusters)))
         return float(stability(clusterer, x, key=jax.random.key(seed), resamples=RESAMPLES))

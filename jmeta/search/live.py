@@ -246,7 +246,9 @@ def attempt_of(
     size = jnp.stack([jnp.sum(data.weights), jnp.asarray(float(data.points.shape[1]))])
     inputs = partition_inputs(descriptors, size, methods[place])
     quality = jnp.mean(traced_scores(model, inputs[None, None]))
-    usable = jnp.any(labels >= 0) & (jnp.max(labels) > jnp.min(jnp.where(labels >= 0, labels, len(labels))))
+    ordered = jnp.sort(labels)
+    clusters = jnp.sum(jnp.diff(ordered, prepend=-1) > 0)  # noise, -1, is none
+    usable = (clusters > 1) & (clusters <= jnp.maximum(2, jnp.sum(data.weights > 0) // 2))
     score = adjusted_rand_of_labels(labels, data.truth, SLOTS)
     scored = usable & jnp.any(data.truth >= 0)
     return Attempt(

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..errors import InputError
 from ..metafeatures.tables import feature_names
 from ..portfolio.candidates import fallback
-from ..portfolio.running import NOT_RUN, Outcome, run_usable
+from ..portfolio.running import NOT_RUN, Outcome, run_candidate, usable_or_failed
 from ..selection.advisor import Advisor, Ranking
 from ..selection.quality import Prediction, QualityModel, predict_quality
 from ..selection.selector import CRITERIA
@@ -72,12 +73,21 @@ def search_result(
         ranking: of the candidates before they ran.
         clusters: the number of clusters, where it is known.
         seed: all randomness follows from it.
+
+    Raises:
+        InputError: no candidate could cluster the points, nor the fallback.
     """
     outcomes = list(outcomes)
     if all(outcome.labels is None for outcome in outcomes):
         place = fallback(advisor.candidates)
         candidate = advisor.candidates[place]
-        outcomes[place] = run_usable(candidate, points, clusters or candidate.clusters, seed)
+        outcome = run_candidate(candidate, points, clusters or candidate.clusters, seed)
+        outcomes[place] = usable_or_failed(outcome)  # a sample may have fewer distinct points than K
+        if outcomes[place].labels is None:
+            raise InputError(
+                f"no candidate could cluster these {len(points)} points, the last one as it "
+                f"{outcomes[place].failure}; give more points, or more time."
+            )
     labels = [outcome.labels for outcome in outcomes]
     prediction = predict_quality(quality_model, points, labels, clusters, seed=seed)
     criterion = tuple(CRITERIA)[ranking.criterion]

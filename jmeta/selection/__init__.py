@@ -1,6 +1,7 @@
 """Algorithm selection: models that rank candidates before they run, and score partitions afterwards."""
 
 from .advisor import Advisor, learn_advisor, rank_candidates
+from .descriptions import Description, describe_partitions, describe_table
 from .examples import Examples, Settings
 from .quality import Prediction, QualityModel, predict_quality
 from .scoring import ScoringModel, adapt_scoring_model, fit_scoring_model, mean_scores
@@ -12,10 +13,11 @@ from .set_quality import (
     learn_set_quality,
     set_quality_scores,
 )
-from .single_quality import SingleQuality, learn_single_quality
+from .single_quality import SingleQuality, learn_single_quality, table_single_inputs
 
 __all__ = [
     "Advisor",
+    "Description",
     "Examples",
     "Prediction",
     "QualityModel",
@@ -30,6 +32,8 @@ __all__ = [
     "adapt_set_quality",
     "candidate_inputs",
     "choose_strategy",
+    "describe_partitions",
+    "describe_table",
     "fit_scoring_model",
     "learn_advisor",
     "learn_selector",
@@ -40,4 +44,5 @@ __all__ = [
     "rank_candidates",
     "selector_inputs",
     "set_quality_scores",
+    "table_single_inputs",
 ]

@@ -46,7 +46,7 @@ class Training:
         row: the row that ends with this dispatch; None where none does.
         rows: all rows of this call.
         failed: whether training has diverged; the loop raises an error after the hooks.
-        stopped: a hook sets it to end the loop.
+        stopped: a hook sets it in `on_row` to end the loop, after the state is saved.
     """
 
     state: MetaState
@@ -93,7 +93,7 @@ class Hook:
     def position(self) -> Any:
         """What JSON holds of the hook's progress, saved with a state."""
 
-    def rewind(self, position: Any) -> None:
+    def rewind(self, training: Training, position: Any) -> None:
         """Goes back to a saved position; called with 0 where a run starts at step 0."""
 
 
@@ -142,10 +142,11 @@ class EarlyStop(Hook):
         """The best score and the rows since."""
         return [self._best if math.isfinite(self._best) else None, self._waited]
 
-    def rewind(self, position: Any) -> None:
-        """Goes back to a saved position."""
+    def rewind(self, training: Training, position: Any) -> None:
+        """Goes back to a saved position, which may be that of a run that was stopped."""
         best, waited = position or (None, 0)
         self._best, self._waited = -math.inf if best is None else best, int(waited)
+        training.stopped |= self._waited >= self.rows
 
 
 class JSONLog(Hook):
@@ -176,7 +177,7 @@ class JSONLog(Hook):
         """The size of the file in bytes."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def rewind(self, position: Any) -> None:
+    def rewind(self, training: Training, position: Any) -> None:
         """Removes the lines beyond a saved position.
 
         Raises:
@@ -312,26 +313,29 @@ class Profile(Hook):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._rows = folder, 0
+        self.folder, self._rows, self._tracing = folder, 0, False
 
     @contextmanager
     def running(self, training: Training) -> Iterator[None]:
         """Ends a trace that a second row has not ended."""
+        self._rows = 0
         try:
             yield
         finally:
-            if self._rows == 1:
-                jax.profiler.stop_trace()
+            self._stop()
 
     def on_row(self, training: Training, row: Row) -> None:
         """Starts the trace at the first row, and ends it at the second."""
         self._rows += 1
-        if jax.process_index():
-            return
-        if self._rows == 1:
+        self._stop()
+        if self._rows == 1 and not jax.process_index():
             jax.profiler.start_trace(str(self.folder))
-        elif self._rows == 2:
+            self._tracing = True
+
+    def _stop(self) -> None:
+        if self._tracing:
             jax.profiler.stop_trace()
+            self._tracing = False
 
 
 def score_of(row: Row, metric: str) -> float | None:

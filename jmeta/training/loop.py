@@ -112,7 +112,7 @@ def loop(
 
     Returns:
         The last state, and the rows: the mean of each metric over the tasks since the last row, skipped ones
-        left out, with "step" and "seconds" since the call, compilation included.
+        left out, with "step" and "seconds" from the call to the row, compilation included.
 
     Raises:
         InputError: a count is out of range, or as from a hook.
@@ -130,6 +130,7 @@ def loop(
     """
     _check_counts(steps, tasks, every=every, patience=patience)
     hooks = [ProgressBar()] if hooks is None else list(hooks)
+    _check_names(hooks)
     state, patience, local_key = jax.tree.map(jnp.array, state), min(patience, max(steps, 1)), key
     feed, source = _source(sampler, key, tasks, step, state)
     totals = zero_totals(_update.eval_shape(step, tasks, source, state, key)[1])
@@ -154,7 +155,7 @@ def loop(
             stack.enter_context(hook.running(now))
         if not now.step:
             for hook in hooks:
-                hook.rewind(0)
+                hook.rewind(now, 0)
         _raise_if_diverged(now)
         batches = feed.onwards(now.step) if feed else None
         interval = DispatchInterval()
@@ -172,11 +173,18 @@ def loop(
                 now.rows.append(row)
                 for hook in hooks:
                     hook.on_row(now, row)
-            agreed = interval.agree([hook.vote(now) for hook in hooks])
+            stopped, *agreed = interval.agree([int(now.stopped), *(hook.vote(now) for hook in hooks)])
+            now.stopped = bool(stopped)
             for hook, largest in zip(hooks, agreed, strict=True):
                 hook.on_dispatch(now, largest)
             _raise_if_diverged(now)
     return (now.state if jax.process_count() == 1 else own_copy(now.state)), now.rows
+
+
+def _check_names(hooks: Sequence[Hook]) -> None:
+    names = [hook.name for hook in hooks if hook.name]
+    if taken := sorted({name for name in names if names.count(name) > 1 or name == "totals"}):
+        raise InputError(f"hooks share the name {taken[0]!r}, or it is reserved; give each its own `name`.")
 
 
 def _raise_if_diverged(now: Training) -> None:

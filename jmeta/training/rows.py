@@ -86,6 +86,10 @@ def totals_to_json(totals: Totals) -> dict[str, Any]:
 
 
 def totals_from_json(like: Totals, saved: Mapping[str, Any]) -> Totals:
-    """Totals from `totals_to_json`, with the types and on the devices of `like`."""
-    parts = Totals(saved["sums"], saved["kept"], saved["steps"], saved["barren"])
+    """Totals from `totals_to_json`, with the types and on the devices of `like`.
+
+    A metric that another version did not have, or named otherwise, starts at zero.
+    """
+    sums = {name: saved["sums"].get(name, 0.0) for name in like.sums}
+    parts = Totals(sums, saved["kept"], saved["steps"], saved["barren"])
     return jax.tree.map(lambda leaf, value: alike(np.asarray(value, leaf.dtype), leaf.sharding), like, parts)

@@ -76,7 +76,7 @@ class SaveStates(Hook):
             training.totals = totals_from_json(training.totals, found.beside["totals"])
             for hook in training.hooks:
                 if hook.name and found.beside.get(hook.name) is not None:
-                    hook.rewind(found.beside[hook.name])
+                    hook.rewind(training, found.beside[hook.name])
         if int(training.totals.failed_steps) < training.patience and not jax.process_index():
             (self._states.folder / DIVERGED).unlink(missing_ok=True)
 
@@ -97,7 +97,7 @@ class SaveStates(Hook):
             self._save(training)
         if training.failed:
             self._write_tasks(training)
-        if signal := agreed // 2:
+        if (signal := agreed // 2) and not training.failed:
             raise self._stop.exit_for(signal)
 
     def _save(self, training: Training) -> None:

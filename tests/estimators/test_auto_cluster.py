@@ -219,3 +219,10 @@ def test_the_model_that_ships_says_where_it_is_from():
     assert card["problems"] > 300
     assert {"blobs", "tables"} <= set(card["groups"])
     assert all(np.isfinite(one.quality.spread) for one in advisors.values())
+
+
+def test_a_known_number_is_reached_though_the_sample_has_fewer_different_rows():
+    rows = np.repeat(np.arange(20.0), 30)[:, None]
+    rows = np.concatenate([np.zeros((400, 1)), rows])
+    model = jm.AutoCluster(n_clusters=20, sample_size=20, n_candidates=1, random_state=0).fit(rows)
+    assert model.n_clusters_ == 20

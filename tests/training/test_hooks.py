@@ -37,7 +37,7 @@ def test_rows_are_lines_of_json_and_can_be_taken_back(tmp_path):
     log.on_row(None, {"step": 2, "loss": float("nan")})
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None}]
-    log.rewind(size)
+    log.rewind(None, size)
     assert (tmp_path / "log.jsonl").read_text().count("\n") == 1
     with pytest.raises(jm.InputError, match="cannot be written"):
         jm.JSONLog(tmp_path).on_row(None, {"step": 1})
@@ -67,8 +67,15 @@ def test_training_ends_early_without_improvement_and_its_state_is_saved(tmp_path
     saved = jm.read_state(tmp_path / "states", state)
     assert int(saved.state.step) == 4
     assert saved.beside["early_stop"] == [-4.0, 2]
+    again, rows = run(losses, [jm.EarlyStop("-loss", rows=2), jm.SaveStates(tmp_path / "states")])
+    assert (int(again.step), rows) == (4, [])  # a run that was stopped stays stopped
     with pytest.raises(jm.InputError, match="rows of EarlyStop is 0"):
         jm.EarlyStop("loss", rows=0)
+
+
+def test_two_hooks_of_one_name_are_refused(tmp_path):
+    with pytest.raises(jm.InputError, match="hooks share the name 'log'"):
+        run([1.0], [jm.JSONLog(tmp_path / "a"), jm.JSONLog(tmp_path / "b")])
 
 
 def test_a_resumed_run_remembers_how_long_it_has_not_improved(tmp_path):
