@@ -31,11 +31,7 @@ from .errors import InputError
 from .files import is_special_file, write_text
 
 if TYPE_CHECKING:
-    from .estimators import AutoCluster
-    from .estimators.reading import Sheet
-
-MAX_SHOWN = 5
-"""The maximum number of candidates that are printed."""
+    pass
 
 
 @dataclass(frozen=True)
@@ -53,15 +49,16 @@ class Cluster:
     clusters: int | None = None
     """The number of clusters; estimated unless given."""
     time_limit: float = 60.0
-    """Seconds for running all candidates."""
+    """Seconds for running candidates one by one."""
     out: Path | None = None
     """Where to write the cluster of every row, as one column; -1 is noise."""
     report: Path | None = None
     """Where to write the page that explains the choice."""
     json: bool = False
     """Print only the result, as JSON, to standard output."""
-    search: str = "ranked"
-    """ranked: candidates in the predicted order; rl2: each chosen from the outcomes of the earlier ones."""
+    search: str = "auto"
+    """all: all candidates in one pass; ranked: one by one in the predicted order; rl2: each chosen from the
+    outcomes of the earlier ones; auto: ranked with --model, else all."""
     scaling: str = "auto"
     """auto: divide columns by their standard deviations if these differ tenfold; standard: always; none.
     In a table of numbers and words, auto and standard divide all numeric columns, and only these."""
@@ -167,6 +164,7 @@ def cluster(chosen: Cluster) -> None:
     console.print(f"reading {chosen.data}", markup=False)
     for path in (chosen.out, chosen.report):
         _check_writable(path)
+    from .cli_output import print_result, report_of, result_of
     from .compilation_cache import use_compilation_cache
     from .estimators import AutoCluster
     from .estimators.reading import BESIDE_WORDS, beside_words, read_sheet
@@ -188,7 +186,7 @@ def cluster(chosen: Cluster) -> None:
         model=chosen.model,
         random_state=chosen.seed,
     )
-    console.print(f"describing the table, then running candidates for at most {chosen.time_limit:g} s")
+    console.print("running the candidates")
     with console.status("") as status:
         model.fit(
             sheet.points,
@@ -202,86 +200,12 @@ def cluster(chosen: Cluster) -> None:
             write_text(chosen.out, lines)
         if chosen.report is not None:
             status.update("writing the report")
-            write_text(chosen.report, _report(chosen, sheet, model))
-    result = _result(chosen, sheet, model, time.perf_counter() - began)
+            write_text(chosen.report, report_of(chosen.data.name, sheet, model))
+    result = result_of(chosen.data, sheet, model, time.perf_counter() - began)
     if chosen.json:
         print(json.dumps(result, indent=2))
     else:
-        _print(result, model, Console())
-
-
-def _result(chosen: Cluster, sheet: Sheet, model: AutoCluster, seconds: float) -> dict:
-    """The result, for JSON."""
-    labels, advice = model.labels_, model.strategy_
-    return {
-        "file": str(chosen.data),
-        "rows": len(labels),
-        "columns": list(sheet.names),
-        "clusters": model.n_clusters_,
-        "sizes": [int((labels == place).sum()) for place in range(model.n_clusters_)],
-        "noise": int((labels < 0).sum()),
-        "strategy": {
-            "algorithm": None if advice.candidate is None else advice.candidate.name,
-            "criterion": advice.criterion,
-            "quality": round(advice.quality, 4),
-            "width": round(advice.width, 4),
-            "scaling": advice.scaling,
-            "rows": advice.rows,
-            "why": advice.why,
-        },
-        "ranking": [row._asdict() for row in model.candidates_],
-        "notes": list(sheet.notes),
-        "labels": labels.tolist(),
-        "seconds": round(seconds, 2),
-    }
-
-
-def _print(result: dict, model: AutoCluster, console: Console) -> None:
-    sizes = ", ".join(f"{size:,}" for size in result["sizes"])
-    noise = f", and {result['noise']:,} rows of noise" if result["noise"] else ""
-    console.print(f"\n[bold]{result['clusters']} clusters[/bold] of {sizes} rows{noise}")
-    console.print(result["strategy"]["why"], markup=False, highlight=False)
-    console.print(
-        f"{result['strategy']['scaling']}; {result['strategy']['rows']}", markup=False, highlight=False
-    )
-    table = Table("candidate", "clusters", "predicted", "+-", "seconds", box=None)
-    table.caption = "*: columns scaled first; / 3: run with three clusters"
-    table.caption_justify = "left"
-    for row in model.candidates_[:MAX_SHOWN]:
-        numbers = (f"{row.quality:.2f}", f"{row.width:.2f}", f"{row.seconds:.2f}")
-        table.add_row(row.name, str(row.clusters), *numbers)
-    console.print(table)
-    console.print(f"{result['seconds']:.1f} s", highlight=False)
-
-
-def _report(chosen: Cluster, sheet: Sheet, model: AutoCluster) -> str:
-    from .report import Summary, clustering_report
-
-    advice = model.strategy_
-    explanation = model.explain() if model.candidates_ else None
-    sizes = ", ".join(f"{int((model.labels_ == i).sum()):,}" for i in range(model.n_clusters_))
-    facts = {
-        "rows": f"{len(model.labels_):,}",
-        "columns": f"{len(sheet.names):,}",
-        "algorithm": "none" if advice.candidate is None else advice.candidate.name,
-        "sizes of clusters": sizes,
-        "rows of noise": f"{int((model.labels_ < 0).sum()):,}",
-        "criterion to trust most": advice.criterion.replace("_", " "),
-        "scaling": advice.scaling,
-        "labels": advice.rows,
-    }
-    if explanation is not None and explanation.stability is not None:
-        facts["stability"] = (
-            f"{explanation.stability:.2f} (agreement of clusterings of random parts; 1 is perfect)"
-        )
-    summary = Summary(
-        title=f"Clusters of {chosen.data.name}",
-        headline=f"{model.n_clusters_} clusters in {chosen.data.name}",
-        why=advice.why,
-        facts=facts,
-        notes=sheet.notes,
-    )
-    return clustering_report(summary, model.candidates_, explanation, sheet.columns, model.labels_)
+        print_result(result, model, Console())
 
 
 def _check_writable(path: Path | None) -> None:

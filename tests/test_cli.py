@@ -82,7 +82,7 @@ def test_json_is_all_there_is_on_standard_output(table, capsys):
         ("a,b\n1,2\n3,4\n", ["--time-limit", "-1"], "time_limit is -1"),
         ("a,b\n1,2\n3,4\n", ["--out", "/missing/labels.csv"], "cannot be written"),
         ("a,b\n1,2\n3,4\n", ["--model", "missing.npz"], "cannot be read"),
-        ("a,b\n1,2\n3,4\n", ["--search", "best"], "choose one of ranked, rl2"),
+        ("a,b\n1,2\n3,4\n", ["--search", "best"], "choose one of auto, all, ranked, rl2"),
         ("a,b\n1,2\n3,4\n", ["--search", "rl2", "--clusters", "2"], "leave n_clusters out"),
     ],
 )

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "jmeta"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    **dict.fromkeys(["errors", "records", "trees", "distances", "compiler", "padding"], 0),
+    **dict.fromkeys(["errors", "records", "trees", "distances", "compiler", "padding", "pairs"], 0),
     **dict.fromkeys(["files", "weights", "validation", "graphs", "iteration", "batching"], 1),
     **dict.fromkeys(["agreement", "compilation_cache"], 2),
     **dict.fromkeys(["losses", "metrics", "networks", "tasks"], 3),
@@ -26,7 +26,8 @@ FLOORS = {
     "search": 7,
     "artifacts": 8,
     **dict.fromkeys(["harness", "doctor", "estimators", "report"], 9),
-    "cli": 10,
+    "cli_output": 10,
+    "cli": 11,
 }
 ONLY_IN = {
     "flax": "networks",

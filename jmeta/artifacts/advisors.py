@@ -19,7 +19,9 @@ from ..portfolio.candidates import Candidate
 from ..search.learned import SearchPolicy
 from ..search.live import View
 from ..selection.advisor import Advisor
+from ..selection.boosted import BoostedTrees
 from ..selection.examples import Settings
+from ..selection.pool_quality import PoolQuality
 from ..selection.scoring import ScoringModel
 from ..selection.selector import Selector
 from ..selection.set_quality import SetQuality
@@ -31,7 +33,7 @@ KIND, FORMAT, FIRST_EDITION = "model", 4, 3
 RECORDS: dict[str, Callable[..., Any]] = {
     record.__name__: record
     for record in (
-        *(Advisor, Candidate, ScoringModel, SearchPolicy, Selector),
+        *(Advisor, BoostedTrees, Candidate, PoolQuality, ScoringModel, SearchPolicy, Selector),
         *(SetQuality, Settings, SingleQuality, View),
     )
 }
@@ -59,7 +61,8 @@ def load_model(
 
     Args:
         path: of the file; one that comes with jmeta unless given.
-        shipped: which that is: "auto", the advisors of `AutoCluster`, or "search", its search policy.
+        shipped: which that is: "quality", for the choice of `AutoCluster` among all candidates, "auto", its
+            advisors, or "search", its search policy.
 
     Raises:
         InputError: there is no such file, or it is damaged, of another kind or of another version.

@@ -153,7 +153,7 @@ def load_trained(path: str | os.PathLike) -> Trained:
     """The trained model in a file that `save_trained` wrote.
 
     Args:
-        path: of the file, or the name of one that comes with jmeta: "omniglot".
+        path: of the file, or the name of one that comes with jmeta: "omniglot" or "zero_shot".
 
     Raises:
         InputError: there is no such file, or it is damaged, of another kind or of another version.
@@ -170,7 +170,7 @@ def load_trained(path: str | os.PathLike) -> Trained:
     return Trained(recipe, made, _filled(made, arrays, str(file)), card)
 
 
-SHIPPED = ("omniglot",)
+SHIPPED = ("omniglot", "zero_shot")
 """Names of the files that come with jmeta."""
 
 

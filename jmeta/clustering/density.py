@@ -28,7 +28,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances
 from ..errors import InputError
-from ..graphs import components, largest_components, mean_neighbour_distance
+from ..graphs.components import components, largest_components
+from ..graphs.neighbours import mean_neighbour_distance
 from ..records import Assignment, Batch, Clusterer
 from ..validation import check_counts, check_positive, learned_numbers
 from ..weights import LOG_ZERO

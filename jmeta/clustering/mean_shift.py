@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances
 from ..errors import InputError
-from ..graphs import components, largest_components, mean_neighbour_distance
+from ..graphs.components import components, largest_components
+from ..graphs.neighbours import mean_neighbour_distance
 from ..iteration import iterate, unroll
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances, square_root, unit_length
 from ..errors import InputError
-from ..graphs import mean_neighbour_distance
+from ..graphs.neighbours import mean_neighbour_distance
 from ..records import Assignment, Batch, Clusterer
 from ..validation import check_counts, learned_numbers
 from ..weights import LOG_ZERO, weighted_mean

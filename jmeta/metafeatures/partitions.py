@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from ..agreement import entropy_of
 from ..distances import exact_squared_distances, square_root
-from ..graphs import spanning_forest
+from ..graphs.components import spanning_forest
 from ..metrics import (
     adjusted_rand_index,
     calinski_harabasz,

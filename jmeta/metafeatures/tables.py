@@ -39,7 +39,7 @@ from ..clustering.kmeans import kmeans
 from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances, square_root
 from ..errors import InputError
-from ..graphs import adjacency_of_pairs, components, largest_components
+from ..graphs.components import adjacency_of_pairs, components, largest_components
 from ..metrics import adjusted_rand_index, silhouette
 from ..records import Batch
 from ..weights import weighted_mean, weights_or_ones

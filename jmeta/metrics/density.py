@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from ..graphs import spanning_forest
+from ..graphs.components import spanning_forest
 from ..records import AnyArray
 from ..weights import weights_or_ones
 from .internal import counted_clusters, distances

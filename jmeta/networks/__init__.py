@@ -4,6 +4,7 @@ from .convnet import conv4, convnet
 from .flatten import flatten
 from .metric import diagonal, low_rank
 from .mlp import mlp
+from .pair_transformer import pair_transformer
 from .precision import in_precision
 from .recurrent import forgetful, gru, transformer
 from .scorer import scorer
@@ -19,6 +20,7 @@ __all__ = [
     "in_precision",
     "low_rank",
     "mlp",
+    "pair_transformer",
     "scorer",
     "set_transformer",
     "transformer",

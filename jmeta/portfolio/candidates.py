@@ -70,6 +70,10 @@ def candidate(algorithm: str, *, scaled: bool = False, device: bool = False, **o
     return Candidate(algorithm, tuple(sorted(options.items())), scaled, device=device)
 
 
+ONE_CLUSTER = Candidate("one_cluster", clusters=1)
+"""Every point in one cluster."""
+POOL_ONLY = ("zero_shot", "one_cluster")
+"""Algorithms of candidates whose partitions come with a pool, and that are not run by themselves."""
 FIND_CLUSTERS = ("dbscan", "mean_shift")
 """On-device algorithms that find the number of clusters themselves."""
 SEVEN = (

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..clustering.agglomerative import merged
 from ..errors import InputError
+from ..graphs.dendrograms import cut
+from ..graphs.linkage import linkage_tree
 
 
 def consensus(labels: Int[np.ndarray, "A N"], clusters: int) -> Int[np.ndarray, " N"]:
@@ -55,4 +56,5 @@ def _linked(labels: Int[Array, "A U"], sizes: Float[Array, " U"], clusters: Int[
         return separated + (row[:, None] != row), None
 
     separated, _ = jax.lax.scan(add, jnp.zeros((len(sizes), len(sizes))), labels)
-    return merged("average", jnp.square(separated / len(labels)), sizes, clusters)
+    tree = linkage_tree("average", jnp.square(separated / len(labels)), sizes)
+    return cut(tree, clusters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,10 +14,12 @@ from scipy.stats import percentileofscore
 from ..errors import InputError
 from ..metafeatures.tables import FEATURES, feature_names
 from ..metrics.stability import stability
-from ..portfolio.candidates import Candidate
+from ..portfolio.candidates import POOL_ONLY, Candidate
 from ..portfolio.on_device import clusterer_of
 from ..portfolio.running import count_clusters
 from ..selection.advisor import Advisor
+from ..selection.pool_quality import pool_inputs
+from .pooled import PooledResult
 from .result import SearchResult
 
 MAX_REASONS = 8
@@ -95,9 +98,59 @@ def explain(
         chosen=labels[best],
         other=(advisor.candidates[others[0]].name, labels[others[0]]) if others else None,
         stability=_stability(advisor.candidates[best], points, count, result.seed),
-        features=_percentiles(advisor, result),
+        features=_percentiles(advisor, result.feature_names, result.features),
         reasons=_reasons(result, best, clusters),
     )
+
+
+def explain_pooled(
+    advisor: Advisor,
+    points: Float[np.ndarray, "N D"],
+    result: PooledResult,
+    features: Mapping[str, float],
+    clusters: int | None = None,
+) -> Explanation:
+    """An explanation of the choice of a pooled search.
+
+    Args:
+        advisor: whose training problems the table is compared with.
+        points: [N, D] that were clustered.
+        result: of the search, whose seed is used again.
+        features: meta-features of the points.
+        clusters: the number of clusters, where it is known.
+    """
+    best, *rest = result.distinct
+    pool = result.pool
+    other = (pool.candidates[rest[0]].name, pool.partitions[rest[0]]) if rest else None
+    projection, explained_variance = _principal_axes(points)
+    count = clusters or count_clusters(pool.partitions[best])
+    stable = _stability(pool.candidates[best], points, count, result.seed)
+    return Explanation(
+        projection=projection,
+        explained_variance=explained_variance,
+        chosen=pool.partitions[best],
+        other=other,
+        stability=stable,
+        features=_percentiles(advisor, tuple(features), np.array([*features.values()])),
+        reasons=_pool_reasons(result, best),
+    )
+
+
+def _pool_reasons(result: PooledResult, best: int) -> list[Reason]:
+    """The descriptors of the chosen partition whose replacement by the mean changes its quality most."""
+    model, pool = result.model, result.pool
+    if not pool.columns:
+        return []
+    inputs = pool_inputs(pool, model.features, model.methods)
+    means = inputs[:, : len(model.features)].mean(0)
+    changed = np.tile(inputs[best], (len(means) + 1, 1))
+    changed[np.arange(len(means)), np.arange(len(means))] = means
+    scores = model.quality.predict(changed)
+    reasons = [
+        Reason(name, float(inputs[best, place]), float(means[place]), float(scores[-1] - scores[place]))
+        for place, name in enumerate(model.features)
+    ]
+    return sorted(reasons, key=lambda reason: -abs(reason.effect))[:MAX_REASONS]
 
 
 def _principal_axes(points: Float[np.ndarray, "N D"]) -> tuple[Float[np.ndarray, "N 2"], float]:
@@ -112,6 +165,8 @@ def _principal_axes(points: Float[np.ndarray, "N D"]) -> tuple[Float[np.ndarray,
 def _stability(
     candidate: Candidate, points: Float[np.ndarray, "N D"], clusters: int, seed: int
 ) -> float | None:
+    if candidate.algorithm in POOL_ONLY:
+        return None
     spread = points.std(0)
     centered = points - points.mean(0)
     x = jnp.asarray(centered / np.where(spread > 0, spread, 1) if candidate.scaled else centered)
@@ -122,13 +177,15 @@ def _stability(
         return None
 
 
-def _percentiles(advisor: Advisor, result: SearchResult) -> list[FeaturePercentile]:
+def _percentiles(
+    advisor: Advisor, names: Sequence[str], values: Float[np.ndarray, " F"]
+) -> list[FeaturePercentile]:
     """The meta-features without those of landmark partitions, whose names say little to a reader."""
     shown = set(feature_names([group for group in FEATURES if group != "landmarks"]))
     known = advisor.selector.features
     return [
         FeaturePercentile(name, float(value), float(percentileofscore(known[:, place], value, "mean")))
-        for place, (name, value) in enumerate(zip(result.feature_names, result.features, strict=True))
+        for place, (name, value) in enumerate(zip(names, values, strict=True))
         if name in shown
     ]
 

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 
 import jmeta as jm
-from jmeta.clustering.host.genie import Genie, gini, spanning_tree
+from jmeta.clustering.host.genie import Genie, genie_partitions, gini, merge_order, spanning_tree
 
 
 def cloud(seed, count):
@@ -53,6 +53,34 @@ def test_it_finds_what_its_authors_package_finds(seed, count, clusters, threshol
     points, clusters = cloud(seed, count), min(clusters, count - 1)
     theirs = genieclust.Genie(clusters, gini_threshold=threshold).fit(points).labels_
     assert same(Genie(clusters, gini_threshold=threshold).fit(points).labels_, theirs)
+
+
+@given(st.integers(0, 1000), st.integers(2, 30), st.sampled_from([0.0, 0.1, 0.3, 0.7]))
+def test_smallest_clusters_merge_first_where_the_gini_index_is_above_the_threshold(seed, count, threshold):
+    first, second = spanning_tree(cloud(seed, count))
+    cluster = np.arange(count)
+    waiting = list(range(count - 1))
+    for edge in merge_order(first, second, threshold):
+        sizes = np.bincount(np.bincount(cluster))
+        sizes[0] = 0
+        least = np.flatnonzero(sizes)[0]
+        allowed = [
+            one
+            for one in waiting
+            if gini(sizes) <= threshold
+            or min(np.sum(cluster == cluster[end[one]]) for end in (first, second)) == least
+        ]
+        assert edge == allowed[0]
+        waiting.remove(edge)
+        cluster[cluster == cluster[second[edge]]] = cluster[first[edge]]
+
+
+def test_one_tree_and_one_pass_of_merges_give_every_number_of_clusters():
+    points = cloud(0, 30)
+    for threshold, partitions in genie_partitions(points, range(1, 31), [0.1, 0.6]).items():
+        for count, labels in zip(range(1, 31), partitions, strict=True):
+            assert len(set(labels.tolist())) == count
+            np.testing.assert_array_equal(Genie(count, gini_threshold=threshold).fit(points).labels_, labels)
 
 
 def test_duplicates_are_parted_as_asked_and_bad_numbers_refused():

@@ -9,7 +9,7 @@ import pytest
 from sklearn.cluster import DBSCAN, KMeans
 
 import jmeta as jm
-from jmeta.clustering.host.algorithms import HOST_ALGORITHMS
+from jmeta.clustering.host.algorithms import HOST_ALGORITHMS, host_labels
 
 K, N = 3, 30
 TRUTH = np.arange(N) % K
@@ -128,6 +128,22 @@ def test_noise_is_noise():
     np.testing.assert_array_equal(nothing.noise, 1)
 
 
+def test_noise_of_hdbscan_is_kept_or_given_to_the_nearest_cluster():
+    points = np.concatenate([blobs(), [[40.0, 0.0], [0.0, 30.0]]])
+    kept, same, filled = (
+        host_labels("hdbscan", points, min_cluster_size=4, **options)
+        for options in ({}, {"noise": "keep"}, {"noise": "nearest"})
+    )
+    np.testing.assert_array_equal(kept, same)
+    assert kept[-2:].tolist() == [-1, -1]
+    np.testing.assert_array_equal(filled[kept >= 0], kept[kept >= 0])
+    assert filled[-2:].tolist() == [filled[1], filled[2]]
+    assignment = jm.cluster(jm.host("hdbscan", min_cluster_size=4, noise="nearest"), points, key=KEY)
+    np.testing.assert_array_equal(labels(assignment), filled)
+    nothing = host_labels("hdbscan", points, min_cluster_size=20, noise="nearest")
+    assert set(nothing.tolist()) == {-1}
+
+
 REFUSED = {
     "name": (lambda: jm.host("k-means", 3), "there is no algorithm"),
     "no count": (lambda: jm.host("ward"), "needs the number of clusters"),
@@ -137,6 +153,8 @@ REFUSED = {
     "told twice": (lambda: jm.host("ward", 3, n_clusters=4), "leave out n_clusters"),
     "pins": (lambda: jm.host("ward", 3).fit({}, jm.Batch(blobs(), TRUTH), KEY), "takes neither labels"),
     "option": (lambda: jm.host("ward", 3, speed=9), "has no options"),
+    "noise": (lambda: jm.host("hdbscan", noise="none"), "choose 'keep' or 'nearest'"),
+    "noise of k-means": (lambda: jm.host("kmeans", 3, noise="keep"), "has no options"),
     "value": (
         lambda: jm.cluster(jm.host("dbscan", eps=-1.0), blobs(), key=KEY),
         "cannot cluster these points",

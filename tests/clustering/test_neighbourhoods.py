@@ -18,7 +18,8 @@ from jmeta.clustering.density import core_clusters
 from jmeta.clustering.points import Points
 from jmeta.clustering.spectral import leading_projector
 from jmeta.distances import squared_distances
-from jmeta.graphs import components, neighbour_distance
+from jmeta.graphs.components import components
+from jmeta.graphs.neighbours import neighbour_distance
 
 KEY = jax.random.key(0)
 

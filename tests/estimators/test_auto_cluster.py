@@ -13,9 +13,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jmeta as jm
 from jmeta.artifacts.advisors import load_model, save_model
-from jmeta.estimators.auto_cluster import DEFAULT_MAX_ROWS
+from jmeta.estimators.choice import DEFAULT_MAX_ROWS
 from jmeta.estimators.preparation import AXES, prepare
-from jmeta.selection.selector import CRITERIA
+from jmeta.search.pooled import CRITERIA
 
 FEW = dict(n_candidates=4)
 SETS = {
@@ -31,7 +31,6 @@ def test_scikit_learns_checks_pass(estimator, check):
     check(estimator)
 
 
-@pytest.mark.slow
 @parametrize_with_checks([jm.AutoCluster()])
 @pytest.mark.filterwarnings("ignore:.*every row is put into one cluster")
 def test_scikit_learns_checks_pass_with_nothing_given(estimator, check):
@@ -179,8 +178,9 @@ def test_a_second_fit_of_another_size_compiles_nothing(caplog):
         ({"scaling": "max"}, "scaling is 'max'"),
         ({"n_clusters": 50}, "only 10 rows differ"),
         ({"model": "missing.npz"}, "cannot be read"),
-        ({"search": "best"}, "search is 'best'; choose one of ranked, rl2"),
+        ({"search": "best"}, "search is 'best'; choose one of auto, all, ranked, rl2"),
         ({"search": "rl2", "n_clusters": 2}, "leave n_clusters out"),
+        ({"search": "all", "n_candidates": 2}, "leave n_candidates and model out"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_a_sentence(change, message):

@@ -24,12 +24,15 @@ class Entry(NamedTuple):
         name: name of the class.
         clusters_argument: name of the argument for the number of clusters; None if the algorithm finds it.
         options: fixed arguments of the class.
+        noise_option: whether there is the option `noise`: "keep", or "nearest" to give noise to the cluster
+            of the nearest clustered point.
     """
 
     module: str
     name: str
     clusters_argument: str | None = None
     options: dict[str, Any] = {}  # noqa: RUF012 - never written to
+    noise_option: bool = False
 
 
 HOST_ALGORITHMS = {
@@ -44,7 +47,7 @@ HOST_ALGORITHMS = {
     "spectral": Entry("sklearn.cluster", "SpectralClustering", "n_clusters"),
     "birch": Entry("sklearn.cluster", "Birch", "n_clusters"),
     "dbscan": Entry("sklearn.cluster", "DBSCAN"),
-    "hdbscan": Entry("sklearn.cluster", "HDBSCAN", None, {"copy": True}),
+    "hdbscan": Entry("sklearn.cluster", "HDBSCAN", None, {"copy": True}, noise_option=True),
     "optics": Entry("sklearn.cluster", "OPTICS"),
     "mean_shift": Entry("sklearn.cluster", "MeanShift"),
     "affinity_propagation": Entry("sklearn.cluster", "AffinityPropagation"),
@@ -67,7 +70,7 @@ def host_labels(
         points: [N, D].
         clusters: K; only for algorithms that take the number of clusters.
         seed: all randomness follows from it.
-        options: further arguments of the algorithm's class.
+        options: further arguments of the algorithm's class; "hdbscan" also takes `noise`, see `Entry`.
 
     Returns:
         [N] cluster of each point, from 0; -1 is noise.
@@ -91,8 +94,8 @@ def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> An
     if importlib.util.find_spec(package) is None:
         raise InputError(f"{name} needs the package {package}; install it with pip install {package}.")
     estimator_class = getattr(importlib.import_module(entry.module), entry.name)
-    known = inspect.signature(estimator_class).parameters
-    if unknown := set(options) - set(known):
+    known = {*inspect.signature(estimator_class).parameters, *["noise"] * entry.noise_option}
+    if unknown := set(options) - known:
         raise InputError(f"{name} has no options {sorted(unknown)}; choose from {', '.join(sorted(known))}.")
     if entry.clusters_argument in options:
         raise InputError(
@@ -105,14 +108,50 @@ def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> An
     if clusters is not None and (not isinstance(clusters, int | np.integer) or clusters < 1):
         raise InputError(f"clusters of {name} is {clusters!r}; give a whole number >= 1.")
     arguments = entry.options | options
+    noise = arguments.pop("noise", "keep")
+    if noise not in ("keep", "nearest"):
+        raise InputError(f"noise of {name} is {noise!r}; choose 'keep' or 'nearest'.")
     if entry.clusters_argument:
         arguments = arguments | {entry.clusters_argument: clusters}
     seeded = "random_state" in known and "random_state" not in arguments
 
     def make(seed: int) -> Any:
-        return estimator_class(**arguments, **({"random_state": seed} if seeded else {}))
+        estimator = estimator_class(**arguments, **({"random_state": seed} if seeded else {}))
+        return _NoiseToNearest(estimator) if noise == "nearest" else estimator
 
     return make
+
+
+class _NoiseToNearest:
+    """An estimator whose noise is given to the cluster of the nearest clustered point."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, points: Float[np.ndarray, "N D"]) -> _NoiseToNearest:
+        self.labels_ = noise_to_nearest(points, self.estimator.fit(points).labels_)
+        return self
+
+
+def noise_to_nearest(
+    points: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"]
+) -> Int[np.ndarray, " N"]:
+    """The labels with every noise point, -1, in the cluster of the nearest clustered point.
+
+    Where all points are noise, they stay noise.
+
+    >>> noise_to_nearest(np.array([[0.0], [1.0], [9.0]]), np.array([0, -1, 1])).tolist()
+    [0, 0, 1]
+    """
+    noise = labels < 0
+    if not noise.any() or noise.all():
+        return labels
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = NearestNeighbors(n_neighbors=1).fit(points[~noise]).kneighbors(points[noise])[1][:, 0]
+    filled = labels.copy()
+    filled[noise] = labels[~noise][nearest]
+    return filled
 
 
 def _labels(

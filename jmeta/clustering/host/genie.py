@@ -11,12 +11,15 @@ clustering algorithm.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.distance import cdist
 
 from ...errors import InputError
+from .cuts import cuts
 
 
 class Genie:
@@ -48,9 +51,8 @@ class Genie:
             raise InputError(f"gini_threshold is {self.gini_threshold}; give a number from 0 to 1.")
         if not 1 <= self.n_clusters <= len(points):
             raise InputError(f"n_clusters is {self.n_clusters}; give a whole number from 1 to {len(points)}.")
-        first, second = _tree_of(np.asarray(points, np.float64).tobytes(), points.shape[1])
-        roots = _joined(first, second, self.n_clusters, self.gini_threshold)
-        _, self.labels_ = np.unique(roots, return_inverse=True)
+        found = genie_partitions(points, [self.n_clusters], [self.gini_threshold])
+        self.labels_ = found[self.gini_threshold][0]
         return self
 
 
@@ -66,37 +68,49 @@ def spanning_tree(points: Float[np.ndarray, "N D"]) -> tuple[Int[np.ndarray, " E
     >>> spanning_tree(np.array([[0.0], [5.0], [1.0]]))
     (array([0, 1]), array([2, 2]))
     """
-    x = np.asarray(points, np.float64)
+    x = np.ascontiguousarray(points, np.float64)
     count = len(x)
     nearest = np.zeros(count, int)
-    away = np.full(count, np.inf)
+    away = np.full(count, np.inf)  # squared distance to the tree; infinite for points of the tree
     left = np.ones(count, bool)
     ends = np.zeros((count - 1, 2), int)
     lengths = np.zeros(count - 1)
     place = 0
     for step in range(count - 1):
         left[place] = False
-        to_place = np.sum(np.square(x - x[place]), 1)
+        away[place] = np.inf
+        to_place = cdist(x[place : place + 1], x, "sqeuclidean")[0]
         closer = left & (to_place < away)
-        away[closer] = to_place[closer]
+        np.copyto(away, to_place, where=closer)
         nearest[closer] = place
-        place = int(np.argmin(np.where(left, away, np.inf)))
-        ends[step] = sorted((nearest[place], place))
+        place = int(np.argmin(away))
+        ends[step] = nearest[place], place
         lengths[step] = away[place]
+    ends.sort(axis=1)
     order = np.lexsort((ends[:, 1], ends[:, 0], lengths))
     return ends[order, 0], ends[order, 1]
 
 
-def _joined(
-    first: Int[np.ndarray, " E"], second: Int[np.ndarray, " E"], clusters: int, threshold: float
-) -> Int[np.ndarray, " N"]:
-    """The smallest index in the cluster of each point, after merging along the edges of the tree."""
-    count = len(first) + 1
-    roots = list(range(count))
-    sizes = [1] * count
-    held = np.zeros(count + 1, int)  # number of clusters of every size
-    held[1] = count
-    waiting = [True] * (count - 1)
+def merge_order(
+    first: Int[np.ndarray, " E"], second: Int[np.ndarray, " E"], threshold: float
+) -> Int[np.ndarray, " E"]:
+    """The edges of a spanning tree in the order in which Genie merges along them, until one cluster is left.
+
+    Args:
+        first: [N - 1] one end of every edge, from the shortest edge on.
+        second: [N - 1] the other end.
+        threshold: Gini index of the sizes above which smallest clusters are merged first.
+
+    >>> merge_order(np.array([0, 2, 1, 3]), np.array([1, 3, 2, 4]), 0.1)
+    array([0, 1, 3, 2])
+    """
+    ends = list(zip(first.tolist(), second.tolist(), strict=True))
+    clusters = len(ends) + 1
+    roots = list(range(clusters))
+    sizes = [1] * clusters
+    held = {1: clusters}  # number of clusters of every size
+    differences = 0  # sum of the differences of sizes, over all pairs of clusters
+    waiting = [True] * len(ends)
     shortest = 0
     smallest = 1
     candidate = 0
@@ -106,29 +120,55 @@ def _joined(
             roots[point] = point = roots[roots[point]]
         return point
 
-    for _ in range(count - clusters):
-        least = int(np.flatnonzero(held)[0])
+    order = []
+    for left in range(clusters, 1, -1):
+        least = min(held)
         if least != smallest:
             smallest = least
             candidate = 0
         while not waiting[shortest]:
             shortest += 1
         edge = shortest
-        if gini(held) > threshold:
+        if differences / ((left - 1) * clusters) > threshold:
             # Edges that were skipped touch no cluster of the least size, and never will: clusters only grow.
-            while (
-                not waiting[candidate]
-                or min(sizes[root(first[candidate])], sizes[root(second[candidate])]) > least
-            ):
+            while not waiting[candidate] or all(sizes[root(end)] > least for end in ends[candidate]):
                 candidate += 1
             edge = candidate
         waiting[edge] = False
-        a, b = sorted((root(first[edge]), root(second[edge])))
-        held[[sizes[a], sizes[b]]] -= 1 if sizes[a] != sizes[b] else 2
+        order.append(edge)
+        a, b = sorted(map(root, ends[edge]))
+        differences += _change(held, sizes[a], sizes[b])
         roots[b] = a
         sizes[a] += sizes[b]
-        held[sizes[a]] += 1
-    return np.array([root(point) for point in range(count)])
+    return np.array(order, int)
+
+
+def _change(held: dict[int, int], a: int, b: int) -> int:
+    """The change of the sum of differences where clusters of sizes `a` and `b` merge; updates `held`."""
+    total = a + b
+    change = abs(a - b) - total
+    for size, many in held.items():
+        change += many * (abs(total - size) - abs(a - size) - abs(b - size))
+    for size in (a, b):
+        held[size] -= 1
+        if not held[size]:
+            del held[size]
+    held[total] = held.get(total, 0) + 1
+    return change
+
+
+def genie_partitions(
+    points: Float[np.ndarray, "N D"], counts: Sequence[int], thresholds: Sequence[float]
+) -> dict[float, list[Int[np.ndarray, " N"]]]:
+    """The partitions of `Genie` for every threshold and number of clusters, from one spanning tree.
+
+    >>> points = np.array([[0.0], [0.1], [0.2], [2.0], [2.1], [2.2], [9.0]])
+    >>> [labels.tolist() for labels in genie_partitions(points, [2, 3], [0.1])[0.1]]
+    [[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 2]]
+    """
+    first, second = _tree_of(np.asarray(points, np.float64).tobytes(), points.shape[1])
+    orders = {threshold: merge_order(first, second, threshold) for threshold in thresholds}
+    return {threshold: cuts(first[order], second[order], counts) for threshold, order in orders.items()}
 
 
 def gini(held: Int[np.ndarray, " S"]) -> float:

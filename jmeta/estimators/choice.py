@@ -1,0 +1,147 @@
+"""What `AutoCluster` says of its choice: the ranking, the strategy, and the labels of all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.neighbors import KNeighborsClassifier
+
+from ..metafeatures.candidates import adjusted_rand
+from ..portfolio.candidates import ONE_CLUSTER, POOL_ONLY, Candidate
+from ..portfolio.running import count_clusters, run_usable
+from ..search.pooled import PooledResult
+from ..search.result import SearchResult
+from ..selection.advisor import Advisor
+from ..selection.quality import COVERAGE
+
+MAX_ROWS = {"kmeans": 10**6, "gaussian_mixture": 10**6, **dict.fromkeys(POOL_ONLY, 0)}
+"""The maximum number of rows that an algorithm is fitted to."""
+DEFAULT_MAX_ROWS = 5_000
+"""The same for algorithms not named in `MAX_ROWS`."""
+SAME_CLUSTERS = 0.8
+"""Least adjusted Rand index, on the sample, of the clusters of all rows with those that were chosen."""
+
+
+class CandidateRow(NamedTuple):
+    """One candidate of the ranking.
+
+    Attributes:
+        name: algorithm, parameters and, where it is part of the candidate, the number of clusters.
+        clusters: the number of clusters found in the sample.
+        quality: predicted adjusted Rand index with the true clusters.
+        width: half-width of the interval that holds it in four of five cases.
+        seconds: run time on the sample; 0 where all candidates ran together.
+    """
+
+    name: str
+    clusters: int
+    quality: float
+    width: float
+    seconds: float
+
+
+class Advice(NamedTuple):
+    """The chosen strategy, and why.
+
+    Attributes:
+        candidate: the algorithm and its parameters; None where all rows are one cluster.
+        clusters: the number of clusters found.
+        criterion: the internal criterion to trust most for this table.
+        quality: predicted adjusted Rand index with the true clusters.
+        width: half-width of the interval that holds it in four of five cases.
+        scaling: what was done to the columns.
+        rows: how the labels of all rows were computed.
+        why: the reason for the choice.
+    """
+
+    candidate: Candidate | None
+    clusters: int
+    criterion: str
+    quality: float
+    width: float
+    scaling: str
+    rows: str
+    why: str
+
+
+def ranked_rows(advisor: Advisor, result: SearchResult) -> list[CandidateRow]:
+    """The candidates of a search that ran them one by one, the best first."""
+    quality, width, _ = result.prediction
+    return [
+        CandidateRow(
+            name=advisor.candidates[place].name,
+            clusters=count_clusters(result.outcomes[place].labels),
+            quality=float(np.clip(quality[place], -1, 1)),
+            width=float(width[place]),
+            seconds=result.outcomes[place].seconds,
+        )
+        for place in result.ranking
+    ]
+
+
+def pooled_rows(result: PooledResult) -> list[CandidateRow]:
+    """The candidates of a pooled search, the chosen one first; of equal partitions only one."""
+    return [
+        CandidateRow(
+            name=result.pool.candidates[place].name,
+            clusters=count_clusters(result.pool.partitions[place]),
+            quality=float(np.clip(result.choice.expected[place], -1, 1)),
+            width=result.model.spread,
+            seconds=0.0,
+        )
+        for place in result.distinct
+    ]
+
+
+def on_all_rows(
+    chosen: Candidate,
+    points: Float[np.ndarray, "N D"],
+    kept: Int[np.ndarray, " M"],
+    labels: Int[np.ndarray, " M"],
+    clusters: int | None,
+    seed: int,
+) -> tuple[Int[np.ndarray, " N"], str]:
+    """The labels of all rows, and how they were computed."""
+    if len(kept) == len(points):
+        return labels, "all rows were clustered together"
+    if len(points) <= MAX_ROWS.get(chosen.algorithm, DEFAULT_MAX_ROWS):
+        outcome = run_usable(chosen, points, clusters, seed)
+        if outcome.labels is not None and adjusted_rand(outcome.labels[kept], labels) >= SAME_CLUSTERS:
+            return outcome.labels, f"chosen on {len(kept):,} rows, then fitted to all {len(points):,}"
+    followed = KNeighborsClassifier(1).fit(points[kept], labels).predict(points)
+    if clusters is not None and count_clusters(followed) != clusters:
+        outcome = run_usable(Candidate("kmeans"), points, clusters, seed)
+        if outcome.labels is not None:
+            return outcome.labels, f"k-means of all {len(points):,} rows, as the sample had fewer clusters"
+    return followed, (
+        f"{len(kept):,} rows were clustered, and each of the other {len(points) - len(kept):,} follows the "
+        "nearest of them"
+    )
+
+
+def why(rows: Sequence[CandidateRow], runs: int) -> str:
+    """The reason for a choice, in words."""
+    best = rows[0]
+    reason = (
+        f"{best.name}, of {runs} candidates that were run, is predicted to agree best with the true "
+        f"clusters: adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({COVERAGE:.0%} sure)"
+    )
+    method = best.name.split(" /")[0]
+    other = next((row for row in rows[1:] if row.name.split(" /")[0] != method), None)
+    return reason + (f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else "")
+
+
+def why_pooled(result: PooledResult, rows: Sequence[CandidateRow]) -> str:
+    """The reason for the choice of a pooled search, in words."""
+    chances = result.cluster_probabilities
+    if result.best == ONE_CLUSTER:
+        return (
+            f"no clusters: one group describes this table as well (probability {chances[1]:.0%}), and no "
+            f"partition of {len(result.pool.candidates)} candidates is predicted to agree with true clusters"
+        )
+    reason = why(rows, len(result.pool.candidates))
+    counts = [f"{count} with {chance:.0%}" for count, chance in list(chances.items())[:3]]
+    return reason if len(chances) == 1 else f"{reason}; probable numbers of clusters: {', '.join(counts)}"

@@ -1,0 +1,1 @@
+"""Graphs of the points of a task: neighbours, connected components and hierarchical clustering trees."""

@@ -1,0 +1,392 @@
+"""Descriptors of many partitions of one table, from which the quality of each can be predicted.
+
+Four views of a partition, none of which needs labels:
+
+- what `pair_transformer` predicts: the expected adjusted Rand index under P, the probability of each pair of
+  points to belong together, and how P looks within and between the clusters;
+- the other partitions: the same index under the share of partitions that put a pair together;
+- the geometry of the points: silhouette, neighbours in other clusters, edges of a spanning tree;
+- its own numbers: clusters, sizes, noise, and how it relates to the best cut of P.
+
+Descriptors of the table itself are the same for all its partitions. Everything is computed on the host, on a
+sample where a view compares all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import cdist, squareform
+from sklearn.neighbors import NearestNeighbors
+
+from ..clustering.host.cuts import cuts, linkage_merges
+from ..clustering.host.genie import spanning_tree
+
+NEIGHBOURS = 10
+"""Neighbours whose cluster is compared with that of a point."""
+LOGIT_LIMIT = 8.0
+"""Largest absolute logit in the log-likelihood."""
+CHUNK = 32
+"""Partitions whose pairs are compared at once."""
+Columns = dict[str, Float[np.ndarray, " A"]]
+
+
+class Scene(NamedTuple):
+    """What descriptors of partitions are computed from.
+
+    Attributes:
+        points: [N, D].
+        sample: [M] rows that P was predicted for.
+        together: [M, M] probability that two of these belong together.
+        labels: [A, N] partitions; -1 is noise.
+        neighbours: [N, 10] nearest rows of each row.
+        edges: [N - 1, 2] ends of a spanning tree, from the shortest edge on.
+        lengths: [N - 1] logarithms of the lengths of its edges, relative to their median.
+    """
+
+    points: Float[np.ndarray, "N D"]
+    sample: Int[np.ndarray, " M"]
+    together: Float[np.ndarray, "M M"]
+    labels: Int[np.ndarray, "A N"]
+    neighbours: Int[np.ndarray, "N B"]
+    edges: Int[np.ndarray, "E 2"]
+    lengths: Float[np.ndarray, " E"]
+
+
+def describe_candidates(
+    points: Float[np.ndarray, "N D"],
+    sample: Int[np.ndarray, " M"],
+    together: Float[np.ndarray, "M M"],
+    partitions: Sequence[Int[np.ndarray, " N"]],
+) -> Columns:
+    """The descriptors of every partition, by name.
+
+    Args:
+        points: [N, D], ten rows or more.
+        sample: [M] rows that P was predicted for.
+        together: [M, M] P, with ones on the diagonal.
+        partitions: A of them, with clusters from 0 and -1 for noise.
+    """
+    labels = np.stack([np.asarray(one) for one in partitions])
+    neighbours, edges, lengths = _graphs(np.asarray(points, float))
+    scene = Scene(points, sample, together, labels, neighbours, edges, lengths)
+    table, own = _own_cut(together)
+    columns = {
+        **_shape(labels),
+        **_pairs(scene),
+        **_clusters_under_p(scene),
+        **_geometry(scene),
+        **_edges(scene),
+        **_beside_own_cut(labels[:, sample], own),
+    }
+    columns["clusters less own"] = np.exp(columns["log clusters"]) - np.exp(table["log own clusters"])
+    table |= _table(scene)
+    columns |= _relative(columns)
+    count = len(labels)
+    return columns | {name: np.full(count, value) for name, value in table.items()}
+
+
+def _graphs(
+    points: Float[np.ndarray, "N D"],
+) -> tuple[Int[np.ndarray, "N B"], Int[np.ndarray, "E 2"], Float[np.ndarray, " E"]]:
+    """Nearest rows, and the spanning tree with its edges from the shortest mutual reachability on."""
+    count = min(NEIGHBOURS, len(points) - 1)
+    distances, places = NearestNeighbors(n_neighbors=count + 1).fit(points).kneighbors(points)
+    core = distances[:, min(5, count)]
+    edges = np.stack(spanning_tree(points), 1)
+    plain = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
+    lengths = np.maximum(plain, np.maximum(core[edges[:, 0]], core[edges[:, 1]]))
+    order = np.argsort(lengths, kind="stable")
+    middle = np.median(lengths)
+    scale = middle if middle > 0 else max(lengths.max(), 1e-12)
+    return places[:, 1:], edges[order], np.log(np.maximum(lengths[order] / scale, 1e-6))
+
+
+def _own_cut(
+    together: Float[np.ndarray, "M M"],
+) -> tuple[dict[str, float], Float[np.ndarray, "K M"]]:
+    """Numbers of the cuts of P by average linkage, and the cuts; the first is the best, of K clusters."""
+    size = len(together)
+    apart = squareform(np.maximum(1 - together, 0) * (1 - np.eye(size)), checks=False)
+    counts = range(1, min(50, size) + 1)
+    tree = linkage(apart, "average")
+    partitions = np.stack(cuts(*linkage_merges(tree), counts))
+    scores = np.array([expected_ari(together, labels) for labels in partitions])
+    scores[0] = 1 - tree[-1, 2]  # the probability that all points belong together, as in `zero_shot`
+    best = int(scores.argmax())
+    table = {
+        "own score": float(scores[best]),
+        "log own clusters": float(np.log(best + 1)),
+        "mean probability": float((together.sum() - size) / max(size * (size - 1), 1)),
+        "probability of one cluster": float(scores[0]),
+        "own margin": float(scores[best] - np.sort(scores)[-2]) if len(scores) > 1 else 0.0,
+    }
+    return table, np.concatenate([partitions[best : best + 1], partitions])
+
+
+def expected_ari(together: Float[np.ndarray, "M M"], labels: Int[np.ndarray, " M"]) -> float:
+    """The expected adjusted Rand index of a partition, where P says which points belong together.
+
+    >>> blocks = np.kron(np.eye(2), np.ones((2, 2)))
+    >>> expected_ari(blocks, np.array([0, 0, 1, 1])), expected_ari(blocks, np.array([0, 0, 0, 0]))
+    (1.0, 0.0)
+    """
+    owners = np.eye(labels.max() + 2)[labels][:, :-1]  # noise, -1, owns nothing
+    sizes = owners.sum(0)
+    both = (np.einsum("mk,mn,nk->", owners, together, owners, optimize=True) - sizes.sum()) / 2
+    return float(
+        _adjusted(both, (sizes @ sizes - sizes.sum()) / 2, (together.sum() - len(labels)) / 2, len(labels))
+    )
+
+
+def _adjusted(both: np.ndarray, inside: np.ndarray, likely: float, count: int) -> np.ndarray:
+    chance = likely * inside / max(count * (count - 1) / 2, 1)
+    span = (likely + inside) / 2 - chance
+    return np.where(span > 1e-9, (both - chance) / np.where(span > 1e-9, span, 1), 0)
+
+
+def _shape(labels: Int[np.ndarray, "A N"]) -> Columns:
+    """Numbers and sizes of clusters."""
+    rows = []
+    for one in labels:
+        sizes = np.bincount(one[one >= 0])
+        shares = sizes[sizes > 0] / len(one)
+        entropy = -(shares / shares.sum() * np.log(shares / shares.sum())).sum()
+        evenness = entropy / np.log(len(shares)) if len(shares) > 1 else 1.0
+        rows.append(
+            [np.log(len(shares)), np.log(shares.min()), np.log(shares.max()), evenness, (one < 0).mean()]
+        )
+    names = ("log clusters", "log smallest share", "log largest share", "evenness", "noise")
+    return dict(zip(names, np.array(rows).T, strict=True))
+
+
+def _pairs(scene: Scene) -> Columns:
+    """Pairs that a partition puts together, under P and under the other partitions."""
+    size = len(scene.sample)
+    first, second = np.triu_indices(size, 1)
+    labels = scene.labels[:, scene.sample]
+    joined = np.empty((len(labels), len(first)), bool)
+    for row, one in zip(joined, labels, strict=True):
+        np.equal(one[first], one[second], out=row)
+        row &= one[first] >= 0
+    p = scene.together[first, second]
+    agreed = joined.mean(0, dtype=np.float32)
+    logits = np.clip(
+        np.log(np.maximum(p, 1e-12)) - np.log(np.maximum(1 - p, 1e-12)), -LOGIT_LIMIT, LOGIT_LIMIT
+    )
+    weights = np.stack([np.ones_like(p), p, logits, agreed, np.sqrt(agreed * p)], 1).astype(np.float32)
+    sums = np.concatenate(
+        [joined[start : start + CHUNK].astype(np.float32) @ weights for start in range(0, len(joined), CHUNK)]
+    ).astype(float)
+    totals = weights.sum(0, dtype=float)
+    inside = sums[:, 0]
+    own = {
+        name: _adjusted(sums[:, place], inside, totals[place], size)
+        for place, name in ((1, "expected ARI"), (3, "agreement"), (4, "joint agreement"))
+    }
+    return own | {
+        "precision": sums[:, 1] / np.maximum(inside, 1),
+        "recall": sums[:, 1] / max(totals[1], 1e-9),
+        "log-likelihood": sums[:, 2] / max(len(p), 1),
+    }
+
+
+def _stacked(labels: Int[np.ndarray, "A M"]) -> tuple[Float[np.ndarray, "M C"], list[slice]]:
+    """One-hot columns of all partitions, and which columns belong to each."""
+    counts = labels.max(1) + 1
+    ends = np.cumsum(counts)
+    stacked = np.zeros((labels.shape[1], ends[-1]), np.float32)
+    rows = np.arange(labels.shape[1])
+    for one, start in zip(labels, ends - counts, strict=True):
+        owned = one >= 0
+        stacked[rows[owned], start + one[owned]] = 1
+    return stacked, [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
+
+
+def _clusters_under_p(scene: Scene) -> Columns:
+    """The mean of P within each cluster, and between each and the one nearest to it."""
+    stacked, places = _stacked(scene.labels[:, scene.sample])
+    products = scene.together.astype(np.float32) @ stacked
+    sizes = stacked.sum(0)
+    rows = []
+    for place in places:
+        present = sizes[place] > 0
+        size = sizes[place][present]
+        if not len(size):
+            rows.append([0.0] * 5)
+            continue
+        blocks = (stacked[:, place].T @ products[:, place])[np.ix_(present, present)]
+        within = np.where(size > 1, (np.diag(blocks) - size) / np.maximum(size * (size - 1), 1), 1)
+        between = blocks / (size[:, None] * size)
+        np.fill_diagonal(between, 0)
+        nearest = between.max(1)
+        share = size / size.sum()
+        rows.append([within.min(), share @ within, np.quantile(within, 0.25), nearest.max(), share @ nearest])
+    names = ("least cohesion", "cohesion", "low cohesion", "greatest confusion", "confusion")
+    return dict(zip(names, np.array(rows).T, strict=True))
+
+
+def _geometry(scene: Scene) -> Columns:
+    """Silhouette, variance ratio, and neighbours in other clusters."""
+    x = scene.points[scene.sample].astype(np.float32)
+    x = x - x.mean(0)
+    labels = scene.labels[:, scene.sample]
+    stacked, places = _stacked(labels)
+    distances = cdist(x, x).astype(np.float32)
+    sums = distances @ stacked
+    centers = stacked.T @ x
+    sizes = stacked.sum(0)
+    squares = float(np.square(x).sum())
+    rows = np.arange(len(x))
+    found = []
+    for one, place in zip(labels, places, strict=True):
+        size = sizes[place]
+        owned = one >= 0
+        at = np.maximum(one, 0)
+        means = sums[:, place] / np.maximum(size, 1)
+        own = sums[:, place][rows, at] / np.maximum(size[at] - 1, 1)
+        means[:, size == 0] = np.inf
+        means[rows, at] = np.inf
+        other = means.min(1) if len(size) > 1 else np.zeros(len(x), np.float32)
+        other = np.where(np.isfinite(other), other, 0)
+        width = (other - own) / np.maximum(np.maximum(other, own), 1e-9)
+        width = np.where(size[at] > 1, width, 0)[owned]
+        explained = float((np.square(centers[place]).sum(1) / np.maximum(size, 1)).sum())
+        clusters = int((size > 0).sum())
+        ratio = (
+            explained / max(clusters - 1, 1) / max((squares - explained) / max(len(x) - clusters, 1), 1e-9)
+        )
+        mean, low = (width.mean(), np.quantile(width, 0.1)) if len(width) else (0.0, 0.0)
+        found.append([mean, low, np.log(max(ratio, 1e-3)) - np.log(len(x))])
+    names = ("silhouette", "low silhouette", "log variance ratio")
+    columns = dict(zip(names, np.array(found).T, strict=True))
+    cut = [
+        (one[scene.neighbours] != one[:, None])[one >= 0].mean() if (one >= 0).any() else 1.0
+        for one in scene.labels
+    ]
+    return columns | {"neighbours cut": np.array(cut)}
+
+
+def _edges(scene: Scene) -> Columns:
+    """Edges of the spanning tree between clusters, against those within."""
+    ends = scene.labels[:, scene.edges]
+    lengths = scene.lengths
+    rows = []
+    for one, (first, second) in zip(scene.labels, ends.transpose(0, 2, 1), strict=True):
+        within = (first == second) & (first >= 0)
+        inner, outer = lengths[within], lengths[~within]
+        if not len(inner):
+            rows.append([0.0] * 6)
+            continue
+        gap, mean_gap = 0.0, 0.0
+        if len(outer):
+            gap = _quantile(outer, 0.1) - _quantile(inner, 0.98)
+            mean_gap = outer.mean() - inner.mean()
+        margin, share = _margins(one, first, second, within, lengths)
+        extra = np.log1p(max(len(outer) - margin.size + 1, 0)) - np.log(len(one))
+        rows.append([gap, mean_gap, margin.min(), share @ margin, np.median(margin), extra])
+    names = ("edge gap", "mean edge gap", "least margin", "margin", "median margin", "extra edges cut")
+    return dict(zip(names, np.array(rows).T, strict=True))
+
+
+def _quantile(ordered: Float[np.ndarray, " E"], share: float) -> float:
+    return float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
+
+
+def _margins(
+    labels: Int[np.ndarray, " N"],
+    first: Int[np.ndarray, " E"],
+    second: Int[np.ndarray, " E"],
+    within: Bool[np.ndarray, " E"],
+    lengths: Float[np.ndarray, " E"],
+) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
+    """Of each cluster, its shortest edge to others less a long edge within it, and its share of the rows."""
+    clusters = labels.max() + 1
+    nearest = np.full(clusters + 1, np.inf)  # the last one is noise
+    for ends in (first, second):
+        crossing = ends[~within][::-1]
+        shortest = np.full(clusters + 1, np.inf)
+        shortest[crossing] = lengths[~within][::-1]  # edges are in order, so the last one written is shortest
+        nearest = np.minimum(nearest, shortest)
+    order = np.argsort(first[within], kind="stable")
+    owners, inner = first[within][order], lengths[within][order]
+    starts = np.searchsorted(owners, np.arange(clusters))
+    counts = np.searchsorted(owners, np.arange(clusters), "right") - starts
+    long = np.where(counts > 0, inner[np.minimum(starts + (0.95 * counts).astype(int), len(inner) - 1)], -4)
+    sizes = np.bincount(labels[labels >= 0], minlength=clusters)
+    margins = np.where(np.isfinite(nearest[:-1]), nearest[:-1] - long, 3).clip(-4, 4)
+    present = sizes > 0
+    return margins[present], sizes[present] / sizes.sum()
+
+
+def _beside_own_cut(labels: Int[np.ndarray, "A M"], own: Int[np.ndarray, "K M"]) -> Columns:
+    """The adjusted Rand index with the best cut of P, and with its cut into as many clusters."""
+    best, *cut = own
+    counts = [len(np.unique(one[one >= 0])) for one in labels]
+    same = [
+        adjusted_rand(one, cut[min(max(count, 1), len(cut)) - 1])
+        for one, count in zip(labels, counts, strict=True)
+    ]
+    return {
+        "like own": np.array([adjusted_rand(one, best) for one in labels]),
+        "like own of equal clusters": np.array(same),
+    }
+
+
+def adjusted_rand(first: Int[np.ndarray, " N"], second: Int[np.ndarray, " N"]) -> float:
+    """The adjusted Rand index of two partitions; noise is one more cluster.
+
+    >>> adjusted_rand(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
+    1.0
+    """
+    count = len(first)
+    width = second.max() + 2
+    cells = np.bincount((first + 1) * width + second + 1).astype(float)
+    both = cells @ cells - count
+    x, y = (np.bincount(one + 1).astype(float) for one in (first, second))
+    in_x, in_y = x @ x - count, y @ y - count
+    chance = in_x * in_y / max(count * (count - 1.0), 1)
+    span = (in_x + in_y) / 2 - chance
+    return float((both - chance) / span) if span > 1e-9 else float(in_x == in_y)
+
+
+def _table(scene: Scene) -> dict[str, float]:
+    """Descriptors of the table itself."""
+    count, width = scene.points.shape
+    lengths = scene.lengths
+    x = scene.points - scene.points.mean(0)
+    values = np.linalg.eigvalsh(x.T @ x)[::-1] if width <= 200 else np.ones(1)
+    shares = np.maximum(values, 0) / max(values.sum(), 1e-300)
+    dimension = 1 / max(np.square(shares).sum(), 1e-12)
+    return {
+        "log rows": float(np.log(count)),
+        "log columns": float(np.log(width)),
+        "log sample": float(np.log(len(scene.sample))),
+        "log effective columns": float(np.log(max(dimension, 1e-3))),
+        "first axis": float(shares[0]),
+        **{f"edge quantile {share}": _quantile(lengths, share) for share in (0.1, 0.9, 0.98)},
+        "longest edge": float(lengths[-1]),
+        "second longest edge": float(lengths[-2]) if len(lengths) > 1 else 0.0,
+    }
+
+
+LEADING = ("expected ARI", "precision", "recall", "log-likelihood", "agreement", "joint agreement")
+COMPARED = ("expected ARI", "agreement", "silhouette", "neighbours cut", "edge gap", "margin")
+
+
+def _relative(columns: Columns) -> Columns:
+    """Descriptors relative to those of the other partitions."""
+    found: Columns = {}
+    for name in LEADING:
+        values = columns[name]
+        found[f"{name} less best"] = values - values.max()
+        found[f"{name} rank"] = np.argsort(np.argsort(-values, kind="stable")) / len(values)
+    for name in COMPARED:
+        values = columns[name]
+        found[f"{name} less median"] = values - np.median(values)
+        found[f"greatest {name}"] = np.full(len(values), values.max())
+    return found

@@ -1,0 +1,167 @@
+"""The partitions of all classical candidates, for many numbers of clusters, with the shared work done once.
+
+This module imports no jax, so that a process that only runs it starts quickly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import pdist
+from sklearn.cluster import HDBSCAN, KMeans
+from threadpoolctl import threadpool_limits
+
+from ..clustering.host.algorithms import noise_to_nearest
+from ..clustering.host.cuts import cuts, linkage_merges
+from ..clustering.host.genie import genie_partitions
+from .candidates import Candidate, candidate
+from .sweep_methods import Mixtures, spectral_partitions
+
+KMEANS = candidate("kmeans", n_init=5)
+LINKAGES = ("ward", "average", "complete")
+GINI_THRESHOLDS = (0.1, 0.3, 0.6)
+NEIGHBOURS = (10, 20)
+MIN_SAMPLES = (4, 8)
+MIN_CLUSTER_SIZES = (5, 10, 30)
+MANY_COLUMNS = 20
+"""With more columns, covariances of mixtures are diagonal, and HDBSCAN compares all pairs of rows.
+
+Neighbour trees do not help there: the comparison takes a third of their time at 2,000 rows and 50 columns.
+"""
+MANY_COMPONENTS = 20
+"""The largest number of components of a mixture with full covariances of more than ten columns."""
+REGULARISATION = 1e-5
+"""What is added to the variances of a Gaussian mixture, as a share of the mean variance of the columns."""
+
+Partitions = Iterator[tuple[Candidate, Int[np.ndarray, " N"]]]
+
+
+def counts_to_try(rows: int) -> tuple[int, ...]:
+    """The numbers of clusters to try: 2 to 20, then in larger steps to 50, at most half of the rows.
+
+    >>> counts_to_try(9), counts_to_try(3)
+    ((2, 3, 4), (2,))
+    """
+    counts = (*range(2, 21), 22, 25, 28, 32, 36, 40, 45, 50)
+    return tuple(count for count in counts if count <= max(2, rows // 2))
+
+
+def sweep(
+    points: Float[np.ndarray, "N D"], counts: Sequence[int], *, seed: int = 0
+) -> dict[Candidate, Int[np.ndarray, " N"]]:
+    """The partition of every candidate: linkages, Genie, k-means, mixtures, spectral clustering and HDBSCAN.
+
+    Candidates that fail on these points, or find fewer than two clusters, are left out. Linkages and Genie
+    find exactly K clusters; the other methods may find fewer. One thread is used.
+
+    Args:
+        points: [N, D], finite, centred and scaled; at most a few thousand rows.
+        counts: numbers of clusters to try; those below 2 or not below N are left out.
+        seed: all randomness follows from it.
+
+    Returns:
+        The labels of every candidate, numbered from 0, with noise as -1. The order is the same for all
+        points. `run_candidate` runs each candidate alone, also on more points; k-means and mixtures then
+        start at random and spectral clustering does not connect its graph, so labels may differ.
+
+    >>> points = np.array([[0.0], [0.1], [0.3], [5.0], [5.1], [5.3]])
+    >>> sweep(points, [2, 3])[candidate("ward")._replace(clusters=2)].tolist()
+    [0, 0, 0, 1, 1, 1]
+    """
+    x = np.ascontiguousarray(points, np.float64)
+    counts = sorted({int(count) for count in counts if 2 <= count < len(x)})
+    found: dict[Candidate, Int[np.ndarray, " N"]] = {}
+    with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
+        _collect(found, _linkages(x, counts))
+        _collect(found, _genie(x, counts))
+        for count in counts:
+            _collect(found, _kmeans(x, count, found.get(_at(candidate("ward"), count)), seed))
+        _collect(found, _mixtures(x, counts, found))
+        for neighbours in NEIGHBOURS:
+            _collect(found, _spectral(x, counts, neighbours))
+        for min_samples in MIN_SAMPLES:
+            for min_cluster_size in MIN_CLUSTER_SIZES:
+                _collect(found, _hdbscan(x, min_samples, min_cluster_size))
+    return found
+
+
+def _collect(found: dict[Candidate, Int[np.ndarray, " N"]], partitions: Partitions) -> None:
+    """Adds partitions of two clusters or more to `found`, until there are no more or the method fails."""
+    with contextlib.suppress(Exception):  # any error of the library behind a method; other methods go on
+        for one, labels in partitions:
+            occurs = np.bincount(labels[labels >= 0]) > 0
+            if occurs.sum() > 1:
+                found[one] = np.where(labels >= 0, (np.cumsum(occurs) - 1)[labels], -1)
+
+
+def _at(one: Candidate, count: int) -> Candidate:
+    """The candidate with its number of clusters."""
+    return one._replace(clusters=count)
+
+
+def _linkages(x: Float[np.ndarray, "N D"], counts: Sequence[int]) -> Partitions:
+    """The partitions of every linkage, from one matrix of distances."""
+    distances = pdist(x)
+    for method in LINKAGES:
+        first, second = linkage_merges(linkage(distances, method))
+        for count, labels in zip(counts, cuts(first, second, counts), strict=True):
+            yield _at(candidate(method), count), labels
+
+
+def _genie(x: Float[np.ndarray, "N D"], counts: Sequence[int]) -> Partitions:
+    """The partitions of Genie with every threshold, from one spanning tree."""
+    for threshold, partitions in genie_partitions(x, counts, GINI_THRESHOLDS).items():
+        for count, labels in zip(counts, partitions, strict=True):
+            yield _at(candidate("genie", gini_threshold=threshold), count), labels
+
+
+def _kmeans(
+    x: Float[np.ndarray, "N D"], count: int, start: Int[np.ndarray, " N"] | None, seed: int
+) -> Partitions:
+    """The better partition of k-means from two starts: the clusters of `start`, and k-means++."""
+    models = [KMeans(count, n_init=1, random_state=seed)]
+    if start is not None:
+        members = np.eye(count)[:, start]
+        centers = members @ x / members.sum(1, keepdims=True)
+        models.append(KMeans(count, init=centers, n_init=1))
+    best = min((model.fit(x) for model in models), key=lambda model: model.inertia_)
+    yield _at(KMEANS, count), best.labels_
+
+
+def _mixtures(
+    x: Float[np.ndarray, "N D"], counts: Sequence[int], found: dict[Candidate, Int[np.ndarray, " N"]]
+) -> Partitions:
+    """The partitions of Gaussian mixtures that start from those of k-means; diagonal for many columns."""
+    full = x.shape[1] <= MANY_COLUMNS
+    covariance_type = "full" if full else "diag"
+    one = candidate("gaussian_mixture", n_init=1, reg_covar=REGULARISATION, covariance_type=covariance_type)
+    mixtures = Mixtures(x, full=full, regularisation=REGULARISATION * float(np.mean(np.var(x, 0))))
+    for count in counts:
+        start = found.get(_at(KMEANS, count))
+        if start is not None and (count <= MANY_COMPONENTS or not full or x.shape[1] <= 10):
+            yield _at(one, count), mixtures.labels(start)
+
+
+def _spectral(x: Float[np.ndarray, "N D"], counts: Sequence[int], neighbours: int) -> Partitions:
+    """The partitions of spectral clustering with the graph of so many neighbours."""
+    one = candidate(
+        "spectral", affinity="nearest_neighbors", n_neighbors=neighbours, assign_labels="cluster_qr"
+    )
+    for count, labels in spectral_partitions(x, counts, neighbours):
+        yield _at(one, count), labels
+
+
+def _hdbscan(x: Float[np.ndarray, "N D"], min_samples: int, min_cluster_size: int) -> Partitions:
+    """The partition of HDBSCAN with its noise, and with noise in the cluster of the nearest clustered row."""
+    if min_cluster_size < len(x) // 2:
+        sizes: dict[str, Any] = {"min_samples": min_samples, "min_cluster_size": min_cluster_size}
+        algorithm = "auto" if x.shape[1] <= MANY_COLUMNS else "brute"
+        labels = HDBSCAN(**sizes, algorithm=algorithm, copy=True).fit(x).labels_
+        yield candidate("hdbscan", **sizes), labels
+        yield candidate("hdbscan", **sizes, noise="nearest"), noise_to_nearest(x, labels)
