@@ -40,7 +40,7 @@ from jmeta.networks import pair_transformer
 from jmeta.records import Clusterer, Sampler, Task
 from jmeta.tasks.synthetic import synthetic
 from jmeta.training.objectives import support_labels
-from jmeta.training.pair_objective import pair_objective
+from jmeta.training.pair_loss import pair_loss
 from jmeta.weights import weights_or_ones
 
 Row = Literal["both", "through", "pairs"]
@@ -117,7 +117,7 @@ def train(config: Config, row: Row) -> PyTree:
     init_key, *stage_keys = jax.random.split(jax.random.fold_in(config.key, 0), 1 + len(config.points))
     model = pair_transformer(width=config.width, pair_width=config.pair_width, layers=config.layers)
     clusterer = jm.soft_kmeans(config.clusters, steps=config.clustering_steps)
-    loss = pair_objective(model, clusterer, **LOSSES[row])
+    loss = pair_loss(model, clusterer, **LOSSES[row])
     chunk = 1 if jax.default_backend() == "cpu" else None  # the pairs of one task fill the cache of a core
     step = jm.meta_step(loss, optimizer(config), chunk=chunk)
     state = step.init(model.init(init_key))

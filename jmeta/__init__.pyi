@@ -35,6 +35,7 @@ from .clustering.seeding import random_points as random_points
 from .clustering.sinkhorn_kmeans import sinkhorn_kmeans as sinkhorn_kmeans
 from .clustering.soft_kmeans import soft_kmeans as soft_kmeans
 from .clustering.spectral import spectral as spectral
+from .clustering.zero_shot import zero_shot as zero_shot
 from .compilation_cache import use_compilation_cache as use_compilation_cache
 from .errors import InputError as InputError
 from .estimators.auto_cluster import AutoCluster as AutoCluster
@@ -42,6 +43,7 @@ from .estimators.meta_clusterer import MetaClusterer as MetaClusterer
 from .estimators.on_device import MixtureClusterer as MixtureClusterer
 from .estimators.on_device import SinkhornKMeans as SinkhornKMeans
 from .estimators.on_device import SoftKMeans as SoftKMeans
+from .estimators.zero_shot import ZeroShotClusterer as ZeroShotClusterer
 from .iteration import Solution as Solution
 from .iteration import conjugate_gradient as conjugate_gradient
 from .iteration import every_step as every_step
@@ -107,6 +109,7 @@ from .tasks import partly_labelled_episodes as partly_labelled_episodes
 from .tasks import shapes as shapes
 from .tasks import sinusoid as sinusoid
 from .tasks import stored_episodes as stored_episodes
+from .tasks.synthetic import synthetic as synthetic
 from .training.checkpoint import read_state as read_state
 from .training.evaluate import Evaluation as Evaluation
 from .training.evaluate import as_learner as as_learner
@@ -135,6 +138,7 @@ from .training.objectives import multi_step_loss as multi_step_loss
 from .training.objectives import prototype_loss as prototype_loss
 from .training.objectives import query_loss as query_loss
 from .training.objectives import total as total
+from .training.pair_loss import pair_loss as pair_loss
 from .training.persistent import InnerProblem as InnerProblem
 from .training.persistent import persistent_evolution as persistent_evolution
 from .training.save_states import SaveStates as SaveStates

@@ -164,7 +164,7 @@ def cluster(chosen: Cluster) -> None:
     console.print(f"reading {chosen.data}", markup=False)
     for path in (chosen.out, chosen.report):
         _check_writable(path)
-    from .cli_output import print_result, report_of, result_of
+    from .cli_output import describe_first, print_result, report_of, result_of
     from .compilation_cache import use_compilation_cache
     from .estimators import AutoCluster
     from .estimators.reading import BESIDE_WORDS, beside_words, read_sheet
@@ -191,6 +191,9 @@ def cluster(chosen: Cluster) -> None:
         model.fit(
             sheet.points,
             progress=lambda done, count, one: status.update(f"{done} of {count} candidates, last {one.name}"),
+            first_answer=lambda labels, expected: console.print(
+                f"first answer, by the zero-shot network alone: {describe_first(labels, expected)}"
+            ),
         )
         if mixed:
             _, mark, axes = model.strategy_.scaling.partition("; the first ")  # principal axes, if any

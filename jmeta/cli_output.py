@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
 
@@ -40,6 +42,14 @@ def result_of(file: Path, sheet: Sheet, model: AutoCluster, seconds: float) -> d
         "labels": labels.tolist(),
         "seconds": round(seconds, 2),
     }
+
+
+def describe_first(labels: Int[np.ndarray, " N"], expected: float) -> str:
+    """The sizes of the clusters of the first answer, and its expected agreement with the true clusters."""
+    sizes = sorted(np.unique(labels, return_counts=True)[1].tolist(), reverse=True)
+    shown = ", ".join(f"{size:,}" for size in sizes[:MAX_SHOWN]) + (", ..." if len(sizes) > MAX_SHOWN else "")
+    clusters = "1 cluster" if len(sizes) == 1 else f"{len(sizes)} clusters"
+    return f"{clusters} of {shown} rows, expected adjusted Rand index {expected:.2f}"
 
 
 def print_result(result: dict, model: AutoCluster, console: Console) -> None:

@@ -100,7 +100,7 @@ def test_an_interrupt_leaves_nothing_behind(table, tmp_path, monkeypatch, capsys
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jmeta.estimators.auto_cluster.ranked_search", interrupted)
+    monkeypatch.setattr("jmeta.estimators.auto_cluster.pooled_search", interrupted)
     assert ended(["cluster", table, "--clusters", "3", "--out", tmp_path / "labels.csv"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert not (tmp_path / "labels.csv").exists()

@@ -3,5 +3,13 @@
 from .auto_cluster import AutoCluster
 from .meta_clusterer import MetaClusterer
 from .on_device import MixtureClusterer, SinkhornKMeans, SoftKMeans
+from .zero_shot import ZeroShotClusterer
 
-__all__ = ["AutoCluster", "MetaClusterer", "MixtureClusterer", "SinkhornKMeans", "SoftKMeans"]
+__all__ = [
+    "AutoCluster",
+    "MetaClusterer",
+    "MixtureClusterer",
+    "SinkhornKMeans",
+    "SoftKMeans",
+    "ZeroShotClusterer",
+]

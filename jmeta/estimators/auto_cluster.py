@@ -26,7 +26,7 @@ from ..search.explanation import Explanation, explain, explain_pooled
 from ..search.pooled import PooledResult, pooled_search
 from ..search.ranked import ranked_search
 from ..search.result import SearchResult
-from .choice import Advice, CandidateRow, on_all_rows, pooled_rows, ranked_rows, why, why_pooled
+from .choice import Advice, CandidateRow, as_nearest, on_all_rows, pooled_rows, ranked_rows, why, why_pooled
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
 from .preparation import Scaling, prepare
 
@@ -93,6 +93,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         y: Any = None,
         *,
         progress: Callable[[int, int, Candidate], None] = lambda done, total, candidate: None,
+        first_answer: Callable[[Int[np.ndarray, " N"], float], None] = lambda labels, expected: None,
     ) -> Self:
         """Clusters the rows of a table.
 
@@ -100,6 +101,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             X: [N, D] numbers; for tables with text and missing values see `jmeta cluster`.
             y: ignored.
             progress: called after each run with the number done, the number in total, and the candidate.
+            first_answer: called by a search of "all" before the candidates are run, with the clusters of all
+                rows by the zero-shot network alone and their expected adjusted Rand index.
 
         Raises:
             InputError: a setting is out of its range, fewer than `n_clusters` rows differ, or the model
@@ -123,23 +126,34 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         kept = np.sort(np.random.default_rng(seed).permutation(len(points))[: self.sample_size])
         self._sample = points[kept]
         if self._method() == "all":
-            network = pair_network()
-            result = pooled_search(
-                (network.made, network.params),  # type: ignore[arg-type]
-                pool_quality(self.n_clusters is not None),
-                self._sample,
-                self.n_clusters,
-                seed=seed,
-            )
-            count = len(result.pool.candidates)
-            progress(count, count, result.best)
-            return self._keep_pooled(points, kept, result)
+            return self._search_pool(points, kept, seed, progress, first_answer)
         return self._search_one_by_one(points, kept, seed, progress)
 
     def _method(self) -> SearchMethod:
         """The search that "auto" stands for."""
         given = self.n_candidates is not None or self.model is not None
         return self.search if self.search != "auto" else "ranked" if given else "all"
+
+    def _search_pool(
+        self,
+        points: Float[np.ndarray, "N D"],
+        kept: Int[np.ndarray, " M"],
+        seed: int,
+        progress: Callable[[int, int, Candidate], None],
+        first_answer: Callable[[Int[np.ndarray, " N"], float], None],
+    ) -> Self:
+        network: Any = pair_network()
+        result = pooled_search(
+            (network.made, network.params),
+            pool_quality(self.n_clusters is not None),
+            self._sample,
+            self.n_clusters,
+            seed=seed,
+            first_answer=lambda labels, expected: first_answer(as_nearest(points, kept, labels), expected),
+        )
+        count = len(result.pool.candidates)
+        progress(count, count, result.best)
+        return self._keep_pooled(points, kept, result)
 
     def _search_one_by_one(
         self,

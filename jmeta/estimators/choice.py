@@ -111,7 +111,7 @@ def on_all_rows(
         outcome = run_usable(chosen, points, clusters, seed)
         if outcome.labels is not None and adjusted_rand(outcome.labels[kept], labels) >= SAME_CLUSTERS:
             return outcome.labels, f"chosen on {len(kept):,} rows, then fitted to all {len(points):,}"
-    followed = KNeighborsClassifier(1).fit(points[kept], labels).predict(points)
+    followed = as_nearest(points, kept, labels)
     if clusters is not None and count_clusters(followed) != clusters:
         outcome = run_usable(Candidate("kmeans"), points, clusters, seed)
         if outcome.labels is not None:
@@ -120,6 +120,15 @@ def on_all_rows(
         f"{len(kept):,} rows were clustered, and each of the other {len(points) - len(kept):,} follows the "
         "nearest of them"
     )
+
+
+def as_nearest(
+    points: Float[np.ndarray, "N D"], kept: Int[np.ndarray, " M"], labels: Int[np.ndarray, " M"]
+) -> Int[np.ndarray, " N"]:
+    """The labels of all rows, each that of the nearest row of a sample."""
+    if len(kept) == len(points):
+        return labels
+    return KNeighborsClassifier(1).fit(points[kept], labels).predict(points)
 
 
 def why(rows: Sequence[CandidateRow], runs: int) -> str:

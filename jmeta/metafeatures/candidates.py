@@ -74,17 +74,17 @@ def describe_candidates(
     labels = np.stack([np.asarray(one) for one in partitions])
     neighbours, edges, lengths = _graphs(np.asarray(points, float))
     scene = Scene(points, sample, together, labels, neighbours, edges, lengths)
-    table, own = _own_cut(together)
+    own, own_scores = cuts_of_p(together)
     columns = {
         **_shape(labels),
         **_pairs(scene),
         **_clusters_under_p(scene),
         **_geometry(scene),
         **_edges(scene),
-        **_beside_own_cut(labels[:, sample], own),
+        **_beside_own_cut(labels[:, sample], own, int(own_scores.argmax())),
     }
+    table = _own_cut(own_scores, together) | _table(scene)
     columns["clusters less own"] = np.exp(columns["log clusters"]) - np.exp(table["log own clusters"])
-    table |= _table(scene)
     columns |= _relative(columns)
     count = len(labels)
     return columns | {name: np.full(count, value) for name, value in table.items()}
@@ -106,26 +106,25 @@ def _graphs(
     return places[:, 1:], edges[order], np.log(np.maximum(lengths[order] / scale, 1e-6))
 
 
-def _own_cut(
-    together: Float[np.ndarray, "M M"],
-) -> tuple[dict[str, float], Float[np.ndarray, "K M"]]:
-    """Numbers of the cuts of P by average linkage, and the cuts; the first is the best, of K clusters."""
+def cuts_of_p(
+    together: Float[np.ndarray, "M M"], most: int = 50
+) -> tuple[Int[np.ndarray, "K M"], Float[np.ndarray, " K"]]:
+    """The cuts of the tree on P into 1 to K clusters, and the expected adjusted Rand index of each.
+
+    The tree is that of average linkage with 1 - P as distance. The index of one cluster is 1 where all points
+    belong together, of which the probability is taken as the mean of P over the last merge; see `zero_shot`.
+
+    Args:
+        together: [M, M] P, with ones on the diagonal.
+        most: K, at most M.
+    """
     size = len(together)
     apart = squareform(np.maximum(1 - together, 0) * (1 - np.eye(size)), checks=False)
-    counts = range(1, min(50, size) + 1)
     tree = linkage(apart, "average")
-    partitions = np.stack(cuts(*linkage_merges(tree), counts))
+    partitions = np.stack(cuts(*linkage_merges(tree), range(1, min(most, size) + 1)))
     scores = np.array([expected_ari(together, labels) for labels in partitions])
-    scores[0] = 1 - tree[-1, 2]  # the probability that all points belong together, as in `zero_shot`
-    best = int(scores.argmax())
-    table = {
-        "own score": float(scores[best]),
-        "log own clusters": float(np.log(best + 1)),
-        "mean probability": float((together.sum() - size) / max(size * (size - 1), 1)),
-        "probability of one cluster": float(scores[0]),
-        "own margin": float(scores[best] - np.sort(scores)[-2]) if len(scores) > 1 else 0.0,
-    }
-    return table, np.concatenate([partitions[best : best + 1], partitions])
+    scores[0] = 1 - tree[-1, 2]
+    return partitions, scores
 
 
 def expected_ari(together: Float[np.ndarray, "M M"], labels: Int[np.ndarray, " M"]) -> float:
@@ -197,7 +196,7 @@ def _pairs(scene: Scene) -> Columns:
 
 def _stacked(labels: Int[np.ndarray, "A M"]) -> tuple[Float[np.ndarray, "M C"], list[slice]]:
     """One-hot columns of all partitions, and which columns belong to each."""
-    counts = labels.max(1) + 1
+    counts = np.maximum(labels.max(1) + 1, 1)  # where all are noise, a column that is empty
     ends = np.cumsum(counts)
     stacked = np.zeros((labels.shape[1], ends[-1]), np.float32)
     rows = np.arange(labels.shape[1])
@@ -232,8 +231,8 @@ def _clusters_under_p(scene: Scene) -> Columns:
 
 def _geometry(scene: Scene) -> Columns:
     """Silhouette, variance ratio, and neighbours in other clusters."""
-    x = scene.points[scene.sample].astype(np.float32)
-    x = x - x.mean(0)
+    x = scene.points[scene.sample]
+    x = (x - x.mean(0)).astype(np.float32)
     labels = scene.labels[:, scene.sample]
     stacked, places = _stacked(labels)
     distances = cdist(x, x).astype(np.float32)
@@ -257,9 +256,8 @@ def _geometry(scene: Scene) -> Columns:
         width = np.where(size[at] > 1, width, 0)[owned]
         explained = float((np.square(centers[place]).sum(1) / np.maximum(size, 1)).sum())
         clusters = int((size > 0).sum())
-        ratio = (
-            explained / max(clusters - 1, 1) / max((squares - explained) / max(len(x) - clusters, 1), 1e-9)
-        )
+        within = max(squares - explained, 1e-6 * squares, 1e-300)  # less is rounding error
+        ratio = explained / max(clusters - 1, 1) * max(len(x) - clusters, 1) / within
         mean, low = (width.mean(), np.quantile(width, 0.1)) if len(width) else (0.0, 0.0)
         found.append([mean, low, np.log(max(ratio, 1e-3)) - np.log(len(x))])
     names = ("silhouette", "low silhouette", "log variance ratio")
@@ -323,16 +321,15 @@ def _margins(
     return margins[present], sizes[present] / sizes.sum()
 
 
-def _beside_own_cut(labels: Int[np.ndarray, "A M"], own: Int[np.ndarray, "K M"]) -> Columns:
+def _beside_own_cut(labels: Int[np.ndarray, "A M"], own: Int[np.ndarray, "K M"], best: int) -> Columns:
     """The adjusted Rand index with the best cut of P, and with its cut into as many clusters."""
-    best, *cut = own
     counts = [len(np.unique(one[one >= 0])) for one in labels]
     same = [
-        adjusted_rand(one, cut[min(max(count, 1), len(cut)) - 1])
+        adjusted_rand(one, own[min(max(count, 1), len(own)) - 1])
         for one, count in zip(labels, counts, strict=True)
     ]
     return {
-        "like own": np.array([adjusted_rand(one, best) for one in labels]),
+        "like own": np.array([adjusted_rand(one, own[best]) for one in labels]),
         "like own of equal clusters": np.array(same),
     }
 
@@ -352,6 +349,18 @@ def adjusted_rand(first: Int[np.ndarray, " N"], second: Int[np.ndarray, " N"]) -
     chance = in_x * in_y / max(count * (count - 1.0), 1)
     span = (in_x + in_y) / 2 - chance
     return float((both - chance) / span) if span > 1e-9 else float(in_x == in_y)
+
+
+def _own_cut(scores: Float[np.ndarray, " K"], together: Float[np.ndarray, "M M"]) -> dict[str, float]:
+    """Descriptors of P and of its cuts."""
+    size = len(together)
+    return {
+        "own score": float(scores.max()),
+        "log own clusters": float(np.log(scores.argmax() + 1)),
+        "mean probability": float((together.sum() - size) / max(size * (size - 1), 1)),
+        "probability of one cluster": float(scores[0]),
+        "own margin": float(scores.max() - np.sort(scores)[-2]) if len(scores) > 1 else 0.0,
+    }
 
 
 def _table(scene: Scene) -> dict[str, float]:

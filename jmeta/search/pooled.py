@@ -17,7 +17,7 @@ from ..padding import pad_points, padded_size
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import run_usable
 from ..records import Model
-from ..selection.pool import Pool, make_pool
+from ..selection.pool import FirstAnswer, Pool, make_pool
 from ..selection.pool_quality import Choice, PoolQuality, choose, cluster_probabilities
 from ..selection.selector import problem_features
 
@@ -103,6 +103,7 @@ def pooled_search(
     clusters: int | None = None,
     *,
     seed: int = 0,
+    first_answer: FirstAnswer = lambda labels, expected: None,
 ) -> PooledResult:
     """The choice among the partitions of all candidates.
 
@@ -112,6 +113,7 @@ def pooled_search(
         points: [N, D], centred and scaled, at most `WIDTH` columns and a few thousand rows.
         clusters: the number of clusters, where it is known.
         seed: all randomness follows from it.
+        first_answer: called with the partition by the network alone, before the candidates are run.
 
     Raises:
         InputError: no candidate finds the known number of clusters, not even k-means.
@@ -121,7 +123,7 @@ def pooled_search(
     def predict(points: Float[np.ndarray, "M D"], clusters: int) -> Float[np.ndarray, "M M"]:
         return predict_together(model, params, points, clusters)
 
-    pool = make_pool(points, predict, clusters, seed=seed)
+    pool = make_pool(points, predict, clusters, seed=seed, first_answer=first_answer)
     if not pool.candidates:
         outcome = run_usable(Candidate("kmeans", clusters=clusters), points, clusters, seed)
         if outcome.labels is None:

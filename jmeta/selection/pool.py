@@ -11,13 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from ..clustering.host.cuts import cuts, linkage_merges
-from ..metafeatures.candidates import Columns, describe_candidates
+from ..metafeatures.candidates import Columns, cuts_of_p, describe_candidates
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import count_clusters
 from ..portfolio.sweep import counts_to_try, sweep
@@ -26,6 +23,8 @@ SAMPLE = 512
 """The largest number of points that P is predicted for."""
 PairPredictor = Callable[[Float[np.ndarray, "M D"], int], Float[np.ndarray, "M M"]]
 """From points and their number of clusters, 0 where it is unknown, to P."""
+FirstAnswer = Callable[[Int[np.ndarray, " N"], float], None]
+"""Takes the partition by the zero-shot network alone, and its expected adjusted Rand index."""
 
 
 class Pool(NamedTuple):
@@ -43,7 +42,12 @@ class Pool(NamedTuple):
 
 
 def make_pool(
-    points: Float[np.ndarray, "N D"], predict: PairPredictor, clusters: int | None = None, *, seed: int = 0
+    points: Float[np.ndarray, "N D"],
+    predict: PairPredictor,
+    clusters: int | None = None,
+    *,
+    seed: int = 0,
+    first_answer: FirstAnswer = lambda labels, expected: None,
 ) -> Pool:
     """The partitions of all candidates, with their descriptors.
 
@@ -52,33 +56,27 @@ def make_pool(
         predict: P of at most `SAMPLE` points.
         clusters: the number of clusters, if it is known: the pool then holds partitions of that number only.
         seed: all randomness follows from it.
+        first_answer: called before the classical candidates are run.
     """
     counts = counts_to_try(len(points)) if clusters is None else (clusters,)
-    found = dict(sweep(points, counts, seed=seed))
     sample = np.sort(np.random.default_rng(seed).permutation(len(points))[:SAMPLE])
     together = predict(points[sample], clusters or 0)
     with threadpool_limits(1):
-        found |= _cuts_of_p(points, sample, together, counts)
-        if clusters is None:
-            found[ONE_CLUSTER] = np.zeros(len(points), int)
-        else:
-            found = {one: labels for one, labels in found.items() if count_clusters(labels) == clusters}
+        own, scores = cuts_of_p(together, max(counts))
+        if len(sample) < len(points):
+            nearest = NearestNeighbors(n_neighbors=1).fit(points[sample]).kneighbors(points)[1][:, 0]
+            own = own[:, nearest]
+    best = int(scores.argmax()) if clusters is None else min(clusters, len(own)) - 1
+    first_answer(own[best], float(scores[best]))
+    found = dict(sweep(points, counts, seed=seed))
+    for count in counts:
+        if count <= len(own):
+            found[Candidate("zero_shot", clusters=count)] = own[count - 1]
+    if clusters is None:
+        found[ONE_CLUSTER] = own[0]
+    else:
+        found = {one: labels for one, labels in found.items() if count_clusters(labels) == clusters}
+    with threadpool_limits(1):
         columns = describe_candidates(points, sample, together, list(found.values())) if found else {}
     partitions = np.stack([*found.values()]) if found else np.zeros((0, len(points)), int)
     return Pool(tuple(found), partitions, columns)
-
-
-def _cuts_of_p(
-    points: Float[np.ndarray, "N D"],
-    sample: Int[np.ndarray, " M"],
-    together: Float[np.ndarray, "M M"],
-    counts: tuple[int, ...],
-) -> dict[Candidate, Int[np.ndarray, " N"]]:
-    """The cuts of the tree on P; points outside the sample have the label of the nearest point in it."""
-    counts = tuple(count for count in counts if count <= len(sample))
-    apart = squareform(np.maximum(1 - together, 0) * (1 - np.eye(len(sample))), checks=False)
-    labels = cuts(*linkage_merges(linkage(apart, "average")), counts)
-    if len(sample) < len(points):
-        nearest = NearestNeighbors(n_neighbors=1).fit(points[sample]).kneighbors(points)[1][:, 0]
-        labels = [one[nearest] for one in labels]
-    return {Candidate("zero_shot", clusters=count): one for count, one in zip(counts, labels, strict=True)}

@@ -21,7 +21,7 @@ BALANCED = 0.25
 """Weight of the cross-entropy in which pairs of one cluster and pairs of two count equally."""
 
 
-def pair_objective(
+def pair_loss(
     model: Model, clusterer: Clusterer, *, pairs: float = 1.0, through: float = 1.0, known: float = 0.5
 ) -> TaskLoss:
     """The loss of predicting pairs, and of the clustering that follows from the predictions.

@@ -9,7 +9,7 @@ import optax
 from blobs import TRUTH, K, N, blobs
 
 import jmeta as jm
-from jmeta.training.pair_objective import BALANCED, pair_cross_entropy, pair_objective
+from jmeta.training.pair_loss import BALANCED, pair_cross_entropy, pair_loss
 
 MODEL = jm.networks.pair_transformer(width=8, pair_width=4, layers=1, heads=2)
 CLUSTERER = jm.soft_kmeans(K, steps=3)
@@ -25,7 +25,7 @@ def task(truth=TRUTH, key=0):
 @jax.jit
 def value(params, task, pairs=1.0, through=1.0):
     """The loss and its gradient where the number of clusters is known: one program for all tests."""
-    loss = pair_objective(MODEL, CLUSTERER, pairs=pairs, through=through, known=1.0)
+    loss = pair_loss(MODEL, CLUSTERER, pairs=pairs, through=through, known=1.0)
     return jax.value_and_grad(loss, has_aux=True)(params, task)
 
 
@@ -88,7 +88,7 @@ def test_the_share_of_tasks_whose_number_of_clusters_is_known():
     def apply(params, inputs, weights, clusters):
         return jnp.full((N, N), jnp.asarray(clusters, float))
 
-    loss = pair_objective(jm.Model(lambda key: {}, apply), CLUSTERER, through=0.0, known=0.25)
+    loss = pair_loss(jm.Model(lambda key: {}, apply), CLUSTERER, through=0.0, known=0.25)
     keys = jax.random.split(jax.random.key(0), 400)
     loss_of_tasks = jax.jit(jax.vmap(lambda key: loss({}, task()._replace(key=key))[0]))
     unknown = np.isclose(loss_of_tasks(keys), np.log(2) * (1 + 2 * BALANCED), rtol=1e-5)
