@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +100,12 @@ def summary(
     return metrics | {f"gain/{a}-{b}": bootstrap(results[a] - results[b], seed) for a, b in pairs}
 
 
-def bootstrap(differences: np.ndarray, seed: int) -> Interval:
-    """The mean difference, and the half-width of its 95 % bootstrap interval over problems."""
+def bootstrap(values: np.ndarray, seed: int, statistic: Callable[..., Any] = np.mean) -> Interval:
+    """The mean or another statistic of problems, and the half-width of its 95 % bootstrap interval."""
     random = np.random.default_rng(seed)
-    rows = random.integers(0, len(differences), (RESAMPLES, len(differences)))
-    low, high = np.quantile(differences[rows].mean(1), [0.025, 0.975])
-    return Interval(float(differences.mean()), float(high - low) / 2, len(differences))
+    rows = random.integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(statistic(values[rows], axis=1), [0.025, 0.975])
+    return Interval(float(statistic(values)), float(high - low) / 2, len(values))
 
 
 def small_problems() -> list[Problem]:

@@ -42,7 +42,7 @@ from jmeta.artifacts.recipes import load_trained
 from jmeta.compilation_cache import use_compilation_cache
 from jmeta.estimators.preparation import prepare
 from jmeta.files import read_npz, write_npz
-from jmeta.metafeatures.candidates import adjusted_rand
+from jmeta.metafeatures.expected import adjusted_rand
 from jmeta.metrics import Interval
 from jmeta.search.pooled import predict_together
 from jmeta.selection.boosted import BoostedTrees, boosted_trees

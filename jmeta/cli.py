@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -29,9 +29,6 @@ from rich.table import Table
 
 from .errors import InputError
 from .files import is_special_file, write_text
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 import jmeta as jm
+from jmeta.clustering.zero_shot import zero_shot
+from jmeta.distances import exact_squared_distances
 
 
 class Row(NamedTuple):
@@ -59,6 +61,20 @@ def _foretold(clusters, **options):
         return jnp.concatenate([jnp.zeros((clusters, 1)), seeds, jnp.full_like(seeds, params)], 1)
 
     return jm.amortized_mixture(jm.Model(lambda key: jnp.asarray(-2.0), answer), clusters, **options)
+
+
+def _pairs(clusters, **options):
+    """An untrained network, and the distances, which decide which points belong together."""
+    network = jm.networks.pair_transformer(width=8, pair_width=4, layers=1, heads=2)
+
+    def apply(params, inputs, weights, known=0):
+        squared = exact_squared_distances(inputs, inputs)
+        pairs = weights[:, None] * weights
+        unit = jnp.sum(pairs * squared) / jnp.maximum(jnp.sum(pairs), 1)
+        near = 4 - 12 * squared / jnp.where(unit > 0, unit, 1)
+        return near + network.apply(params, inputs, weights, known)
+
+    return zero_shot(clusters, model=jm.Model(network.init, apply), **options)
 
 
 def taking(count):
@@ -117,6 +133,8 @@ CLUSTERERS = {
     "average": Row(jm.agglomerative, dict(linkage="average"), _nothing),
     "complete": Row(jm.agglomerative, dict(linkage="complete"), _nothing),
     "single": Row(jm.agglomerative, dict(linkage="single"), _nothing),
+    "zero_shot": Row(_pairs, {}, _nothing),
+    "zero_shot_find": Row(_pairs, dict(find=True), _nothing),
 }
 """name -> a row that makes a clusterer of K."""
 

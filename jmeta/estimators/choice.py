@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.neighbors import KNeighborsClassifier
 
-from ..metafeatures.candidates import adjusted_rand
+from ..metafeatures.expected import adjusted_rand
 from ..portfolio.candidates import ONE_CLUSTER, POOL_ONLY, Candidate
 from ..portfolio.running import count_clusters, run_usable
 from ..search.pooled import PooledResult

@@ -80,15 +80,15 @@ class PooledResult(NamedTuple):
     def criterion(self) -> str:
         """The internal criterion whose favourite partition is expected to be best."""
         several = np.array([one != ONE_CLUSTER for one in self.pool.candidates])
-        if not several.any():
+        if not several.any() or not self.pool.columns:  # k-means stands in without descriptors
             return "none"
 
-        def worth(name: str) -> float:
+        def quality_of(name: str) -> float:
             column, sign = CRITERIA[name]
             place = int(np.where(several, sign * self.pool.columns[column], -np.inf).argmax())
             return float(max(self.choice.expected[place], -1) + 1e-3 * self.choice.quality[place])
 
-        return max(CRITERIA, key=worth)
+        return max(CRITERIA, key=quality_of)
 
     def features(self, points: Float[np.ndarray, "N D"], clusters: int | None) -> dict[str, float]:
         """The meta-features of the points, by name."""

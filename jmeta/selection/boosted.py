@@ -44,7 +44,7 @@ class BoostedTrees(NamedTuple):
             goes_left = inputs[rows, feature] <= self.threshold[trees, nodes]
             following = np.where(goes_left, self.left[trees, nodes], self.right[trees, nodes])
             nodes = np.where(feature < 0, nodes, following)
-        return self.value[trees, nodes].sum(0)
+        return self.value[trees, nodes].sum(0, dtype=float)
 
 
 def boosted_trees(roots: Sequence[Mapping[str, Any]]) -> BoostedTrees:

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from ..metafeatures.candidates import Columns, cuts_of_p, describe_candidates
+from ..metafeatures.candidates import Columns, describe_candidates
+from ..metafeatures.expected import cuts_of_p
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import count_clusters
 from ..portfolio.sweep import counts_to_try, sweep

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..metafeatures.candidates import adjusted_rand
+from ..metafeatures.expected import adjusted_rand
 from ..portfolio.running import count_clusters
 from .boosted import BoostedTrees
 from .pool import Pool

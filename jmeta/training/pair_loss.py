@@ -31,7 +31,7 @@ def pair_loss(
         clusterer: of the rows of P, such as `soft_kmeans`, with as many slots as a task has clusters.
         pairs: weight of the cross-entropy of pairs.
         through: weight of 1 - the soft adjusted Rand index; tasks of one cluster do not count in it.
-        known: share of the tasks whose number of clusters the network is told.
+        known: share of the tasks whose number of clusters is an input of the network.
 
     Returns:
         A task loss with the metrics "pair_cross_entropy" and "soft_ari".

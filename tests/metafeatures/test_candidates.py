@@ -5,7 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score, calinski_harabasz_score, silhouette_score
 
-from jmeta.metafeatures.candidates import adjusted_rand, describe_candidates, expected_ari
+from jmeta.metafeatures.candidates import describe_candidates
+from jmeta.metafeatures.expected import adjusted_rand, expected_ari
 
 N = 40
 TRUTH = np.arange(N) % 3

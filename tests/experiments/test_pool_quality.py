@@ -1,0 +1,201 @@
+"""The training of the choice among candidates: scores and tasks, files, and what is measured."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+import jmeta as jm
+from experiments import pool_quality
+from experiments.pool_quality import HDBSCAN, PRESETS, TEMPERATURES, Example
+from jmeta.portfolio.candidates import ONE_CLUSTER, candidate
+from jmeta.selection.boosted import boosted_trees
+from jmeta.selection.pool import Pool
+from jmeta.selection.pool_quality import PoolQuality, choose, pool_inputs
+
+CONFIG = dataclasses.replace(PRESETS["quick"], points=(8, 20))
+TRUTH = np.array([0, 0, 0, 1, 1, 1, -1, -1])
+HALVES, ALMOST = [0, 0, 0, 1, 1, 1, 0, 1], [0, 0, 1, 1, 1, 1, 0, 0]
+POOL = Pool(
+    (candidate("ward")._replace(clusters=2), candidate("genie")._replace(clusters=2), ONE_CLUSTER),
+    np.array([ALMOST, HALVES, [0] * 8]),
+    {"expected ARI": np.array([0.9, 0.4, 0.0]), "noise": np.zeros(3)},
+)
+
+
+def example(clusters=2, known=False, family="clouds", scores=(0.4, 1.0, 0.0)):
+    names = sorted(POOL.columns)
+    inputs = np.stack([POOL.columns[name] for name in names], 1).astype(np.float32)
+    methods = ["ward", HDBSCAN, "one_cluster"]
+    return Example(family, clusters, known, methods, inputs, np.array(scores), POOL.partitions)
+
+
+def test_noise_does_not_count_in_the_score():
+    for labels in (HALVES, ALMOST, [0, -1, 0, 1, 1, -1, 0, 2]):
+        labels = np.array(labels)
+        expected = adjusted_rand_score(TRUTH[:6], labels[:6])
+        assert pool_quality.score_of(labels, TRUTH) == pytest.approx(expected)
+    assert pool_quality.score_of(np.array(HALVES), TRUTH * 7 + 3 * (TRUTH >= 0)) == 1
+    assert pool_quality.score_of(np.zeros(8, int), np.full(8, -1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "score"), [([0] * 6 + [1, 2], 1), ([0] * 5 + [1] * 3, 0), ([-1] + [0] * 7, 0)]
+)
+def test_of_one_true_cluster_the_score_is_whether_one_was_found(labels, score):
+    assert pool_quality.score_of(np.array(labels), np.where(TRUTH < 0, -1, 4)) == score
+
+
+def drawn(points, clusters, columns, families):
+    """A stand-in for `synthetic`, whose second column is constant and whose last four rows are padding."""
+
+    def sampler(key):
+        inputs = jax.random.normal(key, (points[1], 3)).at[:, 1].set(7)
+        weights = jnp.arange(points[1]) < points[1] - 4
+        truth = jnp.where(weights, jnp.arange(points[1]) % 3 - 1, -1)
+        return jm.Task(jm.Batch(inputs, None, 1.0 * weights), jm.Batch(inputs), truth, key)
+
+    return sampler
+
+
+def test_tasks_are_the_same_every_time_and_of_all_sizes(monkeypatch):
+    monkeypatch.setattr(pool_quality, "synthetic", drawn)
+    sizes = set()
+    for number in range(12):
+        points, truth = pool_quality.task_of(CONFIG, "rings", number)
+        again, same = pool_quality.task_of(CONFIG, "rings", number)
+        np.testing.assert_array_equal(again, points)
+        np.testing.assert_array_equal(same, truth)
+        assert points.shape == (len(truth), 2)
+        assert np.all(np.ptp(points, 0) > 0)
+        assert 8 <= len(points) <= 16
+        sizes.add(len(points))
+    assert len(sizes) > 3
+    other, _ = pool_quality.task_of(CONFIG, "moons", 0)
+    assert not np.isin(other, pool_quality.task_of(CONFIG, "rings", 0)[0]).any()
+
+
+def test_what_is_written_is_read_back_the_same(tmp_path):
+    pool_quality._write_pool(tmp_path / "pool.npz", "rings", 2, True, POOL, TRUTH)
+    found = pool_quality.read_example(tmp_path / "pool.npz")
+    assert found[:4] == ("rings", 2, True, ["ward", "genie", "one_cluster"])
+    np.testing.assert_array_equal(found.inputs, [[np.float32(0.9), 0], [np.float32(0.4), 0], [0, 0]])
+    scores = [adjusted_rand_score(TRUTH[:6], labels[:6]) for labels in POOL.partitions]
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
+    np.testing.assert_array_equal(found.partitions, POOL.partitions)
+    pool_quality._write_pool(
+        tmp_path / "none.npz", "rings", 9, True, Pool((), np.zeros((0, 8), int), {}), TRUTH
+    )
+    assert len(pool_quality.read_example(tmp_path / "none.npz").scores) == 0
+
+
+def test_the_inputs_of_the_trees_are_those_of_the_library(tmp_path):
+    pool_quality._write_pool(tmp_path / "pool.npz", "rings", 2, False, POOL, TRUTH)
+    methods = ("genie", "kmeans", "ward")
+    found = pool_quality.inputs_of(pool_quality.read_example(tmp_path / "pool.npz"), methods)
+    np.testing.assert_array_equal(found, pool_inputs(POOL, ("expected ARI", "noise"), methods))
+
+
+def test_what_is_chosen_from_a_pool_by_hand():
+    names = sorted(POOL.columns)
+    found = pool_quality.scored(example(), np.array([0.5, 0.6, 0.1]), np.array([-0.1, -0.3, -0.8]), names)
+    assert found.scores["best_quality"] == 0.4
+    assert found.scores["expected_ari"] == 0.4
+    assert found.scores["oracle"] == found.scores["hdbscan"] == 1
+    assert found.scores[f"choice_{TEMPERATURES[0]}"] == 0.4
+    assert found.clusters_of["oracle"] == 2
+    np.testing.assert_allclose(found.errors, [0.1, 0.4, 0.1])
+    known = pool_quality.scored(example(known=True), np.zeros(3), np.array([0.0, 0, 1]), names)
+    assert "hdbscan" not in known.scores
+    assert known.clusters_of["best_quality"] == 1
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_the_choice_is_that_of_the_library(temperature):
+    random = np.random.default_rng(0)
+    partitions = random.integers(0, 3, (90, 20))
+    columns = {"expected ARI": random.normal(size=90), "noise": random.normal(size=90)}
+    pool = Pool((ONE_CLUSTER,) * 90, partitions, columns)
+    trees = [
+        boosted_trees(
+            [
+                {
+                    "split_feature": feature,
+                    "threshold": 0.3 * at - 1,
+                    "left_child": {"leaf_value": 0.0},
+                    "right_child": {"leaf_value": 0.03},
+                }
+                for at in range(7)
+            ]
+        )
+        for feature in (0, 1)
+    ]
+    model = PoolQuality(("expected ARI", "noise"), (), *trees, temperature, 0.1)
+    inputs = pool_inputs(pool, model.features, ())
+    made = Example("rings", 3, False, ["x"] * 90, inputs, np.arange(90.0), partitions)
+    found = pool_quality.scored(made, *(one.predict(inputs) for one in trees), sorted(columns))
+    assert found.scores[f"choice_{temperature}"] == choose(model, pool).ranking[0]
+
+
+def test_the_summary_by_hand():
+    names = sorted(POOL.columns)
+    first, second, third = np.array([[1, 0.2, 0.1], [0.2, 1, 0.1], [0.1, 0.2, 1]])
+    found = [
+        pool_quality.scored(one, quality, np.zeros(3), names)
+        for one, quality in (
+            (example(), second),  # right
+            (example(family="rings"), first),
+            (example(), third),  # wrongly one cluster
+            (example(clusters=1, scores=(0.0, 0.0, 1.0)), third),
+            (example(clusters=1, scores=(0.0, 0.0, 1.0)), second),
+        )
+    ]
+    metrics, temperature = pool_quality.summary("unknown", found)
+    assert temperature in TEMPERATURES
+    means = {name: value.mean for name, value in metrics.items()}
+    assert means["ari/unknown/choice"] == pytest.approx((1 + 0.4 + 0) / 3)
+    assert means["ari/unknown/best_quality"] == means["ari/unknown/choice"]
+    assert means["ari/unknown/expected_ari"] == pytest.approx(0.4)
+    assert means["ari/unknown/oracle"] == means["ari/unknown/hdbscan"] == 1
+    assert means["regret/unknown/clouds"] == pytest.approx(0.5)
+    assert means["regret/unknown/rings"] == pytest.approx(0.6)
+    assert means["one_cluster/found"] == 0.5
+    assert means["one_cluster/wrong"] == pytest.approx(1 / 3)
+    assert means["exact_clusters"] == pytest.approx(2 / 3)
+    known, _ = pool_quality.summary("known", found)
+    assert not {"one_cluster/found", "exact_clusters"} & set(known)
+    assert known["ari/known/oracle"].n == 3
+
+
+def test_families_are_left_out_once(monkeypatch):
+    seen = []
+
+    def fit(config, examples, methods):
+        seen.append({one.family for one in examples})
+        return [boosted_trees([{"leaf_value": 0.5}])] * 2
+
+    monkeypatch.setattr(pool_quality, "fit", fit)
+    examples = [example(family=family) for family in ("clouds", "rings", "moons", "clouds")]
+    found = pool_quality.leave_families_out(CONFIG, examples, ("ward",), sorted(POOL.columns))
+    assert sorted(one.example.family for one in found) == ["clouds", "clouds", "moons", "rings"]
+    assert len(seen) == CONFIG.folds
+    assert set.union(*seen) == {"clouds", "rings", "moons"}
+    assert not set.intersection(*seen)
+
+
+def test_trees_learn_which_descriptor_matters():
+    pytest.importorskip("lightgbm")
+    random = np.random.default_rng(0)
+    examples = []
+    for _ in range(20):
+        inputs = random.normal(size=(30, 2)).astype(np.float32)
+        scores = (inputs[:, 0] > 0).astype(float)
+        examples.append(Example("rings", 2, False, ["ward"] * 30, inputs, scores, np.zeros((30, 8), int)))
+    config = dataclasses.replace(CONFIG, rounds=60)
+    quality, shortfall = pool_quality.fit(config, examples, ("ward",))
+    rows = np.array([[-2, 0, 1], [2, 0, 1]], np.float32)
+    np.testing.assert_allclose(quality.predict(rows), [0, 1], atol=0.2)
+    np.testing.assert_allclose(shortfall.predict(rows), [-1, 0], atol=0.2)
