@@ -10,6 +10,9 @@ are trained on the other families, in `--folds` folds. `ari/unknown/...` and `ar
 all tasks of more than one cluster, each predicted by trees that saw no task of its family:
 
 - choice: the partition of greatest expected index
+- choice_of_SHARE: the same with that share of the tasks
+- choice_by_network: the same by a network that scores the partitions of a pool together, trained by expected
+  regret and squared error, in place of the trees
 - best_quality: that of the highest prediction
 - expected_ari: that of greatest expected index under the zero-shot network alone
 - hdbscan: HDBSCAN(min_samples=8, min_cluster_size=10), noise to the nearest cluster; unknown K only
@@ -26,16 +29,18 @@ choice.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import lightgbm
 import numpy as np
-from jaxtyping import Float
 from joblib import Parallel, delayed
 
 import jmeta as jm
+from experiments.pool_choices import Example, Scored, choice_of, scored, summary
 from jmeta import harness
 from jmeta.artifacts.advisors import save_model
 from jmeta.artifacts.recipes import load_trained
@@ -46,15 +51,14 @@ from jmeta.metafeatures.expected import adjusted_rand
 from jmeta.metrics import Interval
 from jmeta.search.pooled import predict_together
 from jmeta.selection.boosted import BoostedTrees, boosted_trees
+from jmeta.selection.examples import Examples, Settings
 from jmeta.selection.pool import Pool, make_pool
-from jmeta.selection.pool_quality import PoolQuality, agreements
+from jmeta.selection.pool_quality import PoolQuality
+from jmeta.selection.scoring import fit_scoring_model, mean_scores
 from jmeta.tasks.synthetic import FAMILIES, synthetic
 
-TEMPERATURES = (0.02, 0.05, 0.1, 0.2)
-HDBSCAN = "hdbscan(min_cluster_size=10, min_samples=8, noise=nearest)"
 COVERAGE = 0.8
 """Share of partitions whose true index lies in the interval."""
-LIKELY = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Config(harness.Options):
 
     network: str = "zero_shot"
     """File of the zero-shot network; the one that comes with jmeta unless given."""
+    families: tuple[str, ...] = FAMILIES
+    """Families of tasks."""
     count: int = 60
     """Tasks of every family."""
     points: tuple[int, int] = (100, 1000)
@@ -79,39 +85,32 @@ class Config(harness.Options):
     """Learning rate of boosting."""
     folds: int = 5
     """Folds of families that are left out."""
+    shares: tuple[float, ...] = (0.25, 0.5)
+    """Shares of the tasks that trees are also trained on, for a learning curve."""
+    network_steps: int = 1500
+    """Training steps of the network that is compared with the trees."""
     jobs: int = 2
     """Processes that make pools."""
 
 
 PRESETS = {
     "quick": Config(
-        preset="quick", count=2, points=(24, 40), clusters=4, columns=4, rounds=5, leaves=4, folds=2, jobs=1
+        preset="quick",
+        families=("clouds", "moons", "uniform"),
+        count=2,
+        points=(24, 40),
+        clusters=8,
+        columns=6,
+        rounds=5,
+        leaves=4,
+        folds=2,
+        shares=(0.5,),
+        network_steps=2,
+        jobs=1,
     ),
     "cpu": Config(),
     "gpu": Config(preset="gpu", count=600),
 }
-
-
-class Example(NamedTuple):
-    """A pool with the true scores of its partitions.
-
-    Attributes:
-        family: of its task.
-        clusters: true number of clusters.
-        known: whether the pool was made with it.
-        methods: [A] names of the candidates without their number of clusters.
-        inputs: [A, F] descriptors, in the order of sorted names.
-        scores: [A] true adjusted Rand index.
-        partitions: [A, N].
-    """
-
-    family: str
-    clusters: int
-    known: bool
-    methods: list[str]
-    inputs: Float[np.ndarray, "A F"]
-    scores: Float[np.ndarray, " A"]
-    partitions: np.ndarray
 
 
 def task_of(config: Config, family: str, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -231,76 +230,64 @@ def fit(
     return found[0], found[1]
 
 
-class Scored(NamedTuple):
-    """The true scores of what is chosen from one pool, by way of choosing; and errors of predictions."""
-
-    example: Example
-    scores: dict[str, float]
-    clusters_of: dict[str, int]
-    errors: np.ndarray
+Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""From the inputs of the partitions of a pool to the index and the shortfall of each."""
+Train = Callable[[Config, list[Example], tuple[str, ...]], Predict]
 
 
-def scored(example: Example, quality: np.ndarray, shortfall: np.ndarray, names: list[str]) -> Scored:
-    """What is chosen from a pool at every temperature, and in other ways."""
-    scores = quality + shortfall
-    likely = np.argsort(-scores, kind="stable")[:LIKELY]
-    agreement = agreements(example.partitions[likely])
-    places = {
-        "best_quality": int(scores.argmax()),
-        "expected_ari": int(example.inputs[:, names.index("expected ARI")].argmax()),
-        "oracle": int(example.scores.argmax()),
-    }
-    for temperature in TEMPERATURES:
-        weights = np.exp((scores[likely] - scores[likely[0]]) / temperature)
-        places[f"choice_{temperature}"] = int(likely[(agreement @ weights).argmax()])
-    if HDBSCAN in example.methods and not example.known:
-        places["hdbscan"] = example.methods.index(HDBSCAN)
-    clusters = {way: int(example.partitions[place].max() + 1) for way, place in places.items()}
-    found = {way: float(example.scores[place]) for way, place in places.items()}
-    return Scored(example, found, clusters, np.abs(quality - example.scores))
+def by_trees(config: Config, examples: list[Example], methods: tuple[str, ...]) -> Predict:
+    """Predicts by boosted trees that are trained on examples."""
+    quality, shortfall = fit(config, examples, methods)
+    return lambda inputs: (quality.predict(inputs), shortfall.predict(inputs))
+
+
+def by_fewer_trees(
+    config: Config, examples: list[Example], methods: tuple[str, ...], *, share: float
+) -> Predict:
+    """The same, trained on a share of the examples."""
+    return by_trees(config, examples[:: round(1 / share)], methods)
+
+
+def by_network(config: Config, examples: list[Example], methods: tuple[str, ...]) -> Predict:
+    """Predicts by a network that is trained on examples; smaller pools are repeated to the largest size."""
+    most = max(len(example.scores) for example in examples)
+
+    def repeated(array: np.ndarray) -> np.ndarray:
+        return array[np.arange(max(most, len(array))) % len(array)]
+
+    known = Examples(
+        inputs=np.stack([repeated(inputs_of(example, methods)) for example in examples]),
+        scores=np.stack([repeated(example.scores) for example in examples]),
+        weights=np.ones(len(examples)),
+        groups=np.zeros(len(examples), int),
+        problems=np.arange(len(examples)),
+    )
+    settings = Settings(width=64, steps=config.network_steps, batch=16, networks=1, rate=3e-3, absolute=True)
+    model = fit_scoring_model(known, config.key, settings=settings)
+
+    def predict(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores = mean_scores(model, repeated(inputs)[None])[0][: len(inputs)]
+        return scores, scores - scores.max()
+
+    return predict
 
 
 def leave_families_out(
-    config: Config, examples: list[Example], methods: tuple[str, ...], names: list[str]
+    config: Config,
+    examples: list[Example],
+    methods: tuple[str, ...],
+    names: list[str],
+    train: Train = by_trees,
 ) -> list[Scored]:
-    """What is chosen from every pool by trees that saw no task of its family."""
-    families = [family for family in FAMILIES if any(e.family == family for e in examples)]
+    """What is chosen from every pool by a model that saw no task of its family."""
+    families = [family for family in config.families if any(e.family == family for e in examples)]
     result = []
     for fold in range(config.folds):
         out = set(families[fold :: config.folds])
-        quality, shortfall = fit(config, [e for e in examples if e.family not in out], methods)
+        predict = train(config, [e for e in examples if e.family not in out], methods)
         for example in (e for e in examples if e.family in out):
-            inputs = inputs_of(example, methods)
-            result.append(scored(example, quality.predict(inputs), shortfall.predict(inputs), names))
+            result.append(scored(example, *predict(inputs_of(example, methods)), names))
     return result
-
-
-def summary(prefix: str, found: list[Scored]) -> tuple[dict[str, Interval], float]:
-    """The metrics of pools that were predicted with their family left out, and the best temperature."""
-    several = [one for one in found if one.example.clusters > 1]
-    temperature = max(TEMPERATURES, key=lambda t: np.mean([one.scores[f"choice_{t}"] for one in found]))
-    chosen = f"choice_{temperature}"
-    ways = ("best_quality", "expected_ari", "hdbscan", "oracle", chosen)
-    metrics = {
-        f"ari/{prefix}/{way.split('_0')[0]}": jm.interval(
-            np.array([s.scores[way] for s in several if way in s.scores])
-        )
-        for way in ways
-        if any(way in s.scores for s in several)
-    }
-    for family in sorted({s.example.family for s in several}):
-        regrets = [s.scores["oracle"] - s.scores[chosen] for s in several if s.example.family == family]
-        metrics[f"regret/{prefix}/{family}"] = jm.interval(np.array(regrets))
-    metrics[f"error/{prefix}"] = jm.interval(np.array([s.errors.mean() for s in found]))
-    single = [s for s in found if s.example.clusters == 1]
-    if single and prefix == "unknown":
-        one = [float(s.clusters_of[chosen] == 1) for s in single]
-        wrong = [float(s.clusters_of[chosen] == 1) for s in several]
-        exact = [float(s.clusters_of[chosen] == s.example.clusters) for s in several]
-        metrics["one_cluster/found"] = jm.interval(np.array(one))
-        metrics["one_cluster/wrong"] = jm.interval(np.array(wrong))
-        metrics["exact_clusters"] = jm.interval(np.array(exact))
-    return metrics, temperature
 
 
 def experiment(config: Config) -> harness.Metrics:
@@ -308,7 +295,7 @@ def experiment(config: Config) -> harness.Metrics:
     folder = config.folder / "pools"
     folder.mkdir(parents=True, exist_ok=True)
     paths = Parallel(n_jobs=config.jobs)(
-        delayed(make_examples)(config, family, folder) for family in FAMILIES
+        delayed(make_examples)(config, family, folder) for family in config.families
     )
     files = [path for family in paths for path in family]
     names = read_npz(files[0])["names"].tolist()
@@ -320,6 +307,12 @@ def experiment(config: Config) -> harness.Metrics:
         methods = tuple(sorted({name for example in examples for name in example.methods}))
         found = leave_families_out(config, examples, methods, names)
         measured, temperature = summary(prefix, found)
+        others: dict[str, Train] = {"by_network": by_network}
+        others |= {f"of_{share:g}": partial(by_fewer_trees, share=share) for share in config.shares}
+        for name, train in others.items():
+            measured[f"ari/{prefix}/choice_{name}"] = choice_of(
+                leave_families_out(config, examples, methods, names, train)
+            )
         spread = float(np.quantile(np.concatenate([one.errors for one in found]), COVERAGE))
         metrics |= measured
         parts[prefix] = PoolQuality(
@@ -327,7 +320,7 @@ def experiment(config: Config) -> harness.Metrics:
         )
     card = {
         "trained on": "tasks drawn by jmeta.tasks.synthetic; no data set",
-        "families": list(FAMILIES),
+        "families": list(config.families),
         "pools": len(everything),
         "command": "python -m experiments.pool_quality",
         "jmeta": jm.__version__,

@@ -63,18 +63,29 @@ def _foretold(clusters, **options):
     return jm.amortized_mixture(jm.Model(lambda key: jnp.asarray(-2.0), answer), clusters, **options)
 
 
-def _pairs(clusters, **options):
-    """An untrained network, and the distances, which decide which points belong together."""
+def _near(inputs, weights):
+    """Logits of pairs that fall with their distance, relative to that of all pairs."""
+    squared = exact_squared_distances(inputs, inputs)
+    pairs = weights[:, None] * weights
+    unit = jnp.sum(pairs * squared) / jnp.maximum(jnp.sum(pairs), 1)
+    return 2 - 4 * squared / jnp.where(unit > 0, unit, 1)
+
+
+def _zero_shot(clusters, **options):
+    """An untrained network, to which the distances are added, so that there are clusters to find."""
     network = jm.networks.pair_transformer(width=8, pair_width=4, layers=1, heads=2)
 
-    def apply(params, inputs, weights, known=0):
-        squared = exact_squared_distances(inputs, inputs)
-        pairs = weights[:, None] * weights
-        unit = jnp.sum(pairs * squared) / jnp.maximum(jnp.sum(pairs), 1)
-        near = 4 - 12 * squared / jnp.where(unit > 0, unit, 1)
-        return near + network.apply(params, inputs, weights, known)
+    def apply(params, inputs, weights, known):
+        return _near(inputs, weights) + network.apply(params, inputs, weights, known)
 
     return zero_shot(clusters, model=jm.Model(network.init, apply), **options)
+
+
+def _zero_shot_find(clusters, **options):
+    def apply(params, inputs, weights, known):
+        return params + _near(inputs, weights)
+
+    return zero_shot(clusters, model=jm.Model(lambda key: jnp.zeros(()), apply), find=True, **options)
 
 
 def taking(count):
@@ -133,8 +144,8 @@ CLUSTERERS = {
     "average": Row(jm.agglomerative, dict(linkage="average"), _nothing),
     "complete": Row(jm.agglomerative, dict(linkage="complete"), _nothing),
     "single": Row(jm.agglomerative, dict(linkage="single"), _nothing),
-    "zero_shot": Row(_pairs, {}, _nothing),
-    "zero_shot_find": Row(_pairs, dict(find=True), _nothing),
+    "zero_shot": Row(_zero_shot, {}, _nothing),
+    "zero_shot_find": Row(_zero_shot_find, {}, _nothing),
 }
 """name -> a row that makes a clusterer of K."""
 

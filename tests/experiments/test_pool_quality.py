@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import jmeta as jm
-from experiments import pool_quality
-from experiments.pool_quality import HDBSCAN, PRESETS, TEMPERATURES, Example
+from experiments import pool_choices, pool_quality
+from experiments.pool_choices import HDBSCAN, TEMPERATURES, Example
+from experiments.pool_quality import PRESETS
 from jmeta.portfolio.candidates import ONE_CLUSTER, candidate
 from jmeta.selection.boosted import boosted_trees
 from jmeta.selection.pool import Pool
@@ -101,14 +102,14 @@ def test_the_inputs_of_the_trees_are_those_of_the_library(tmp_path):
 
 def test_what_is_chosen_from_a_pool_by_hand():
     names = sorted(POOL.columns)
-    found = pool_quality.scored(example(), np.array([0.5, 0.6, 0.1]), np.array([-0.1, -0.3, -0.8]), names)
+    found = pool_choices.scored(example(), np.array([0.5, 0.6, 0.1]), np.array([-0.1, -0.3, -0.8]), names)
     assert found.scores["best_quality"] == 0.4
     assert found.scores["expected_ari"] == 0.4
     assert found.scores["oracle"] == found.scores["hdbscan"] == 1
     assert found.scores[f"choice_{TEMPERATURES[0]}"] == 0.4
     assert found.clusters_of["oracle"] == 2
     np.testing.assert_allclose(found.errors, [0.1, 0.4, 0.1])
-    known = pool_quality.scored(example(known=True), np.zeros(3), np.array([0.0, 0, 1]), names)
+    known = pool_choices.scored(example(known=True), np.zeros(3), np.array([0.0, 0, 1]), names)
     assert "hdbscan" not in known.scores
     assert known.clusters_of["best_quality"] == 1
 
@@ -136,7 +137,7 @@ def test_the_choice_is_that_of_the_library(temperature):
     model = PoolQuality(("expected ARI", "noise"), (), *trees, temperature, 0.1)
     inputs = pool_inputs(pool, model.features, ())
     made = Example("rings", 3, False, ["x"] * 90, inputs, np.arange(90.0), partitions)
-    found = pool_quality.scored(made, *(one.predict(inputs) for one in trees), sorted(columns))
+    found = pool_choices.scored(made, *(one.predict(inputs) for one in trees), sorted(columns))
     assert found.scores[f"choice_{temperature}"] == choose(model, pool).ranking[0]
 
 
@@ -144,7 +145,7 @@ def test_the_summary_by_hand():
     names = sorted(POOL.columns)
     first, second, third = np.array([[1, 0.2, 0.1], [0.2, 1, 0.1], [0.1, 0.2, 1]])
     found = [
-        pool_quality.scored(one, quality, np.zeros(3), names)
+        pool_choices.scored(one, quality, np.zeros(3), names)
         for one, quality in (
             (example(), second),  # right
             (example(family="rings"), first),
@@ -153,7 +154,7 @@ def test_the_summary_by_hand():
             (example(clusters=1, scores=(0.0, 0.0, 1.0)), second),
         )
     ]
-    metrics, temperature = pool_quality.summary("unknown", found)
+    metrics, temperature = pool_choices.summary("unknown", found)
     assert temperature in TEMPERATURES
     means = {name: value.mean for name, value in metrics.items()}
     assert means["ari/unknown/choice"] == pytest.approx((1 + 0.4 + 0) / 3)
@@ -165,25 +166,42 @@ def test_the_summary_by_hand():
     assert means["one_cluster/found"] == 0.5
     assert means["one_cluster/wrong"] == pytest.approx(1 / 3)
     assert means["exact_clusters"] == pytest.approx(2 / 3)
-    known, _ = pool_quality.summary("known", found)
+    known, _ = pool_choices.summary("known", found)
     assert not {"one_cluster/found", "exact_clusters"} & set(known)
     assert known["ari/known/oracle"].n == 3
 
 
-def test_families_are_left_out_once(monkeypatch):
+def test_families_are_left_out_once():
     seen = []
 
-    def fit(config, examples, methods):
+    def train(config, examples, methods):
         seen.append({one.family for one in examples})
-        return [boosted_trees([{"leaf_value": 0.5}])] * 2
+        return lambda inputs: (inputs[:, 0], np.zeros(len(inputs)))
 
-    monkeypatch.setattr(pool_quality, "fit", fit)
+    config = dataclasses.replace(CONFIG, families=("clouds", "rings", "moons"), folds=2)
     examples = [example(family=family) for family in ("clouds", "rings", "moons", "clouds")]
-    found = pool_quality.leave_families_out(CONFIG, examples, ("ward",), sorted(POOL.columns))
+    found = pool_quality.leave_families_out(config, examples, ("ward",), sorted(POOL.columns), train)
     assert sorted(one.example.family for one in found) == ["clouds", "clouds", "moons", "rings"]
-    assert len(seen) == CONFIG.folds
-    assert set.union(*seen) == {"clouds", "rings", "moons"}
-    assert not set.intersection(*seen)
+    assert seen == [{"rings"}, {"clouds", "moons"}]
+    assert pool_choices.choice_of(found) == (pytest.approx(0.4), 0, 4)
+
+
+def test_a_network_sees_pools_of_one_size(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(pool_quality, "fit_scoring_model", lambda known, key, settings: known)
+
+    def mean_scores(model, inputs):
+        sizes.append((model.inputs.shape[:2], inputs.shape[:2]))
+        return inputs[..., 0]
+
+    monkeypatch.setattr(pool_quality, "mean_scores", mean_scores)
+    small = example()._replace(inputs=np.ones((2, 2)), methods=["ward"] * 2, scores=np.ones(2))
+    predict = pool_quality.by_network(CONFIG, [small, example()], ("ward",))
+    for count in (1, 3, 5):  # one more than any that it was trained on
+        quality, shortfall = predict(np.arange(3.0 * count).reshape(count, 3))
+        np.testing.assert_array_equal(quality, 3 * np.arange(count))
+        np.testing.assert_array_equal(shortfall, 3 * np.arange(count) - 3 * (count - 1))
+    assert sizes == [((2, 3), (1, 3)), ((2, 3), (1, 3)), ((2, 3), (1, 5))]
 
 
 def test_trees_learn_which_descriptor_matters():
@@ -195,7 +213,8 @@ def test_trees_learn_which_descriptor_matters():
         scores = (inputs[:, 0] > 0).astype(float)
         examples.append(Example("rings", 2, False, ["ward"] * 30, inputs, scores, np.zeros((30, 8), int)))
     config = dataclasses.replace(CONFIG, rounds=60)
-    quality, shortfall = pool_quality.fit(config, examples, ("ward",))
+    predict = pool_quality.by_trees(config, examples, ("ward",))
     rows = np.array([[-2, 0, 1], [2, 0, 1]], np.float32)
-    np.testing.assert_allclose(quality.predict(rows), [0, 1], atol=0.2)
-    np.testing.assert_allclose(shortfall.predict(rows), [-1, 0], atol=0.2)
+    quality, shortfall = predict(rows)
+    np.testing.assert_allclose(quality, [0, 1], atol=0.2)
+    np.testing.assert_allclose(shortfall, [-1, 0], atol=0.2)

@@ -1,0 +1,105 @@
+"""What is chosen from pools of partitions whose true scores are known, and how good the choices are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+import jmeta as jm
+from jmeta.metrics import Interval
+from jmeta.selection.pool_quality import LIKELY, agreements
+
+TEMPERATURES = (0.02, 0.05, 0.1, 0.2)
+HDBSCAN = "hdbscan(min_cluster_size=10, min_samples=8, noise=nearest)"
+
+
+class Example(NamedTuple):
+    """A pool with the true scores of its partitions.
+
+    Attributes:
+        family: of its task.
+        clusters: true number of clusters.
+        known: whether the pool was made with it.
+        methods: [A] names of the candidates without their number of clusters.
+        inputs: [A, F] descriptors, in the order of sorted names.
+        scores: [A] true adjusted Rand index.
+        partitions: [A, N].
+    """
+
+    family: str
+    clusters: int
+    known: bool
+    methods: list[str]
+    inputs: Float[np.ndarray, "A F"]
+    scores: Float[np.ndarray, " A"]
+    partitions: np.ndarray
+
+
+class Scored(NamedTuple):
+    """The true scores of what is chosen from one pool, by way of choosing; and errors of predictions."""
+
+    example: Example
+    scores: dict[str, float]
+    clusters_of: dict[str, int]
+    errors: np.ndarray
+
+
+def scored(example: Example, quality: np.ndarray, shortfall: np.ndarray, names: list[str]) -> Scored:
+    """What is chosen from a pool at every temperature, and in other ways."""
+    scores = quality + shortfall
+    likely = np.argsort(-scores, kind="stable")[:LIKELY]
+    agreement = agreements(example.partitions[likely])
+    places = {
+        "best_quality": int(scores.argmax()),
+        "expected_ari": int(example.inputs[:, names.index("expected ARI")].argmax()),
+        "oracle": int(example.scores.argmax()),
+    }
+    for temperature in TEMPERATURES:
+        weights = np.exp((scores[likely] - scores[likely[0]]) / temperature)
+        places[f"choice_{temperature}"] = int(likely[(agreement @ weights).argmax()])
+    if HDBSCAN in example.methods and not example.known:
+        places["hdbscan"] = example.methods.index(HDBSCAN)
+    clusters = {way: int(example.partitions[place].max() + 1) for way, place in places.items()}
+    found = {way: float(example.scores[place]) for way, place in places.items()}
+    return Scored(example, found, clusters, np.abs(quality - example.scores))
+
+
+def best_temperature(found: list[Scored]) -> float:
+    """The temperature with the best choices."""
+    return max(TEMPERATURES, key=lambda t: np.mean([one.scores[f"choice_{t}"] for one in found]))
+
+
+def choice_of(found: list[Scored]) -> Interval:
+    """The index of the choice over tasks of more than one cluster, at the best temperature."""
+    name = f"choice_{best_temperature(found)}"
+    return jm.interval(np.array([one.scores[name] for one in found if one.example.clusters > 1]))
+
+
+def summary(prefix: str, found: list[Scored]) -> tuple[dict[str, Interval], float]:
+    """The metrics of pools that were predicted with their family left out, and the best temperature."""
+    several = [one for one in found if one.example.clusters > 1]
+    temperature = best_temperature(found)
+    chosen = f"choice_{temperature}"
+    ways = ("best_quality", "expected_ari", "hdbscan", "oracle", chosen)
+    metrics = {
+        f"ari/{prefix}/{way.split('_0')[0]}": jm.interval(
+            np.array([s.scores[way] for s in several if way in s.scores])
+        )
+        for way in ways
+        if any(way in s.scores for s in several)
+    }
+    for family in sorted({s.example.family for s in several}):
+        regrets = [s.scores["oracle"] - s.scores[chosen] for s in several if s.example.family == family]
+        metrics[f"regret/{prefix}/{family}"] = jm.interval(np.array(regrets))
+    metrics[f"error/{prefix}"] = jm.interval(np.array([s.errors.mean() for s in found]))
+    single = [s for s in found if s.example.clusters == 1]
+    if single and prefix == "unknown":
+        one = [float(s.clusters_of[chosen] == 1) for s in single]
+        wrong = [float(s.clusters_of[chosen] == 1) for s in several]
+        exact = [float(s.clusters_of[chosen] == s.example.clusters) for s in several]
+        metrics["one_cluster/found"] = jm.interval(np.array(one))
+        metrics["one_cluster/wrong"] = jm.interval(np.array(wrong))
+        metrics["exact_clusters"] = jm.interval(np.array(exact))
+    return metrics, temperature
