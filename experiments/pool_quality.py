@@ -253,7 +253,7 @@ def by_network(config: Config, examples: list[Example], methods: tuple[str, ...]
     most = max(len(example.scores) for example in examples)
 
     def repeated(array: np.ndarray) -> np.ndarray:
-        return array[np.arange(max(most, len(array))) % len(array)]
+        return array[np.arange(most) % len(array)]
 
     known = Examples(
         inputs=np.stack([repeated(inputs_of(example, methods)) for example in examples]),
@@ -266,7 +266,8 @@ def by_network(config: Config, examples: list[Example], methods: tuple[str, ...]
     model = fit_scoring_model(known, config.key, settings=settings)
 
     def predict(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores = mean_scores(model, repeated(inputs)[None])[0][: len(inputs)]
+        parts = [inputs[start : start + most] for start in range(0, len(inputs), most)]
+        scores = np.concatenate([mean_scores(model, repeated(part)[None])[0][: len(part)] for part in parts])
         return scores, scores - scores.max()
 
     return predict

@@ -38,7 +38,7 @@ from jmeta.clustering.zero_shot import zero_shot
 from jmeta.metrics import Interval, adjusted_rand_index
 from jmeta.networks import pair_transformer
 from jmeta.records import Clusterer, Sampler, Task
-from jmeta.tasks.synthetic import synthetic
+from jmeta.tasks.synthetic import FAMILIES, synthetic
 from jmeta.training.objectives import support_labels
 from jmeta.training.pair_loss import pair_loss
 from jmeta.weights import weights_or_ones
@@ -54,11 +54,13 @@ class Config(harness.Options):
 
     rows: tuple[Row, ...] = ("both",)
     """Which rows to train; the first is written."""
+    families: tuple[str, ...] = FAMILIES
+    """Families of tasks."""
     points: tuple[int, ...] = (128, 256, 512)
     """Largest number of points of a task in every stage, even numbers."""
     tasks: tuple[int, ...] = (8, 4, 2)
     """Tasks per meta-step in every stage."""
-    steps: tuple[int, ...] = (6000, 8000, 4000)
+    steps: tuple[int, ...] = (3000, 6000, 2000)
     """Meta-steps of every stage."""
     clusters: int = 50
     """Largest number of clusters of a task."""
@@ -83,9 +85,10 @@ class Config(harness.Options):
 PRESETS = {
     "quick": Config(
         preset="quick",
+        families=("clouds", "moons", "uniform"),
         points=(24, 32),
-        tasks=(4, 4),
-        steps=(4, 4),
+        tasks=(2, 2),
+        steps=(2, 4),
         clusters=6,
         columns=4,
         width=8,
@@ -99,10 +102,14 @@ PRESETS = {
 }
 
 
-def sampler(config: Config, points: int) -> Sampler:
-    """Tasks of at most so many points; small tasks have few clusters."""
-    clusters = min(config.clusters, max(points // 8, 2))
-    return synthetic(points=(points // 2, points), clusters=(1, clusters), columns=(1, config.columns))
+def sampler(config: Config, points: int, least: int = 1) -> Sampler:
+    """Tasks of at most so many points, with `least` clusters or more; small tasks have few clusters."""
+    return synthetic(
+        points=(points // 2, points),
+        clusters=(least, min(config.clusters, max(points // 8, 2))),
+        columns=(1, config.columns),
+        families=config.families,
+    )
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -134,12 +141,11 @@ def train(config: Config, row: Row) -> PyTree:
 
 def validation(config: Config) -> dict[str, Task]:
     """Validation tasks: of the families of training, and of the first generator."""
-    points = config.points[-1]
-    count = min(points, 256)
-    clusters = min(config.clusters, max(points // 8, 2))
+    count = min(config.points[-1], 256)
+    clusters = min(config.clusters, max(count // 8, 2), 12)
     samplers = {
-        "drawn": synthetic(points=(count // 2, count), clusters=(2, clusters), columns=(1, config.columns)),
-        "shapes": jm.shapes(points=(count // 2, count), clusters=(2, min(clusters, 12)), columns=(2, 8)),
+        "drawn": sampler(config, count, 2),
+        "shapes": jm.shapes(points=(count // 2, count), clusters=(2, clusters), columns=(2, 8)),
     }
     keys = jax.random.split(jax.random.fold_in(config.key, 1), config.held_out)
     return {name: jax.jit(jax.vmap(drawn))(keys) for name, drawn in samplers.items()}

@@ -31,7 +31,8 @@ def test_small_tasks_have_few_clusters(monkeypatch):
     config = PRESETS["cpu"]
     for points, clusters in ((8, 2), (128, 16), (512, 50)):
         drawn = zero_shot.sampler(config, points)
-        assert drawn == {"points": (points // 2, points), "clusters": (1, clusters), "columns": (1, 16)}
+        assert drawn["points"] == (points // 2, points)
+        assert drawn["clusters"] == (1, clusters)
 
 
 def test_the_learning_rate_rises_and_falls():
