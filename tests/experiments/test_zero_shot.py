@@ -90,4 +90,4 @@ def test_the_network_is_written_with_its_card(tmp_path):
     found = load_trained(tmp_path / "zero_shot.npz")
     jax.tree.map(np.testing.assert_array_equal, found.params, params)
     assert found.card["measured"] == {"ari/known/drawn/both": [0.5, 0.1]}
-    assert found.card["tasks"] == 32
+    assert found.card["tasks"] == sum(s * t for s, t in zip(config.steps, config.tasks, strict=True))
