@@ -1,9 +1,11 @@
 """Measures AutoCluster and the zero-shot clusterer, with and without a known number of clusters.
 
 Batteries: the 71 sets of Gagolewski's six batteries with fewer than 10,000 points, at most 2,000 rows of
-each, prepared as in AutoCluster. Nothing was trained on them or chosen by them. `ari/unknown/...` and
-`ari/known/...` are adjusted Rand indices, averaged over the labellings of a set, then over sets;
-`gain/.../autocluster-...` are paired differences with 95 % bootstrap intervals:
+each, prepared as in AutoCluster. Nothing was trained on them or chosen by them. Generators: sets by pyclugen
+(Fachada & de Andrade 2023) and by densired (Jahn et al. 2024), where these are installed; nothing was trained
+on them. `ari/GROUP/unknown/...` and `ari/GROUP/known/...` are adjusted Rand indices, averaged over the
+labellings of a set, then over sets; `gain/...` are differences of AutoCluster to the others on the same sets,
+with 95 % bootstrap intervals:
 
 - autocluster: `jm.AutoCluster()`
 - zero_shot: `jm.ZeroShotClusterer()`, the network alone
@@ -12,8 +14,9 @@ each, prepared as in AutoCluster. Nothing was trained on them or chosen by them.
 - oracle: the best of all candidates of AutoCluster
 
 `exact/...` and `within_one/...` are the shares of labellings whose number of clusters is found, exactly and
-within one. `seconds/.../first` and `seconds/.../all` are medians of the processor seconds of one fit in a
-process that has fitted a table of the same size before: until the first answer, and until the end.
+within one, and `clusters_off/...` is the mean difference. `seconds/.../first` and `seconds/.../all` are
+medians of the processor seconds of one fit in a process that has fitted a table of the same size before:
+until the first answer, and until the end.
 
 Toys: scikit-learn's moons, circles, blobs, anisotropic and unequal blobs, and bands of a rolled sheet, at
 three levels of noise and `--seeds` seeds each. `toys/KIND` is the share with the right number of clusters
@@ -28,7 +31,9 @@ The quick preset takes a few small sets.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.util
 import time
 import warnings
 from collections.abc import Iterator
@@ -63,6 +68,8 @@ NOISE = {
     "bands": (0.0, 0.2, 0.4),
 }
 """Levels of noise of every kind of toy."""
+GENERATORS = ("pyclugen", "densired")
+"""Published generators, by package."""
 SINGLE = ("uniform", "gaussian", "curve")
 """Kinds of sets without clusters."""
 
@@ -75,6 +82,8 @@ class Config(harness.Options):
     """Rows of a toy."""
     seeds: int = 10
     """Sets of every kind and level of noise."""
+    generated: int = 60
+    """Sets of every published generator."""
     sets: int | None = None
     """Number of sets of the batteries; all unless given."""
     jobs: int = 2
@@ -82,7 +91,7 @@ class Config(harness.Options):
 
 
 PRESETS = {
-    "quick": Config(preset="quick", rows=60, seeds=1, jobs=1),
+    "quick": Config(preset="quick", rows=60, seeds=1, generated=2, jobs=1),
     "cpu": Config(),
     "gpu": Config(preset="gpu"),
 }
@@ -112,7 +121,13 @@ def experiment(config: Config) -> harness.Metrics:
     """Measures batteries, toys and sets without clusters."""
     quick = config.preset == "quick"
     problems = choosing.small_problems()[:2] if quick else batteries(BATTERIES, data_dir=config.data_dir)
-    problems = [prepared(problem, config.seed) for problem in problems[: config.sets]]
+    problems = problems[: config.sets] + [
+        generated(name, number)
+        for name in GENERATORS
+        if importlib.util.find_spec(name)
+        for number in range(config.generated)
+    ]
+    problems = [prepared(problem, config.seed) for problem in problems]
     kinds = ("moons",) if quick else tuple(NOISE)
     toys = [toy for kind in kinds for toy in toys_of(kind, config)]
     single = [one for kind in SINGLE for one in single_of(kind, config)]
@@ -120,7 +135,11 @@ def experiment(config: Config) -> harness.Metrics:
         measured = parallel(delayed(measure)(problem, config.cache) for problem in problems)
         found_toys = parallel(delayed(toy_is_right)(*toy, config.cache) for toy in toys)
         found_single = parallel(delayed(clusters_of)(points, config.cache) for _, points in single)
-    metrics = summary([one for many in measured for one in many], config.seed)
+    metrics: dict[str, Interval] = {}
+    groups = ["batteries" if one.group not in GENERATORS else one.group for one in problems]
+    for group in dict.fromkeys(groups):
+        of_group = [m for many, name in zip(measured, groups, strict=True) if name == group for m in many]
+        metrics |= summary(group, of_group, config.seed)
     for kind in kinds:
         right = [one for (name, *_), one in zip(toys, found_toys, strict=True) if name == kind]
         seen = np.array([one for one in right if one is not None], float)
@@ -190,8 +209,8 @@ def ran(one: Candidate, points: np.ndarray, clusters: int | None) -> np.ndarray:
     return np.zeros(len(points), int) if labels is None else labels
 
 
-def summary(measured: list[Measured], seed: int) -> dict[str, Interval]:
-    """Scores, paired gains of AutoCluster, numbers of clusters, and times."""
+def summary(group: str, measured: list[Measured], seed: int) -> dict[str, Interval]:
+    """Scores, gains of AutoCluster on the same sets, numbers of clusters, and times."""
     metrics: dict[str, Interval] = {}
     for known in (False, True):
         rows = [one for one in measured if one.known == known]
@@ -201,21 +220,63 @@ def summary(measured: list[Measured], seed: int) -> dict[str, Interval]:
             name: np.bincount(problems, [one.scores[name] for one in rows]) / np.bincount(problems)
             for name in rows[0].scores
         }
-        metrics |= {f"ari/{word}/{name}": jm.interval(values) for name, values in by_set.items()}
+        metrics |= {f"ari/{group}/{word}/{name}": jm.interval(values) for name, values in by_set.items()}
         for name in (name for name in by_set if name != "autocluster"):
             difference = by_set["autocluster"] - by_set[name]
-            metrics[f"gain/{word}/autocluster-{name}"] = choosing.bootstrap(difference, seed)
+            metrics[f"gain/{group}/{word}/autocluster-{name}"] = choosing.bootstrap(difference, seed)
         for name, seconds in zip(
             ("first", "all"), zip(*(one.seconds for one in rows), strict=True), strict=True
         ):
-            metrics[f"seconds/{word}/{name}"] = choosing.bootstrap(np.array(seconds), seed, np.median)
+            metrics[f"seconds/{group}/{word}/{name}"] = choosing.bootstrap(np.array(seconds), seed, np.median)
     unknown = [one for one in measured if not one.known]
     for name in ("autocluster", "zero_shot", "hdbscan"):
         off = np.array([abs(one.clusters[name] - one.truth) for one in unknown])
-        metrics[f"exact/{name}"] = jm.interval((off == 0).astype(float))
-        metrics[f"within_one/{name}"] = jm.interval((off <= 1).astype(float))
-        metrics[f"clusters_off/{name}"] = jm.interval(off.astype(float))
+        metrics[f"exact/{group}/{name}"] = jm.interval((off == 0).astype(float))
+        metrics[f"within_one/{group}/{name}"] = jm.interval((off <= 1).astype(float))
+        metrics[f"clusters_off/{group}/{name}"] = jm.interval(off.astype(float))
     return metrics
+
+
+def generated(name: str, number: int) -> Problem:
+    """A set by a published generator."""
+    random = np.random.default_rng([GENERATORS.index(name), number])
+    columns, clusters = int(random.integers(2, 7)), int(random.integers(2, 16))
+    rows = int(np.exp(random.uniform(np.log(200), np.log(1000))))
+    if name == "pyclugen":
+        import pyclugen
+
+        found = pyclugen.clugen(
+            columns,
+            clusters,
+            rows,
+            random.normal(size=columns),
+            random.uniform(0, np.pi / 2),
+            np.full(columns, random.uniform(2, 10)),
+            random.uniform(0, 15),
+            random.uniform(0, 3),
+            random.uniform(0.3, 1.5),
+            rng=number,
+        )
+        points, labels = found.points, found.clusters
+    else:
+        from densired import densityDataGen
+
+        cores = clusters * int(random.integers(5, 20))
+        generator = densityDataGen(
+            columns,
+            clusters,
+            core_num=cores,
+            min_ratio=0.5 / clusters,
+            ratio_noise=float(random.choice([0.0, 0.05])),
+            momentum=random.uniform(0, 1),
+            step=random.uniform(0.8, 1.2),
+            seed=number,
+        )
+        with contextlib.redirect_stdout(None):  # it prints the number of points
+            made = generator.generate_data(rows)
+        points, labels = made[:, :-1], made[:, -1].astype(int)
+    labels = np.where(labels >= 0, np.unique(labels, return_inverse=True)[1] - (labels.min() < 0), -1)
+    return Problem(f"{name}/{number}", name, points, (labels,), name)
 
 
 def toys_of(kind: str, config: Config) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
