@@ -251,10 +251,10 @@ def generated(name: str, number: int) -> Problem:
             rows,
             random.normal(size=columns),
             random.uniform(0, np.pi / 2),
-            np.full(columns, random.uniform(2, 10)),
+            np.full(columns, random.uniform(0.5, 4)),
             random.uniform(0, 15),
             random.uniform(0, 3),
-            random.uniform(0.3, 1.5),
+            random.uniform(0.5, 2),
             rng=number,
         )
         points, labels = found.points, found.clusters

@@ -60,7 +60,7 @@ class Config(harness.Options):
     """Largest number of points of a task in every stage, even numbers."""
     tasks: tuple[int, ...] = (8, 4, 2)
     """Tasks per meta-step in every stage."""
-    steps: tuple[int, ...] = (3000, 6000, 2000)
+    steps: tuple[int, ...] = (3000, 6400, 1600)
     """Meta-steps of every stage."""
     clusters: int = 50
     """Largest number of clusters of a task."""
@@ -128,13 +128,11 @@ def train(config: Config, row: Row) -> PyTree:
     chunk = 1 if jax.default_backend() == "cpu" else None  # the pairs of one task fill the cache of a core
     step = jm.meta_step(loss, optimizer(config), chunk=chunk)
     state = step.init(model.init(init_key))
-    end = 0
     for points, tasks, steps, key in zip(config.points, config.tasks, config.steps, stage_keys, strict=True):
-        end += steps
         name = f"{row}_{points}"
         drawn = sampler(config, points)
         state, _ = harness.train(
-            config, name, step, drawn, state, key, steps=end, tasks=tasks, every=config.every
+            config, name, step, drawn, state, key, steps=steps, tasks=tasks, every=config.every
         )
     return state.meta
 
