@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 import jmeta as jm
 from jmeta.metrics import Interval
-from jmeta.selection.pool_quality import LIKELY, agreements
+from jmeta.selection.pool_quality import LIKELY, agreements, posterior
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2)
 HDBSCAN = "hdbscan(min_cluster_size=10, min_samples=8, noise=nearest)"
@@ -38,12 +38,19 @@ class Example(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """The true scores of what is chosen from one pool, by way of choosing; and errors of predictions."""
+    """What is chosen from one pool by every method.
+
+    Attributes:
+        example: the pool.
+        scores: true adjusted Rand index.
+        clusters_of: number of clusters.
+        errors: of the predicted index, absolute.
+    """
 
     example: Example
     scores: dict[str, float]
     clusters_of: dict[str, int]
-    errors: np.ndarray
+    errors: dict[str, float]
 
 
 def scored(example: Example, quality: np.ndarray, shortfall: np.ndarray, names: list[str]) -> Scored:
@@ -57,13 +64,16 @@ def scored(example: Example, quality: np.ndarray, shortfall: np.ndarray, names: 
         "oracle": int(example.scores.argmax()),
     }
     for temperature in TEMPERATURES:
-        weights = np.exp((scores[likely] - scores[likely[0]]) / temperature)
-        places[f"choice_{temperature}"] = int(likely[(agreement @ weights).argmax()])
+        expected = agreement @ posterior(scores[likely], temperature)
+        places[f"choice_{temperature}"] = int(likely[expected.argmax()])
     if HDBSCAN in example.methods and not example.known:
         places["hdbscan"] = example.methods.index(HDBSCAN)
-    clusters = {way: int(example.partitions[place].max() + 1) for way, place in places.items()}
-    found = {way: float(example.scores[place]) for way, place in places.items()}
-    return Scored(example, found, clusters, np.abs(quality - example.scores))
+    return Scored(
+        example,
+        {method: float(example.scores[place]) for method, place in places.items()},
+        {method: int(example.partitions[place].max() + 1) for method, place in places.items()},
+        {method: float(abs(quality[place] - example.scores[place])) for method, place in places.items()},
+    )
 
 
 def best_temperature(found: list[Scored]) -> float:
@@ -82,18 +92,18 @@ def summary(prefix: str, found: list[Scored]) -> tuple[dict[str, Interval], floa
     several = [one for one in found if one.example.clusters > 1]
     temperature = best_temperature(found)
     chosen = f"choice_{temperature}"
-    ways = ("best_quality", "expected_ari", "hdbscan", "oracle", chosen)
+    methods = ("best_quality", "expected_ari", "hdbscan", "oracle", chosen)
     metrics = {
-        f"ari/{prefix}/{way.split('_0')[0]}": jm.interval(
-            np.array([s.scores[way] for s in several if way in s.scores])
+        f"ari/{prefix}/{method.split('_0')[0]}": jm.interval(
+            np.array([s.scores[method] for s in several if method in s.scores])
         )
-        for way in ways
-        if any(way in s.scores for s in several)
+        for method in methods
+        if any(method in s.scores for s in several)
     }
     for family in sorted({s.example.family for s in several}):
         regrets = [s.scores["oracle"] - s.scores[chosen] for s in several if s.example.family == family]
         metrics[f"regret/{prefix}/{family}"] = jm.interval(np.array(regrets))
-    metrics[f"error/{prefix}"] = jm.interval(np.array([s.errors.mean() for s in found]))
+    metrics[f"error/{prefix}"] = jm.interval(np.array([s.errors[chosen] for s in found]))
     single = [s for s in found if s.example.clusters == 1]
     if single and prefix == "unknown":
         one = [float(s.clusters_of[chosen] == 1) for s in single]

@@ -5,9 +5,9 @@ the partitions of all candidates with their descriptors, once with the number of
 with it known. Boosted trees (LightGBM) learn from the descriptors of a partition its adjusted Rand index, and
 by how much that falls short of the best of the pool. No data set is used.
 
-The temperature of the choice and the width of its intervals are chosen by leaving families out: the trees
-are trained on the other families, in `--folds` folds. `ari/unknown/...` and `ari/known/...` are the mean over
-all tasks of more than one cluster, each predicted by trees that saw no task of its family:
+The temperature of the choice, one of four, and the width of its intervals are chosen by leaving families
+out: the trees are trained on the other families, in `--folds` folds. `ari/unknown/...` and `ari/known/...`
+are the mean over all tasks of more than one cluster, each predicted by trees that saw no task of its family:
 
 - choice: the partition of greatest expected index
 - choice_of_SHARE: the same with that share of the tasks
@@ -23,12 +23,13 @@ all tasks of more than one cluster, each predicted by trees that saw no task of 
 choice.
 
     python -m experiments.pool_quality --network RUN/zero_shot.npz
-        half an hour on two cores for the pools, kept in RUN/pools; writes RUN/quality.npz
+        half an hour on two cores for the pools, kept in RUN; writes RUN/quality.npz
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -53,12 +54,10 @@ from jmeta.search.pooled import predict_together
 from jmeta.selection.boosted import BoostedTrees, boosted_trees
 from jmeta.selection.examples import Examples, Settings
 from jmeta.selection.pool import Pool, make_pool
-from jmeta.selection.pool_quality import PoolQuality
+from jmeta.selection.pool_quality import PoolQuality, tree_inputs
+from jmeta.selection.quality import COVERAGE
 from jmeta.selection.scoring import fit_scoring_model, mean_scores
 from jmeta.tasks.synthetic import FAMILIES, synthetic
-
-COVERAGE = 0.8
-"""Share of partitions whose true index lies in the interval."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Config(harness.Options):
     """Largest number of leaves of a tree."""
     rate: float = 0.05
     """Learning rate of boosting."""
-    folds: int = 5
+    folds: int = harness.option(5, least=2)
     """Folds of families that are left out."""
     shares: tuple[float, ...] = (0.25, 0.5)
     """Shares of the tasks that trees are also trained on, for a learning curve."""
@@ -139,6 +138,14 @@ def score_of(labels: np.ndarray, truth: np.ndarray) -> float:
     return adjusted_rand(labels[counted], classes)
 
 
+def digest(config: Config) -> str:
+    """Of what the pools depend on: the network and the tasks."""
+    network = load_trained(config.network)
+    values = (config.points, config.clusters, config.columns, config.seed)
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(network.params)]
+    return hashlib.sha256(b"".join([repr(values).encode(), *leaves])).hexdigest()[:12]
+
+
 def make_examples(config: Config, family: str, folder: Path) -> list[Path]:
     """Writes the pools of the tasks of a family, which continues where it was interrupted."""
     use_compilation_cache(None if config.cache else "")
@@ -171,13 +178,13 @@ def _write_pool(path: Path, family: str, clusters: int, known: bool, pool: Pool,
         family=np.array(family),
         clusters=np.array(clusters),
         known=np.array(known),
-        methods=np.array([one._replace(clusters=None).name for one in pool.candidates]),
+        methods=np.array(pool.methods),
         names=np.array(names),
         inputs=np.stack([pool.columns[name] for name in names], 1).astype(np.float32)
         if names
         else np.zeros((0, 0), np.float32),
         scores=np.array([score_of(labels, truth) for labels in pool.partitions], np.float32),
-        partitions=pool.partitions.astype(np.int8),
+        partitions=pool.partitions.astype(np.int16),
     )
 
 
@@ -196,9 +203,8 @@ def read_example(path: Path) -> Example:
 
 
 def inputs_of(example: Example, methods: tuple[str, ...]) -> np.ndarray:
-    """The inputs of the trees, as `pool_inputs` makes them."""
-    indicators = [[name == method for method in methods] for name in example.methods]
-    return np.column_stack([example.inputs, np.array(indicators, np.float32)]).astype(np.float32)
+    """The inputs of the trees."""
+    return tree_inputs(example.inputs, example.methods, methods)
 
 
 def fit(
@@ -245,7 +251,8 @@ def by_fewer_trees(
     config: Config, examples: list[Example], methods: tuple[str, ...], *, share: float
 ) -> Predict:
     """The same, trained on a share of the examples."""
-    return by_trees(config, examples[:: round(1 / share)], methods)
+    order = np.random.default_rng(config.seed).permutation(len(examples))
+    return by_trees(config, [examples[place] for place in order[: round(share * len(examples))]], methods)
 
 
 def by_network(config: Config, examples: list[Example], methods: tuple[str, ...]) -> Predict:
@@ -293,7 +300,7 @@ def leave_families_out(
 
 def experiment(config: Config) -> harness.Metrics:
     """Makes the pools, trains on them, writes the model, and scores it with families left out."""
-    folder = config.folder / "pools"
+    folder = config.folder / f"pools_{digest(config)}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = Parallel(n_jobs=config.jobs)(
         delayed(make_examples)(config, family, folder) for family in config.families
@@ -314,7 +321,7 @@ def experiment(config: Config) -> harness.Metrics:
             measured[f"ari/{prefix}/choice_{name}"] = choice_of(
                 leave_families_out(config, examples, methods, names, train)
             )
-        spread = float(np.quantile(np.concatenate([one.errors for one in found]), COVERAGE))
+        spread = float(np.quantile([one.errors[f"choice_{temperature}"] for one in found], COVERAGE))
         metrics |= measured
         parts[prefix] = PoolQuality(
             tuple(names), methods, *fit(config, examples, methods), temperature, spread

@@ -35,6 +35,7 @@ import jmeta as jm
 from jmeta import harness
 from jmeta.artifacts.recipes import recipe, save_trained
 from jmeta.clustering.zero_shot import zero_shot
+from jmeta.errors import InputError
 from jmeta.metrics import Interval, adjusted_rand_index
 from jmeta.networks import pair_transformer
 from jmeta.records import Clusterer, Sampler, Task
@@ -80,6 +81,17 @@ class Config(harness.Options):
     """Validation tasks of each kind."""
     every: int = 100
     """Meta-steps between rows of the log."""
+
+    def check(self) -> None:
+        """Raises an `InputError` unless every stage has its numbers, and even numbers of points."""
+        super().check()
+        if not len(self.points) == len(self.tasks) == len(self.steps):
+            raise InputError(
+                f"points {self.points}, tasks {self.tasks} and steps {self.steps} are of different lengths; "
+                "give one of each for every stage."
+            )
+        if any(count % 2 for count in self.points):
+            raise InputError(f"points are {self.points}; give even numbers.")
 
 
 PRESETS = {
@@ -168,7 +180,7 @@ def experiment(config: Config) -> harness.Metrics:
     held_out = validation(config)
     model = pair_transformer(width=config.width, pair_width=config.pair_width, layers=config.layers)
     unknown = partial(_with_all_slots, zero_shot(config.clusters, model=model, find=True))
-    ways: dict[str, Callable[[PyTree, Task], np.ndarray]] = {
+    evaluations: dict[str, Callable[[PyTree, Task], np.ndarray]] = {
         "known": partial(scores, zero_shot(config.clusters, model=model)),
         "unknown": unknown,
     }
@@ -178,9 +190,9 @@ def experiment(config: Config) -> harness.Metrics:
         metrics[f"ari/known/{name}/average_linkage"] = jm.interval(linkage)
     for number, row in enumerate(config.rows):
         params = train(config, row)
-        for known, way in ways.items():
+        for known, evaluation in evaluations.items():
             for name, tasks in held_out.items():
-                metrics[f"ari/{known}/{name}/{row}"] = jm.interval(way(params, tasks))
+                metrics[f"ari/{known}/{name}/{row}"] = jm.interval(evaluation(params, tasks))
         if not number:
             _write(config, params, metrics)
     return metrics

@@ -46,7 +46,7 @@ class Cluster:
     clusters: int | None = None
     """The number of clusters; estimated unless given."""
     time_limit: float = 60.0
-    """Seconds for running candidates one by one."""
+    """Seconds for running candidates one by one, with --search ranked or rl2."""
     out: Path | None = None
     """Where to write the cluster of every row, as one column; -1 is noise."""
     report: Path | None = None

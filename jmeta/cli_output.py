@@ -38,6 +38,7 @@ def result_of(file: Path, sheet: Sheet, model: AutoCluster, seconds: float) -> d
             "why": advice.why,
         },
         "ranking": [row._asdict() for row in model.candidates_],
+        "cluster_probabilities": {str(k): round(p, 4) for k, p in model.cluster_probabilities_.items()},
         "notes": list(sheet.notes),
         "labels": labels.tolist(),
         "seconds": round(seconds, 2),
@@ -62,11 +63,14 @@ def print_result(result: dict, model: AutoCluster, console: Console) -> None:
         f"{result['strategy']['scaling']}; {result['strategy']['rows']}", markup=False, highlight=False
     )
     timed = any(row.seconds for row in model.candidates_)
-    table = Table("candidate", "clusters", "predicted", "+-", *["seconds"] * timed, box=None)
+    pooled = any(row.agreement is not None for row in model.candidates_)
+    head = ["agreement"] * pooled + ["predicted", "+-"] + ["seconds"] * timed
+    table = Table("candidate", "clusters", *head, box=None)
     table.caption = "*: columns scaled first; / 3: run with three clusters"
     table.caption_justify = "left"
     for row in model.candidates_[:MAX_SHOWN]:
-        numbers = (f"{row.quality:.2f}", f"{row.width:.2f}", *[f"{row.seconds:.2f}"] * timed)
+        numbers = [f"{row.agreement:.2f}"] * pooled + [f"{row.quality:.2f}", f"{row.width:.2f}"]
+        numbers += [f"{row.seconds:.2f}"] * timed
         table.add_row(row.name, str(row.clusters), *numbers)
     console.print(table)
     console.print(f"{result['seconds']:.1f} s", highlight=False)

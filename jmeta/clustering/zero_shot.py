@@ -42,7 +42,9 @@ class ZeroShot(NamedTuple):
     Attributes:
         points: [M, D] the clustered points.
         weights: [M]; points of weight zero are ignored in assignment.
-        log_probs: [M, K] log-probability of each cluster.
+        labels: [M] cluster of each point in the cut; -1 for points of weight zero.
+        log_probs: [M, K] log-probability of each cluster, which for few points is greatest for another
+            cluster than that of the cut.
         together: [M, M] probability that two points belong together.
         scores: [K] expected adjusted Rand index of the cut into 1 to K clusters; `LOG_ZERO` for numbers of
             clusters that a batch cannot have.
@@ -52,6 +54,7 @@ class ZeroShot(NamedTuple):
 
     points: Float[Array, "M D"]
     weights: Float[Array, " M"]
+    labels: Int[Array, " M"]
     log_probs: Float[Array, "M K"]
     together: Float[Array, "M M"]
     scores: Float[Array, " K"]
@@ -120,7 +123,16 @@ def _cut(
     logs = jnp.where(mass > 0, jnp.log(jnp.maximum(means, SMALLEST)), LOG_ZERO)
     log_probs = jnp.maximum(jax.nn.log_softmax(logs, -1), LOG_ZERO)
     outside = units.outside(points.x)
-    return ZeroShot(outside, weights, log_probs, together, scores, chosen, units.scale)
+    return ZeroShot(
+        points=outside,
+        weights=weights,
+        labels=labels,
+        log_probs=log_probs,
+        together=together,
+        scores=scores,
+        clusters=chosen,
+        scale=units.scale,
+    )
 
 
 def _numbered(roots: Int[Array, " N"], weights: Float[Array, " N"]) -> Int[Array, " N"]:

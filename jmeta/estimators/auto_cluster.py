@@ -16,14 +16,14 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from jaxtyping import Float, Int, Num
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from ..errors import InputError
-from ..portfolio.candidates import Candidate
+from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import count_clusters
 from ..search.explanation import Explanation, explain, explain_pooled
-from ..search.pooled import PooledResult, pooled_search
+from ..search.pooled import MOST_CLUSTERS, PooledResult, pooled_search
 from ..search.ranked import ranked_search
 from ..search.result import SearchResult
 from .choice import Advice, CandidateRow, as_nearest, on_all_rows, pooled_rows, ranked_rows, why, why_pooled
@@ -38,7 +38,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
 
     Args:
         n_clusters: the number of clusters, which is then exact; estimated unless given.
-        time_limit: seconds for running candidates one by one.
+        time_limit: seconds for running candidates one by one; "all" has no limit.
         n_candidates: the maximum number of candidates that are run one by one; all unless given.
         search: "all" runs all candidates in one pass, in seconds; "ranked" runs them one by one, in the order
             that a meta-model predicts; "rl2" runs at most ten, each chosen by a trained agent from the
@@ -57,7 +57,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         candidates_: a list of `CandidateRow`, the best first.
         n_clusters_: the number of clusters found.
         cluster_probabilities_: number of clusters -> its probability, the most probable first; of a search
-            of "all".
+            of "all". The partition that is chosen may have another number than the most probable one, as it
+            is the one that agrees best with all that are probable.
         features_: name -> meta-feature of the table.
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3)])
@@ -114,7 +115,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31))
         self._prepared = prepare(table, self.scaling, seed=seed)
         points = self._prepared(table)
-        distinct = _distinct(points, self.n_clusters or 2)
+        distinct = _distinct(points, max(self.n_clusters or 2, 2))
         if self.n_clusters is not None and self.n_clusters > distinct:
             raise InputError(
                 f"n_clusters is {self.n_clusters}, but only {distinct} rows differ; give a smaller number."
@@ -123,7 +124,9 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             return self._one_cluster(
                 points, "one cluster was requested" if distinct > 1 else "all rows are equal"
             )
-        kept = np.sort(np.random.default_rng(seed).permutation(len(points))[: self.sample_size])
+        known = self.n_clusters or 0
+        size = max(self.sample_size, 2 * known) if known <= MOST_CLUSTERS else len(points)
+        kept = np.sort(np.random.default_rng(seed).permutation(len(points))[:size])
         self._sample = points[kept]
         if self._method() == "all":
             return self._search_pool(points, kept, seed, progress, first_answer)
@@ -186,7 +189,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         table = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return self._nearest.predict(self._prepared(table))
+        return self.labels_[self._nearest.kneighbors(self._prepared(table))[1][:, 0]]
 
     def explain(self) -> Explanation:
         """The numbers that explain the choice, for a report.
@@ -215,7 +218,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     def _check(self) -> None:
         for name in ("n_clusters", "n_candidates"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and (not whole or value < 1):
                 raise InputError(f"{name} is {value!r}; give a whole number >= 1, or None.")
         if self.search not in get_args(SearchMethod):
             raise InputError(f"search is {self.search!r}; choose one of {', '.join(get_args(SearchMethod))}.")
@@ -286,7 +290,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     ) -> Self:
         labels, rows = on_all_rows(chosen, points, kept, labels, self.n_clusters, seed)
         self.strategy_ = Advice(
-            candidate=chosen._replace(clusters=None),
+            candidate=None if chosen == ONE_CLUSTER else chosen._replace(clusters=None),
             clusters=count_clusters(labels),
             criterion=criterion,
             quality=self.candidates_[0].quality,
@@ -300,7 +304,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     def _labelled(self, points: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"]) -> Self:
         self.labels_ = labels
         self.n_clusters_ = count_clusters(labels)
-        self._nearest = KNeighborsClassifier(1).fit(points, labels)
+        self._nearest = NearestNeighbors(n_neighbors=1).fit(points)
         return self
 
 

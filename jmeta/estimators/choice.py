@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.neighbors import KNeighborsClassifier
 
+from ..clustering.host.algorithms import nearest_rows
 from ..metafeatures.expected import adjusted_rand
 from ..portfolio.candidates import ONE_CLUSTER, POOL_ONLY, Candidate
 from ..portfolio.running import count_clusters, run_usable
@@ -34,6 +34,8 @@ class CandidateRow(NamedTuple):
         quality: predicted adjusted Rand index with the true clusters.
         width: half-width of the interval that holds it in four of five cases.
         seconds: run time on the sample; 0 where all candidates ran together.
+        agreement: expected adjusted Rand index with the probable partitions, by which candidates that ran
+            together are ranked; else None.
     """
 
     name: str
@@ -41,6 +43,7 @@ class CandidateRow(NamedTuple):
     quality: float
     width: float
     seconds: float
+    agreement: float | None = None
 
 
 class Advice(NamedTuple):
@@ -88,9 +91,10 @@ def pooled_rows(result: PooledResult) -> list[CandidateRow]:
         CandidateRow(
             name=result.pool.candidates[place].name,
             clusters=count_clusters(result.pool.partitions[place]),
-            quality=float(np.clip(result.choice.expected[place], -1, 1)),
+            quality=float(np.clip(result.choice.quality[place], -1, 1)),
             width=result.model.spread,
             seconds=0.0,
+            agreement=float(np.clip(result.choice.expected[place], -1, 1)),
         )
         for place in result.distinct
     ]
@@ -126,9 +130,7 @@ def as_nearest(
     points: Float[np.ndarray, "N D"], kept: Int[np.ndarray, " M"], labels: Int[np.ndarray, " M"]
 ) -> Int[np.ndarray, " N"]:
     """The labels of all rows, each that of the nearest row of a sample."""
-    if len(kept) == len(points):
-        return labels
-    return KNeighborsClassifier(1).fit(points[kept], labels).predict(points)
+    return labels if len(kept) == len(points) else labels[nearest_rows(points[kept], points)]
 
 
 def why(rows: Sequence[CandidateRow], runs: int) -> str:
@@ -138,19 +140,34 @@ def why(rows: Sequence[CandidateRow], runs: int) -> str:
         f"{best.name}, of {runs} candidates that were run, is predicted to agree best with the true "
         f"clusters: adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({COVERAGE:.0%} sure)"
     )
-    method = best.name.split(" /")[0]
-    other = next((row for row in rows[1:] if row.name.split(" /")[0] != method), None)
+    other = _next_method(rows)
     return reason + (f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else "")
 
 
 def why_pooled(result: PooledResult, rows: Sequence[CandidateRow]) -> str:
     """The reason for the choice of a pooled search, in words."""
-    chances = result.cluster_probabilities
+    best, *others = rows
+    runs = len(result.pool.candidates)
+    predicted = f"predicted adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({COVERAGE:.0%} sure)"
+    if runs == 1:
+        return f"{best.name} is the only candidate with as many clusters"
     if result.best == ONE_CLUSTER:
-        return (
-            f"no clusters: one group describes this table as well (probability {chances[1]:.0%}), and no "
-            f"partition of {len(result.pool.candidates)} candidates is predicted to agree with true clusters"
+        reason = "no clusters: that all rows are one group agrees best with the probable partitions"
+        if others:
+            reason += f"; the best of {runs - 1} candidates with clusters is {others[0].name}"
+    else:
+        reason = (
+            f"{best.name}, of {runs} candidates, agrees best with the probable partitions; {predicted} with "
+            "the true clusters"
         )
-    reason = why(rows, len(result.pool.candidates))
-    counts = [f"{count} with {chance:.0%}" for count, chance in list(chances.items())[:3]]
-    return reason if len(chances) == 1 else f"{reason}; probable numbers of clusters: {', '.join(counts)}"
+        other = _next_method(rows)
+        reason += f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else ""
+    chances = [(count, chance) for count, chance in result.cluster_probabilities.items() if chance >= 0.01]
+    counts = [f"{count} with {chance:.0%}" for count, chance in chances[:3]]
+    return reason if len(chances) < 2 else f"{reason}; probable numbers of clusters: {', '.join(counts)}"
+
+
+def _next_method(rows: Sequence[CandidateRow]) -> CandidateRow | None:
+    """The best candidate of another algorithm than the best one."""
+    method = rows[0].name.split(" /")[0]
+    return next((row for row in rows[1:] if row.name.split(" /")[0] != method), None)

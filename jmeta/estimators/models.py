@@ -1,4 +1,4 @@
-"""The models that `AutoCluster` uses: those of a file, or those that come with jmeta."""
+"""The models that the estimators use: those of a file, or those that come with jmeta."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from ..artifacts.advisors import load_model
-from ..artifacts.recipes import Trained, load_trained
+from ..artifacts.recipes import SHIPPED, Trained, load_trained
 from ..errors import InputError
 from ..search.learned import LearnedSearch
 from ..selection.advisor import Advisor
@@ -30,18 +30,34 @@ def pool_quality(known: bool) -> PoolQuality:
     return load_model(shipped="quality")[0]["known" if known else "unknown"]
 
 
-@cache
-def pair_network() -> Trained:
-    """The network of zero-shot clustering that comes with jmeta."""
-    return load_trained("zero_shot")
+def pair_network(model: str | os.PathLike = "zero_shot") -> Trained:
+    """The network of zero-shot clustering: the one that comes with jmeta, or that of a file.
+
+    Raises:
+        InputError: the file cannot be read, or holds something other than a `pair_transformer`.
+    """
+    if not isinstance(model, str | os.PathLike):
+        raise InputError(f"model is {model!r}; give a trained pair_transformer.")
+    path = os.fspath(model)
+    trained = _trained(path, 0.0) if path in SHIPPED else _trained(*_version(path))
+    if trained.recipe.name != "pair_transformer":
+        raise InputError(
+            f"model is {path!r}, which holds a {type(trained.made).__name__}; give a trained pair_transformer."
+        )
+    return trained
 
 
-def _version(path: str | os.PathLike | None) -> tuple[str | None, float]:
+def _version(path: str | os.PathLike | None) -> tuple[Any, float]:
     """The path of a model and its modification time, so that a changed file is read again."""
     try:
         return (None, 0.0) if path is None else (os.fspath(path), os.path.getmtime(path))
     except OSError as error:
         raise InputError(f"the model {os.fspath(path or '')} cannot be read ({error.strerror}).") from None
+
+
+@cache
+def _trained(path: str, changed: float) -> Trained:
+    return load_trained(path)
 
 
 @cache

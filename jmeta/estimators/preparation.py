@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from sklearn.decomposition import PCA
 
 from ..errors import InputError
@@ -15,6 +15,8 @@ UNIT_RATIO = 10.0
 """The ratio of the largest to the smallest standard deviation at which columns have different units."""
 AXES = 50
 """The maximum number of columns; more are projected on their principal axes."""
+LARGEST = 1e300
+"""The largest absolute value in a table; sums of larger ones could overflow."""
 
 
 class Preparation(NamedTuple):
@@ -44,13 +46,35 @@ def deviations(
     """Mean and standard deviation of every column, and whether it varies by more than rounding.
 
     Raises:
-        InputError: the squares of the numbers overflow.
+        InputError: a number is beyond `LARGEST`.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        center, spread = x.mean(0), x.std(0)
-    if not np.all(np.isfinite(spread)):
-        raise InputError("the table holds numbers whose squares overflow; give it in larger units.")
-    return center, spread, spread > 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
+    unit = largest_value(x) or 1.0  # squares of tiny and of huge numbers are then in range
+    center = (x / unit).mean(0)
+    spread = (x / unit).std(0)
+    varies = spread > 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
+    return center * unit, spread * unit, varies
+
+
+def largest_value(x: Num[np.ndarray, "N D"]) -> float:
+    """The largest absolute value of a table.
+
+    Raises:
+        InputError: it is beyond `LARGEST`.
+    """
+    largest = float(max(np.max(x), -np.min(x)))
+    if largest > LARGEST:
+        raise InputError(f"the table holds numbers beyond {LARGEST:.0e}; give it in larger units.")
+    return largest
+
+
+def count_distinct(points: Num[np.ndarray, "N D"], enough: int) -> int:
+    """The number of distinct rows, or of distinct first rows if these are enough.
+
+    >>> count_distinct(np.array([[0.0], [1.0], [0.0]]), 3)
+    2
+    """
+    first = len(np.unique(points[: 10 * enough], axis=0))
+    return first if first >= enough else len(np.unique(points, axis=0))
 
 
 def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0) -> Preparation:
@@ -61,7 +85,7 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
     columns are projected on their first principal axes.
 
     Raises:
-        InputError: `scaling` is unknown.
+        InputError: `scaling` is unknown, or a number is beyond `LARGEST`.
 
     >>> prepare(np.array([[0.0, 0.0], [1.0, 1000.0]]), "auto").description
     'every column is divided by its standard deviation, as these differ by a factor of 1,000'

@@ -27,6 +27,8 @@ from .expected import adjusted, adjusted_rand, cuts_of_p
 
 NEIGHBOURS = 10
 """Neighbours whose cluster is compared with that of a point."""
+CORE = 5
+"""The neighbour whose distance is the least length of an edge of the spanning tree."""
 LOGIT_LIMIT = 8.0
 """Largest absolute logit in the log-likelihood."""
 CHUNK = 32
@@ -94,15 +96,15 @@ def _graphs(
 ) -> tuple[Int[np.ndarray, "N B"], Int[np.ndarray, "E 2"], Float[np.ndarray, " E"]]:
     """Nearest rows, and the spanning tree with its edges from the shortest mutual reachability on."""
     count = min(NEIGHBOURS, len(points) - 1)
-    distances, places = NearestNeighbors(n_neighbors=count + 1).fit(points).kneighbors(points)
-    core = distances[:, min(5, count)]
+    distances, places = NearestNeighbors(n_neighbors=count).fit(points).kneighbors()  # without the row itself
+    core = distances[:, min(CORE, count) - 1]
     edges = np.stack(spanning_tree(points), 1)
     plain = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     lengths = np.maximum(plain, np.maximum(core[edges[:, 0]], core[edges[:, 1]]))
     order = np.argsort(lengths, kind="stable")
     middle = np.median(lengths)
     scale = middle if middle > 0 else max(lengths.max(), 1e-12)
-    return places[:, 1:], edges[order], np.log(np.maximum(lengths[order] / scale, 1e-6))
+    return places, edges[order], np.log(np.maximum(lengths[order] / scale, 1e-6))
 
 
 def _shape(labels: Int[np.ndarray, "A N"]) -> Columns:

@@ -41,9 +41,8 @@ def pair_transformer(*, width: int = 48, pair_width: int = 24, layers: int = 4, 
     Returns:
         A `Model` whose `apply(params, inputs, weights=None, clusters=0)` maps points [N, D], N even, to the
         logits [N, N] of the probability that two points are of one cluster. `clusters` is the number of
-        clusters where it is known, and 0 where it is not. Weights are multiplicities, except
-        that a copy of a point would also see the original. The logits do not
-        change with the order, a rotation, a shift or the scale of the points.
+        clusters where it is known, and 0 where it is not. A weight of two is nearly the same as two equal
+        points. The logits do not change with the order, a rotation, a shift or the scale of the points.
 
     Raises:
         InputError: a size is less than one, the width is not a multiple of the number of heads, or, when

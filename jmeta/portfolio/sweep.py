@@ -6,6 +6,7 @@ This module imports no jax, so that a process that only runs it starts quickly.
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,6 +39,11 @@ MANY_COMPONENTS = 20
 """The largest number of components of a mixture with full covariances of more than ten columns."""
 REGULARISATION = 1e-5
 """What is added to the variances of a Gaussian mixture, as a share of the mean variance of the columns."""
+
+ALONE = threading.Lock()
+"""Held while warnings are ignored or threads are limited, which are settings of the whole process."""
+FAILURES = (ValueError, ArithmeticError, RuntimeError, MemoryError)
+"""What libraries raise for points that a method cannot cluster; ARPACK's and LAPACK's errors among them."""
 
 Partitions = Iterator[tuple[Candidate, Int[np.ndarray, " N"]]]
 
@@ -77,7 +83,7 @@ def sweep(
     x = np.ascontiguousarray(points, np.float64)
     counts = sorted({int(count) for count in counts if 2 <= count < len(x)})
     found: dict[Candidate, Int[np.ndarray, " N"]] = {}
-    with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
+    with ALONE, warnings.catch_warnings(action="ignore"), threadpool_limits(1):
         _collect(found, _linkages(x, counts))
         _collect(found, _genie(x, counts))
         for count in counts:
@@ -93,7 +99,7 @@ def sweep(
 
 def _collect(found: dict[Candidate, Int[np.ndarray, " N"]], partitions: Partitions) -> None:
     """Adds partitions of two clusters or more to `found`, until there are no more or the method fails."""
-    with contextlib.suppress(Exception):  # any error of the library behind a method; other methods go on
+    with contextlib.suppress(*FAILURES):  # other methods go on
         for one, labels in partitions:
             occurs = np.bincount(labels[labels >= 0]) > 0
             if occurs.sum() > 1:
@@ -145,7 +151,8 @@ def _mixtures(
     for count in counts:
         start = found.get(_at(KMEANS, count))
         if start is not None and (count <= MANY_COMPONENTS or not full or x.shape[1] <= 10):
-            yield _at(one, count), mixtures.labels(start)
+            with contextlib.suppress(*FAILURES):  # other numbers of components go on
+                yield _at(one, count), mixtures.labels(start)
 
 
 def _spectral(x: Float[np.ndarray, "N D"], counts: Sequence[int], neighbours: int) -> Partitions:

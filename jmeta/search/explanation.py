@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ class Explanation(NamedTuple):
         chosen: [N] labels of the best candidate.
         other: name and [N] labels of the best candidate with another partition; None where there is none.
         stability: mean adjusted Rand index of the chosen algorithm on random parts of the points; None where
-            it cannot cluster them.
+            it cannot cluster them, or where the search ran another variant of it.
         features: meta-features of the table, beside those of the known problems.
         reasons: what the predicted quality rests on, the largest effect first.
     """
@@ -124,7 +125,9 @@ def explain_pooled(
     other = (pool.candidates[rest[0]].name, pool.partitions[rest[0]]) if rest else None
     projection, explained_variance = _principal_axes(points)
     count = clusters or count_clusters(pool.partitions[best])
-    stable = _stability(pool.candidates[best], points, count, result.seed)
+    chosen = pool.candidates[best]
+    # The pool connects the graph of spectral clustering; scikit-learn's, which would run here, does not.
+    stable = None if chosen.algorithm == "spectral" else _stability(chosen, points, count, result.seed)
     return Explanation(
         projection=projection,
         explained_variance=explained_variance,
@@ -172,7 +175,8 @@ def _stability(
     x = jnp.asarray(centered / np.where(spread > 0, spread, 1) if candidate.scaled else centered)
     try:
         clusterer = clusterer_of(candidate._replace(clusters=candidate.clusters_for(clusters)))
-        return float(stability(clusterer, x, key=jax.random.key(seed), resamples=RESAMPLES))
+        with warnings.catch_warnings(action="ignore"):  # as where candidates are run
+            return float(stability(clusterer, x, key=jax.random.key(seed), resamples=RESAMPLES))
     except InputError:
         return None
 

@@ -22,7 +22,9 @@ from ..selection.pool_quality import Choice, PoolQuality, choose, cluster_probab
 from ..selection.selector import problem_features
 
 WIDTH = 64
-"""Columns that points are padded to, so that few compiled programs serve all tables."""
+"""Columns are padded to a multiple of this number, so that few compiled programs serve all tables."""
+MOST_CLUSTERS = 2_500
+"""With more known clusters only k-means is run, as other candidates compare all pairs of rows."""
 CRITERIA: dict[str, tuple[str, int]] = {
     "silhouette": ("silhouette", 1),
     "calinski_harabasz": ("log variance ratio", 1),
@@ -110,7 +112,7 @@ def pooled_search(
     Args:
         network: a `pair_transformer` and its parameters.
         quality: trained with the number of clusters where it is known, and without where it is not.
-        points: [N, D], centred and scaled, at most `WIDTH` columns and a few thousand rows.
+        points: [N, D], centred and scaled, at most a few thousand rows.
         clusters: the number of clusters, where it is known.
         seed: all randomness follows from it.
         first_answer: called with the partition by the network alone, before the candidates are run.
@@ -123,11 +125,13 @@ def pooled_search(
     def predict(points: Float[np.ndarray, "M D"], clusters: int) -> Float[np.ndarray, "M M"]:
         return predict_together(model, params, points, clusters)
 
-    pool = make_pool(points, predict, clusters, seed=seed, first_answer=first_answer)
+    pool = Pool((), np.zeros((0, len(points)), int), {})
+    if clusters is None or clusters <= MOST_CLUSTERS:
+        pool = make_pool(points, predict, clusters, seed=seed, first_answer=first_answer)
     if not pool.candidates:
         outcome = run_usable(Candidate("kmeans", clusters=clusters), points, clusters, seed)
         if outcome.labels is None:
-            raise InputError(f"no candidate found {clusters} clusters: the last one {outcome.failure}.")
+            raise InputError(f"no candidate found {clusters} clusters; the last one {outcome.failure}.")
         only = Candidate("kmeans", clusters=clusters)
         choice = Choice(np.zeros(1, int), np.zeros(1), np.ones(1), np.ones(1))
         return PooledResult(Pool((only,), outcome.labels[None], {}), choice, quality, seed)
@@ -142,14 +146,14 @@ def predict_together(
     Args:
         model: a `pair_transformer`.
         params: of it.
-        points: [M, D] of at most `WIDTH` columns.
+        points: [M, D].
         clusters: their number of clusters, 0 where it is unknown.
     """
     count, width = points.shape
     centered = points - points.mean(0)
     scale = np.abs(centered).max()
     padded, weights = pad_points(centered / (scale if scale > 0 else 1), padded_size(count))
-    padded = np.pad(padded, ((0, 0), (0, max(WIDTH - width, 0))))
+    padded = np.pad(padded, ((0, 0), (0, -width % WIDTH)))
     logits = np.asarray(model.apply(params, padded, weights, np.float32(clusters)), float)[:count, :count]
     together = 1 / (1 + np.exp(-logits))
     np.fill_diagonal(together, 1)

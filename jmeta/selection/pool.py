@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
+from ..clustering.host.algorithms import nearest_rows
 from ..metafeatures.candidates import Columns, describe_candidates
 from ..metafeatures.expected import cuts_of_p
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import count_clusters
-from ..portfolio.sweep import counts_to_try, sweep
+from ..portfolio.sweep import ALONE, counts_to_try, sweep
 
 SAMPLE = 512
 """The largest number of points that P is predicted for."""
@@ -41,6 +41,11 @@ class Pool(NamedTuple):
     partitions: Int[np.ndarray, "A N"]
     columns: Columns
 
+    @property
+    def methods(self) -> list[str]:
+        """[A] names of the candidates without their number of clusters."""
+        return [one._replace(clusters=None).name for one in self.candidates]
+
 
 def make_pool(
     points: Float[np.ndarray, "N D"],
@@ -57,18 +62,19 @@ def make_pool(
         predict: P of at most `SAMPLE` points.
         clusters: the number of clusters, if it is known: the pool then holds partitions of that number only.
         seed: all randomness follows from it.
-        first_answer: called before the classical candidates are run.
+        first_answer: called before the classical candidates are run, unless more clusters are known than P
+            has points.
     """
     counts = counts_to_try(len(points)) if clusters is None else (clusters,)
     sample = np.sort(np.random.default_rng(seed).permutation(len(points))[:SAMPLE])
     together = predict(points[sample], clusters or 0)
-    with threadpool_limits(1):
+    with ALONE, threadpool_limits(1):
         own, scores = cuts_of_p(together, max(counts))
         if len(sample) < len(points):
-            nearest = NearestNeighbors(n_neighbors=1).fit(points[sample]).kneighbors(points)[1][:, 0]
-            own = own[:, nearest]
-    best = int(scores.argmax()) if clusters is None else min(clusters, len(own)) - 1
-    first_answer(own[best], float(scores[best]))
+            own = own[:, nearest_rows(points[sample], points)]
+    best = int(scores.argmax()) if clusters is None else clusters - 1
+    if best < len(own):
+        first_answer(own[best], float(scores[best]))
     found = dict(sweep(points, counts, seed=seed))
     for count in counts:
         if count <= len(own):
@@ -77,7 +83,7 @@ def make_pool(
         found[ONE_CLUSTER] = own[0]
     else:
         found = {one: labels for one, labels in found.items() if count_clusters(labels) == clusters}
-    with threadpool_limits(1):
+    with ALONE, threadpool_limits(1):
         columns = describe_candidates(points, sample, together, list(found.values())) if found else {}
     partitions = np.stack([*found.values()]) if found else np.zeros((0, len(points)), int)
     return Pool(tuple(found), partitions, columns)

@@ -9,6 +9,7 @@ share the probability among them, the one in their middle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,8 @@ class PoolQuality(NamedTuple):
         quality: predicts the adjusted Rand index.
         shortfall: predicts the index less that of the best partition of the pool.
         temperature: of the softmax.
-        spread: half-width of the interval that holds the true index in four of five cases.
+        spread: half-width of the interval around the predicted index of a chosen partition that holds the
+            true one in four of five cases.
     """
 
     features: tuple[str, ...]
@@ -60,10 +62,20 @@ class Choice(NamedTuple):
 
 
 def pool_inputs(pool: Pool, features: tuple[str, ...], methods: tuple[str, ...]) -> Float[np.ndarray, "A F"]:
-    """The inputs of the trees: descriptors, and which method each candidate is."""
-    names = [one._replace(clusters=None).name for one in pool.candidates]
-    indicators = np.array([[name == method for method in methods] for name in names], np.float32)
-    return np.column_stack([*(pool.columns[name] for name in features), indicators]).astype(np.float32)
+    """The inputs of the trees for a pool, with the descriptors named."""
+    return tree_inputs(np.stack([pool.columns[name] for name in features], 1), pool.methods, methods)
+
+
+def tree_inputs(
+    descriptors: Float[np.ndarray, "A D"], names: Sequence[str], methods: Sequence[str]
+) -> Float[np.ndarray, "A F"]:
+    """The inputs of the trees: descriptors, and which of the methods each candidate is.
+
+    >>> tree_inputs(np.array([[0.5]]), ["ward"], ["kmeans", "ward"])
+    array([[0.5, 0. , 1. ]], dtype=float32)
+    """
+    indicators = [[name == method for method in methods] for name in names]
+    return np.column_stack([descriptors, np.array(indicators, float)]).astype(np.float32)
 
 
 def choose(model: PoolQuality, pool: Pool) -> Choice:
@@ -72,14 +84,19 @@ def choose(model: PoolQuality, pool: Pool) -> Choice:
     quality = model.quality.predict(inputs)
     scores = quality + model.shortfall.predict(inputs)
     likely = np.argsort(-scores, kind="stable")[:LIKELY]
-    weights = np.exp((scores[likely] - scores[likely[0]]) / model.temperature)
-    weights /= weights.sum()
+    weights = posterior(scores[likely], model.temperature)
     probability = np.zeros(len(scores))
     probability[likely] = weights
     expected = np.full(len(scores), -np.inf)
     expected[likely] = agreements(pool.partitions[likely]) @ weights
     ranking = np.lexsort((-scores, -expected))
     return Choice(ranking, quality, probability, expected)
+
+
+def posterior(scores: Float[np.ndarray, " L"], temperature: float) -> Float[np.ndarray, " L"]:
+    """The probability of each partition to be the true one: a softmax of the scores."""
+    weights = np.exp((scores - scores.max()) / temperature)
+    return weights / weights.sum()
 
 
 def agreements(partitions: Int[np.ndarray, "A N"]) -> Float[np.ndarray, "A A"]:
@@ -95,5 +112,5 @@ def agreements(partitions: Int[np.ndarray, "A N"]) -> Float[np.ndarray, "A A"]:
 def cluster_probabilities(pool: Pool, choice: Choice) -> dict[int, float]:
     """The probability of every number of clusters, the most probable first."""
     counts = np.array([count_clusters(labels) for labels in pool.partitions])
-    found = {int(count): float(choice.probability[counts == count].sum()) for count in np.unique(counts)}
+    found = {int(k): min(float(choice.probability[counts == k].sum()), 1.0) for k in np.unique(counts)}
     return dict(sorted(((k, p) for k, p in found.items() if p > 0), key=lambda pair: -pair[1]))

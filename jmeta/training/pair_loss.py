@@ -38,13 +38,13 @@ def pair_loss(
     """
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
-        tell_key, fit_key = jax.random.split(task.key)
+        known_key, fit_key = jax.random.split(task.key)
         inputs = task.support.inputs
         truth = support_labels(task)
         weights = weights_or_ones(inputs, task.support.weights)
         clusters = jnp.maximum(jnp.max(truth) + 1, 1)
-        told = jnp.where(jax.random.bernoulli(tell_key, known), clusters, 0)
-        logits = model.apply(meta, inputs, weights, told)
+        given_clusters = jnp.where(jax.random.bernoulli(known_key, known), clusters, 0)
+        logits = model.apply(meta, inputs, weights, given_clusters)
         cross_entropy = pair_cross_entropy(logits, truth, weights)
 
         together = jax.nn.sigmoid(logits)

@@ -1,6 +1,8 @@
 """AutoCluster: scikit-learn's own checks, what it promises of its attributes, budgets, and hostile tables."""
 
 import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def test_with_the_number_given_shapes_of_every_kind_are_found(name):
     assert model.candidates_[0].name in model.strategy_.why
     np.testing.assert_array_equal(model.predict(points), model.labels_)
     rows = model.candidates_
-    assert [row.quality for row in rows] == sorted((row.quality for row in rows), reverse=True)
+    assert [row.agreement for row in rows] == sorted((row.agreement for row in rows), reverse=True)
     assert set(model.features_) >= {"log points", "Hopkins"}
 
 
@@ -226,3 +228,48 @@ def test_a_known_number_is_reached_though_the_sample_has_fewer_different_rows():
     rows = np.concatenate([np.zeros((400, 1)), rows])
     model = jm.AutoCluster(n_clusters=20, sample_size=20, n_candidates=1, random_state=0).fit(rows)
     assert model.n_clusters_ == 20
+
+
+def test_more_clusters_than_the_sample_has_rows_are_found():
+    points = np.random.default_rng(0).normal(size=(120, 2))
+    model = jm.AutoCluster(20, sample_size=10).fit(points)
+    assert model.n_clusters_ == len(set(model.labels_)) == 20
+
+
+@pytest.mark.parametrize("count", [29, 30])
+def test_clusters_of_one_row_give_no_warnings(count):
+    points = np.random.default_rng(0).normal(size=(30, 2))
+    model = jm.AutoCluster(count).fit(points)
+    assert len(set(model.labels_)) == count
+    np.testing.assert_array_equal(model.predict(points), model.labels_)
+
+
+def test_noise_with_a_known_number_has_a_low_predicted_index():
+    points = np.random.default_rng(0).normal(size=(300, 4))
+    model = jm.AutoCluster(5).fit(points)
+    assert model.strategy_.quality < 0.5
+    assert model.strategy_.quality == model.candidates_[0].quality
+
+
+def test_a_table_without_clusters_is_one_cluster_with_a_reason():
+    answers = []
+    model = jm.AutoCluster().fit(
+        np.random.default_rng(0).uniform(size=(300, 3)),
+        first_answer=lambda labels, expected: answers.append((labels, expected)),
+    )
+    assert model.n_clusters_ == 1
+    assert model.strategy_.candidate is None
+    assert "no clusters" in model.strategy_.why
+    assert model.cluster_probabilities_[1] == max(model.cluster_probabilities_.values())
+    [(labels, expected)] = answers
+    assert labels.shape == (300,)
+    assert -1 <= expected <= 1
+
+
+def test_fits_in_threads_leave_warnings_as_they_were():
+    before = list(warnings.filters)
+    tables = [np.random.default_rng(seed).normal(size=(40, 2)) for seed in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        counts = list(pool.map(lambda table: jm.AutoCluster(2).fit(table).n_clusters_, tables))
+    assert counts == [2] * 6
+    assert warnings.filters == before

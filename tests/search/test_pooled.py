@@ -151,7 +151,7 @@ def test_as_many_clusters_as_distinct_rows_or_fewer():
 
 
 def test_more_clusters_than_rows_are_refused_with_one_sentence():
-    with pytest.raises(jm.InputError, match=r"^no candidate found 16 clusters: the last one .*\.$"):
+    with pytest.raises(jm.InputError, match=r"^no candidate found 16 clusters; the last one .*\.$"):
         search(np.random.default_rng(3).normal(size=(15, 2)), 16)
 
 

@@ -146,12 +146,20 @@ def noise_to_nearest(
     noise = labels < 0
     if not noise.any() or noise.all():
         return labels
+    filled = labels.copy()
+    filled[noise] = labels[~noise][nearest_rows(points[~noise], points[noise])]
+    return filled
+
+
+def nearest_rows(known: Float[np.ndarray, "M D"], points: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
+    """The place of the nearest of the known rows, for every point.
+
+    >>> nearest_rows(np.array([[0.0], [9.0]]), np.array([[1.0], [7.0], [0.0]])).tolist()
+    [0, 1, 0]
+    """
     from sklearn.neighbors import NearestNeighbors
 
-    nearest = NearestNeighbors(n_neighbors=1).fit(points[~noise]).kneighbors(points[noise])[1][:, 0]
-    filled = labels.copy()
-    filled[noise] = labels[~noise][nearest]
-    return filled
+    return NearestNeighbors(n_neighbors=1).fit(known).kneighbors(points)[1][:, 0]
 
 
 def _labels(

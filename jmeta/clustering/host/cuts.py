@@ -49,21 +49,27 @@ def _leaves(first: list[int], second: list[int]) -> tuple[Int[np.ndarray, " N"],
     following = [-1] * size
     merge_after = [0] * size
 
-    def root(point: int) -> int:
-        while roots[point] != point:
-            roots[point] = point = roots[roots[point]]
-        return point
-
     for merge, (one, other) in enumerate(zip(first, second, strict=True)):
-        a, b = root(one), root(other)
+        a, b = root_of(roots, one), root_of(roots, other)
         following[last[a]] = b
         merge_after[last[a]] = merge
         last[a] = last[b]
         roots[b] = a
-    order = [root(0)]
+    order = [root_of(roots, 0)]
     while following[order[-1]] >= 0:
         order.append(following[order[-1]])
     return np.array(order), np.array(merge_after)[order[:-1]]
+
+
+def root_of(roots: list[int], point: int) -> int:
+    """The root of a point in a forest that maps each point towards its root; shortens the path to it.
+
+    >>> root_of([0, 0, 1], 2)
+    0
+    """
+    while roots[point] != point:
+        roots[point] = point = roots[roots[point]]
+    return point
 
 
 def linkage_merges(

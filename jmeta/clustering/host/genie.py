@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
 from ...errors import InputError
-from .cuts import cuts
+from .cuts import cuts, root_of
 
 
 class Genie:
@@ -45,7 +45,8 @@ class Genie:
         """Finds the clusters, numbered in the order of their first points.
 
         Raises:
-            InputError: there are fewer points than clusters, or the threshold is outside [0, 1].
+            InputError: there are fewer points than clusters, the threshold is outside [0, 1], or squared
+                distances overflow.
         """
         if not 0 <= self.gini_threshold <= 1:
             raise InputError(f"gini_threshold is {self.gini_threshold}; give a number from 0 to 1.")
@@ -64,6 +65,9 @@ def _tree_of(points: bytes, columns: int) -> tuple[Int[np.ndarray, " E"], Int[np
 
 def spanning_tree(points: Float[np.ndarray, "N D"]) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:
     """The end points of the N - 1 edges of a minimum spanning tree, from the shortest edge on.
+
+    Raises:
+        InputError: squared distances of the points overflow.
 
     >>> spanning_tree(np.array([[0.0], [5.0], [1.0]]))
     (array([0, 1]), array([2, 2]))
@@ -86,6 +90,8 @@ def spanning_tree(points: Float[np.ndarray, "N D"]) -> tuple[Int[np.ndarray, " E
         place = int(np.argmin(away))
         ends[step] = nearest[place], place
         lengths[step] = away[place]
+    if not np.all(np.isfinite(lengths)):
+        raise InputError("squared distances of the points overflow; give them in larger units.")
     ends.sort(axis=1)
     order = np.lexsort((ends[:, 1], ends[:, 0], lengths))
     return ends[order, 0], ends[order, 1]
@@ -115,11 +121,6 @@ def merge_order(
     smallest = 1
     candidate = 0
 
-    def root(point: int) -> int:
-        while roots[point] != point:
-            roots[point] = point = roots[roots[point]]
-        return point
-
     order = []
     for left in range(clusters, 1, -1):
         least = min(held)
@@ -131,12 +132,14 @@ def merge_order(
         edge = shortest
         if differences / ((left - 1) * clusters) > threshold:
             # Edges that were skipped touch no cluster of the least size, and never will: clusters only grow.
-            while not waiting[candidate] or all(sizes[root(end)] > least for end in ends[candidate]):
+            while not waiting[candidate] or all(
+                sizes[root_of(roots, end)] > least for end in ends[candidate]
+            ):
                 candidate += 1
             edge = candidate
         waiting[edge] = False
         order.append(edge)
-        a, b = sorted(map(root, ends[edge]))
+        a, b = sorted(root_of(roots, end) for end in ends[edge])
         differences += _change(held, sizes[a], sizes[b])
         roots[b] = a
         sizes[a] += sizes[b]
@@ -169,24 +172,3 @@ def genie_partitions(
     first, second = _tree_of(np.asarray(points, np.float64).tobytes(), points.shape[1])
     orders = {threshold: merge_order(first, second, threshold) for threshold in thresholds}
     return {threshold: cuts(first[order], second[order], counts) for threshold, order in orders.items()}
-
-
-def gini(held: Int[np.ndarray, " S"]) -> float:
-    """The Gini index  sum_{i<j} |c_i - c_j| / ((k - 1) n)  of the sizes c of k clusters of n points.
-
-    Args:
-        held: [S] number of clusters of each size from 0.
-
-    >>> gini(np.array([0, 3, 0, 1]))  # three clusters of one point, one of three
-    0.3333333333333333
-    """
-    sizes = np.flatnonzero(held)
-    many = held[sizes]
-    clusters = many.sum()
-    points = many @ sizes
-    if clusters < 2:
-        return 0.0
-    # In increasing order, the cluster at place p of k contributes (2 p - k + 1) times its size.
-    before = np.cumsum(many) - many
-    places = many * before + many * (many - 1) // 2
-    return float((2 * places - many * (clusters - 1)) @ sizes / ((clusters - 1) * points))
