@@ -225,7 +225,9 @@ def fit(
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "seed": config.seed,
-        "num_threads": 1,
+        "num_threads": config.jobs,
+        "deterministic": True,
+        "force_row_wise": True,
         "verbosity": -1,
     }
     found = []

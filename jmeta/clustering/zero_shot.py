@@ -43,8 +43,7 @@ class ZeroShot(NamedTuple):
         points: [M, D] the clustered points.
         weights: [M]; points of weight zero are ignored in assignment.
         labels: [M] cluster of each point in the cut; -1 for points of weight zero.
-        log_probs: [M, K] log-probability of each cluster, which for few points is greatest for another
-            cluster than that of the cut.
+        log_probs: [M, K] log-probability of each cluster; that of `labels` is not always the greatest.
         together: [M, M] probability that two points belong together.
         scores: [K] expected adjusted Rand index of the cut into 1 to K clusters; `LOG_ZERO` for numbers of
             clusters that a batch cannot have.

@@ -41,9 +41,8 @@ def pair_network(model: str | os.PathLike = "zero_shot") -> Trained:
     path = os.fspath(model)
     trained = _trained(path, 0.0) if path in SHIPPED else _trained(*_version(path))
     if trained.recipe.name != "pair_transformer":
-        raise InputError(
-            f"model is {path!r}, which holds a {type(trained.made).__name__}; give a trained pair_transformer."
-        )
+        held = type(trained.made).__name__
+        raise InputError(f"model is {path!r}, which holds a {held}; give a trained pair_transformer.")
     return trained
 
 

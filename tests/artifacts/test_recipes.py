@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jmeta as jm
+from jmeta.artifacts.advisors import load_model
 from jmeta.artifacts.archive import checksum
 from jmeta.artifacts.recipes import FORMAT, KIND, PACKAGES, _functions
 from jmeta.files import read_npz
@@ -157,3 +158,11 @@ def test_files_that_are_damaged_or_foreign_are_refused(tmp_path):
         jm.load_trained(path)
     with pytest.raises(jm.InputError, match="there is no trained model"):
         jm.load_trained(tmp_path / "missing.npz")
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "quality"])
+def test_models_that_come_with_jmeta_say_how_they_were_made(name):
+    card = load_model(shipped=name)[1] if name == "quality" else jm.load_trained(name).card
+    assert card["command"].startswith("python -m experiments.")
+    assert "no data set" in card["trained on"]
+    assert len(card["measured"]) > 3
