@@ -67,6 +67,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     (True, 2)
     """
 
+    _features: dict[str, float] | None
+
     def __init__(
         self,
         n_clusters: int | None = None,
@@ -209,11 +211,9 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     def features_(self) -> dict[str, float]:
         """Name -> meta-feature of the table, computed when it is asked for."""
         check_is_fitted(self)
-        if self._result is None:
-            return {}
-        if isinstance(self._result, PooledResult):
-            return self._result.features(self._sample, self.n_clusters)
-        return dict(zip(self._result.feature_names, self._result.features.tolist(), strict=True))
+        if self._features is None and isinstance(self._result, PooledResult):
+            self._features = self._result.features(self._sample, self.n_clusters)
+        return self._features or {}
 
     def _check(self) -> None:
         for name in ("n_clusters", "n_candidates"):
@@ -240,6 +240,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     def _one_cluster(self, points: Float[np.ndarray, "N D"], why: str) -> Self:
         warnings.warn(f"{why}: every row is put into one cluster.", stacklevel=3)
         self._result: SearchResult | PooledResult | None = None
+        self._features = {}
         self.candidates_: list[CandidateRow] = []
         self.cluster_probabilities_ = {1: 1.0}
         self.strategy_ = Advice(
@@ -259,6 +260,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     ) -> Self:
         """Sets the attributes from the result of a search, and labels all rows with its best candidate."""
         self._result = result
+        self._features = dict(zip(result.feature_names, result.features.tolist(), strict=True))
         self.candidates_ = ranked_rows(self._advisor, result)
         self.cluster_probabilities_ = {}
         best = result.ranking[0]
@@ -273,6 +275,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     ) -> Self:
         """The same for the result of a pooled search."""
         self._result = result
+        self._features = None
         self.candidates_ = pooled_rows(result)
         self.cluster_probabilities_ = result.cluster_probabilities
         reason = why_pooled(result, self.candidates_)

@@ -30,7 +30,7 @@ SLOTS = 50
 CHUNK = 16_384
 """The largest number of rows that are assigned at once."""
 SMALLEST = 1e-10
-"""Smaller coordinates, relative to the largest one, count as zero, so that squared distances do not underflow."""
+"""Coordinates below this share of the largest count as zero, as squared distances would underflow."""
 LIGHTEST, HEAVIEST = 1e-6, 1e6
 """The range that weights of rows are clipped to, so that sums over pairs stay in single precision."""
 TEMPERATURE = 0.04
@@ -95,8 +95,8 @@ class ZeroShotClusterer(ClusterMixin, BaseEstimator):
         Args:
             X: [N, D] finite numbers, up to 1e300.
             y: ignored.
-            sample_weight: [N] weight of each row, about the same as a number of copies; a row of weight zero
-                is labelled but has no effect.
+            sample_weight: [N] weight of each row, the same as a number of copies; a row of weight zero is
+                labelled but has no effect.
 
         Raises:
             InputError: a setting is out of its range, fewer than `n_clusters` rows of nonzero weight differ,
@@ -108,7 +108,7 @@ class ZeroShotClusterer(ClusterMixin, BaseEstimator):
         x = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         largest_value(x)
         sample, weights = self._sample(x, row_weights(sample_weight, x))
-        self._center = np.average(sample, axis=0)
+        self._center = (weights / weights.sum()) @ sample
         self._scale = np.abs(sample - self._center).max() or 1.0
         points, weights = _merged(self._scaled(sample), weights)
         if len(points) < (self.n_clusters or 1):
@@ -116,7 +116,7 @@ class ZeroShotClusterer(ClusterMixin, BaseEstimator):
                 f"n_clusters is {self.n_clusters}, but only {len(points)} rows differ; give a smaller number."
             )
         self._points, self._weights = pad_points(_padded(points), padded_size(len(points)))
-        self._weights[: len(points)] = np.clip(weights, LIGHTEST, HEAVIEST)
+        self._weights[: len(points)] = weights
         most = self.n_clusters or self.max_clusters
         clusterer = _made(network.made, max(SLOTS, most), self.n_clusters is None)
         state = _fitted(clusterer, network.params, self._points, self._weights, np.int32(most))
@@ -167,7 +167,7 @@ class ZeroShotClusterer(ClusterMixin, BaseEstimator):
         size = max(self.sample_size, 2 * known)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         if len(rows) <= size:
-            return x[rows].astype(np.float64), weights[rows]
+            return x[rows].astype(np.float64), np.clip(weights[rows], LIGHTEST, HEAVIEST)
         shares = np.maximum(weights[rows] / weights.max(), 1e-12)
         drawn = rng.choice(rows, size, replace=False, p=shares / shares.sum())
         if count_distinct(x[drawn], known) < known:  # most rows are equal: take some of the others

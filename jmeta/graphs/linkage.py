@@ -61,7 +61,7 @@ def single_linkage(distances: Float[Array, "N N"], weights: Float[Array, " N"]) 
         reached = jnp.minimum(reached, far[at])
         open_ = jnp.where(done, jnp.inf, reached)
         nearest = jnp.argmin(jnp.where(done, jnp.inf, jnp.minimum(reached, jnp.finfo(reached.dtype).max)))
-        # Dead points, which are infinitely far, come last.
+        # Points of weight zero, which are infinitely far, come last.
         return (reached, done, nearest), (at, open_[nearest])
 
     count = len(distances)

@@ -36,7 +36,7 @@ CHUNK = 32
 Columns = dict[str, Float[np.ndarray, " A"]]
 
 
-class Scene(NamedTuple):
+class Inputs(NamedTuple):
     """What descriptors of partitions are computed from.
 
     Attributes:
@@ -74,17 +74,17 @@ def describe_candidates(
     """
     labels = np.stack([np.asarray(one) for one in partitions])
     neighbours, edges, lengths = _graphs(np.asarray(points, float))
-    scene = Scene(points, sample, together, labels, neighbours, edges, lengths)
+    inputs = Inputs(points, sample, together, labels, neighbours, edges, lengths)
     own, own_scores = cuts_of_p(together)
     columns = {
         **_shape(labels),
-        **_pairs(scene),
-        **_clusters_under_p(scene),
-        **_geometry(scene),
-        **_edges(scene),
+        **_pairs(inputs),
+        **_clusters_under_p(inputs),
+        **_geometry(inputs),
+        **_edges(inputs),
         **_beside_own_cut(labels[:, sample], own, int(own_scores.argmax())),
     }
-    table = _own_cut(own_scores, together) | _table(scene)
+    table = _own_cut(own_scores, together) | _table(inputs)
     columns["clusters less own"] = np.exp(columns["log clusters"]) - np.exp(table["log own clusters"])
     columns |= _relative(columns)
     count = len(labels)
@@ -122,16 +122,16 @@ def _shape(labels: Int[np.ndarray, "A N"]) -> Columns:
     return dict(zip(names, np.array(rows).T, strict=True))
 
 
-def _pairs(scene: Scene) -> Columns:
+def _pairs(inputs: Inputs) -> Columns:
     """Pairs that a partition puts together, under P and under the other partitions."""
-    size = len(scene.sample)
+    size = len(inputs.sample)
     first, second = np.triu_indices(size, 1)
-    labels = scene.labels[:, scene.sample]
+    labels = inputs.labels[:, inputs.sample]
     joined = np.empty((len(labels), len(first)), bool)
     for row, one in zip(joined, labels, strict=True):
         np.equal(one[first], one[second], out=row)
         row &= one[first] >= 0
-    p = scene.together[first, second]
+    p = inputs.together[first, second]
     agreed = joined.mean(0, dtype=np.float32)
     logits = np.clip(
         np.log(np.maximum(p, 1e-12)) - np.log(np.maximum(1 - p, 1e-12)), -LOGIT_LIMIT, LOGIT_LIMIT
@@ -165,10 +165,10 @@ def _stacked(labels: Int[np.ndarray, "A M"]) -> tuple[Float[np.ndarray, "M C"], 
     return stacked, [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
 
 
-def _clusters_under_p(scene: Scene) -> Columns:
+def _clusters_under_p(inputs: Inputs) -> Columns:
     """The mean of P within each cluster, and between each and the one nearest to it."""
-    stacked, places = _stacked(scene.labels[:, scene.sample])
-    products = scene.together.astype(np.float32) @ stacked
+    stacked, places = _stacked(inputs.labels[:, inputs.sample])
+    products = inputs.together.astype(np.float32) @ stacked
     sizes = stacked.sum(0)
     rows = []
     for place in places:
@@ -188,11 +188,11 @@ def _clusters_under_p(scene: Scene) -> Columns:
     return dict(zip(names, np.array(rows).T, strict=True))
 
 
-def _geometry(scene: Scene) -> Columns:
+def _geometry(inputs: Inputs) -> Columns:
     """Silhouette, variance ratio, and neighbours in other clusters."""
-    x = scene.points[scene.sample]
+    x = inputs.points[inputs.sample]
     x = (x - x.mean(0)).astype(np.float32)
-    labels = scene.labels[:, scene.sample]
+    labels = inputs.labels[:, inputs.sample]
     stacked, places = _stacked(labels)
     distances = cdist(x, x).astype(np.float32)
     sums = distances @ stacked
@@ -222,18 +222,18 @@ def _geometry(scene: Scene) -> Columns:
     names = ("silhouette", "low silhouette", "log variance ratio")
     columns = dict(zip(names, np.array(found).T, strict=True))
     cut = [
-        (one[scene.neighbours] != one[:, None])[one >= 0].mean() if (one >= 0).any() else 1.0
-        for one in scene.labels
+        (one[inputs.neighbours] != one[:, None])[one >= 0].mean() if (one >= 0).any() else 1.0
+        for one in inputs.labels
     ]
     return columns | {"neighbours cut": np.array(cut)}
 
 
-def _edges(scene: Scene) -> Columns:
+def _edges(inputs: Inputs) -> Columns:
     """Edges of the spanning tree between clusters, against those within."""
-    ends = scene.labels[:, scene.edges]
-    lengths = scene.lengths
+    ends = inputs.labels[:, inputs.edges]
+    lengths = inputs.lengths
     rows = []
-    for one, (first, second) in zip(scene.labels, ends.transpose(0, 2, 1), strict=True):
+    for one, (first, second) in zip(inputs.labels, ends.transpose(0, 2, 1), strict=True):
         within = (first == second) & (first >= 0)
         inner, outer = lengths[within], lengths[~within]
         if not len(inner):
@@ -305,18 +305,18 @@ def _own_cut(scores: Float[np.ndarray, " K"], together: Float[np.ndarray, "M M"]
     }
 
 
-def _table(scene: Scene) -> dict[str, float]:
+def _table(inputs: Inputs) -> dict[str, float]:
     """Descriptors of the table itself."""
-    count, width = scene.points.shape
-    lengths = scene.lengths
-    x = scene.points - scene.points.mean(0)
+    count, width = inputs.points.shape
+    lengths = inputs.lengths
+    x = inputs.points - inputs.points.mean(0)
     values = np.linalg.eigvalsh(x.T @ x)[::-1] if width <= 200 else np.ones(1)
     shares = np.maximum(values, 0) / max(values.sum(), 1e-300)
     dimension = 1 / max(np.square(shares).sum(), 1e-12)
     return {
         "log rows": float(np.log(count)),
         "log columns": float(np.log(width)),
-        "log sample": float(np.log(len(scene.sample))),
+        "log sample": float(np.log(len(inputs.sample))),
         "log effective columns": float(np.log(max(dimension, 1e-3))),
         "first axis": float(shares[0]),
         **{f"edge quantile {share}": _quantile(lengths, share) for share in (0.1, 0.9, 0.98)},

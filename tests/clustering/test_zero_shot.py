@@ -118,6 +118,7 @@ def test_one_cluster_has_the_probability_that_all_belong_together():
 def test_clusters_are_numbered_by_their_first_points():
     state, log_probs, labels = KNOWN((of_blocks(BLOCKS), ONES, 3), (of_blocks(BLOCKS[::-1]), ONES, 3))
     np.testing.assert_array_equal(labels[0], BLOCKS)
+    np.testing.assert_array_equal(state.labels[:2], labels[:2])
     np.testing.assert_array_equal(labels[1], 2 - BLOCKS[::-1])
     assert np.all(np.exp(log_probs[0][:, 3:]) == 0)
     np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, rtol=1e-5)
@@ -130,6 +131,7 @@ def test_a_known_number_of_clusters_is_obeyed():
         state, _, labels = KNOWN(*cases, (of_blocks(BLOCKS), ONES, clusters))
         assert np.all(state.clusters == clusters)
         assert {len(set(one)) for one in labels} == {clusters}
+        assert {len(set(one)) for one in state.labels} == {clusters}
 
 
 def test_more_clusters_than_points_or_distinct_points():

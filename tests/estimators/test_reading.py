@@ -60,9 +60,9 @@ def test_rounding_is_no_deviation(numbers, width):
     assert np.ptp(beside_words(sheet).points[:, 0]) < width
 
 
-def test_squares_that_overflow_are_refused():
-    sheet = encoded({"x": np.array([0.0, 1e200]), "color": np.array([*"rb"])})
-    with pytest.raises(jm.InputError, match="squares overflow"):
+def test_numbers_that_would_overflow_are_refused():
+    sheet = encoded({"x": np.array([0.0, 1e301]), "color": np.array([*"rb"])})
+    with pytest.raises(jm.InputError, match="beyond"):
         beside_words(sheet)
 
 
