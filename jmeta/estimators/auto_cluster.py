@@ -28,7 +28,7 @@ from ..search.ranked import ranked_search
 from ..search.result import SearchResult
 from .choice import Advice, CandidateRow, as_nearest, on_all_rows, pooled_rows, ranked_rows, why, why_pooled
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
-from .preparation import Scaling, prepare
+from .preparation import Scaling, count_distinct, prepare
 
 SearchMethod = Literal["auto", "all", "ranked", "rl2"]
 
@@ -117,7 +117,7 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31))
         self._prepared = prepare(table, self.scaling, seed=seed)
         points = self._prepared(table)
-        distinct = _distinct(points, max(self.n_clusters or 2, 2))
+        distinct = count_distinct(points, max(self.n_clusters or 2, 2))
         if self.n_clusters is not None and self.n_clusters > distinct:
             raise InputError(
                 f"n_clusters is {self.n_clusters}, but only {distinct} rows differ; give a smaller number."
@@ -309,9 +309,3 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self.n_clusters_ = count_clusters(labels)
         self._nearest = NearestNeighbors(n_neighbors=1).fit(points)
         return self
-
-
-def _distinct(points: Float[np.ndarray, "N D"], enough: int) -> int:
-    """The number of distinct rows, or of distinct first rows if these are enough."""
-    first = len(np.unique(points[: 10 * enough], axis=0))
-    return first if first >= enough else len(np.unique(points, axis=0))

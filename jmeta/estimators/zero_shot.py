@@ -45,7 +45,8 @@ class ZeroShotClusterer(ClusterMixin, BaseEstimator):
 
     The network predicts for each pair of rows whether they belong together, from the distances of all rows; a
     tree on these predictions is cut. See `zero_shot`. Columns should have comparable scales; the scale of the
-    table has no effect. Equal rows count as one row with the sum of their weights.
+    table has no effect. Rows that are equal in single precision count as one row with the sum of their
+    weights.
 
     Args:
         n_clusters: the number of clusters; found unless given.
