@@ -36,6 +36,7 @@ def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
     cli.main(["cluster", str(table), "--clusters", "3", "--out", str(out), "--report", str(report)])
     printed = capsys.readouterr()
     assert "3 clusters" in printed.out
+    assert "first answer, by the zero-shot network alone: 3 clusters of" in " ".join(printed.err.split())
     assert "column 'name' holds 90 different words and is left out" in " ".join(printed.err.split())
     assert "numeric columns are divided by their standard deviations" in " ".join(printed.out.split())
     assert "keep their proportions" not in report.read_text()
@@ -68,6 +69,7 @@ def test_json_is_all_there_is_on_standard_output(table, capsys):
     assert sum(found["sizes"]) + found["noise"] == found["rows"] == len(found["labels"]) == 90
     assert found["columns"] == ["age", "income", "city=A", "city=B"]
     assert found["ranking"][0]["name"] in found["strategy"]["why"]
+    assert found["cluster_probabilities"] == {"3": 1.0}
 
 
 @pytest.mark.parametrize(
