@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 import jmeta as jm
 from jmeta.metrics import Interval
-from jmeta.selection.pool_quality import LIKELY, agreements, posterior
+from jmeta.portfolio.candidates import ONE_CLUSTER
+from jmeta.selection.pool_quality import agreements, expectations, likely_places
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2)
 HDBSCAN = "hdbscan(min_cluster_size=10, min_samples=8, noise=nearest)"
@@ -53,26 +54,44 @@ class Scored(NamedTuple):
     errors: dict[str, float]
 
 
-def scored(example: Example, quality: np.ndarray, shortfall: np.ndarray, names: list[str]) -> Scored:
-    """What is chosen from a pool at every temperature, and in other ways."""
-    scores = quality + shortfall
-    likely = np.argsort(-scores, kind="stable")[:LIKELY]
+class Prediction(NamedTuple):
+    """What a model predicts of the partitions of a pool.
+
+    Attributes:
+        quality: [A] adjusted Rand index.
+        shortfall: [A] the index less the best one of the pool.
+        single: probability that there is one cluster.
+    """
+
+    quality: Float[np.ndarray, " A"]
+    shortfall: Float[np.ndarray, " A"]
+    single: float = 0.0
+
+
+def scored(example: Example, predicted: Prediction, names: list[str]) -> Scored:
+    """What is chosen from a pool at every temperature, and by other methods."""
+    scores = predicted.quality + predicted.shortfall
+    likely = likely_places(scores)
     agreement = agreements(example.partitions[likely])
+    one = example.methods.index(ONE_CLUSTER.algorithm) if ONE_CLUSTER.algorithm in example.methods else None
     places = {
         "best_quality": int(scores.argmax()),
         "expected_ari": int(example.inputs[:, names.index("expected ARI")].argmax()),
         "oracle": int(example.scores.argmax()),
     }
-    for temperature in TEMPERATURES:
-        expected = agreement @ posterior(scores[likely], temperature)
-        places[f"choice_{temperature}"] = int(likely[expected.argmax()])
     if HDBSCAN in example.methods and not example.known:
         places["hdbscan"] = example.methods.index(HDBSCAN)
+    errors = {m: float(abs(predicted.quality[place] - example.scores[place])) for m, place in places.items()}
+    for temperature in TEMPERATURES:
+        probability, expected = expectations(scores, likely, agreement, temperature, one, predicted.single)
+        method, place = f"choice_{temperature}", int(expected.argmax())
+        quality = probability[one] if place == one else predicted.quality[place]
+        places[method], errors[method] = place, float(abs(quality - example.scores[place]))
     return Scored(
         example,
         {method: float(example.scores[place]) for method, place in places.items()},
         {method: int(example.partitions[place].max() + 1) for method, place in places.items()},
-        {method: float(abs(quality[place] - example.scores[place])) for method, place in places.items()},
+        errors,
     )
 
 

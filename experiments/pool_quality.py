@@ -32,6 +32,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 import jmeta as jm
-from experiments.pool_choices import Example, Scored, choice_of, scored, summary
+from experiments.pool_choices import Example, Prediction, Scored, choice_of, scored, summary
 from jmeta import harness
 from jmeta.artifacts.advisors import save_model
 from jmeta.artifacts.recipes import load_trained
@@ -50,14 +51,19 @@ from jmeta.estimators.preparation import prepare
 from jmeta.files import read_npz, write_npz
 from jmeta.metafeatures.expected import adjusted_rand
 from jmeta.metrics import Interval
+from jmeta.portfolio.candidates import ONE_CLUSTER
 from jmeta.search.pooled import predict_together
 from jmeta.selection.boosted import BoostedTrees, boosted_trees
 from jmeta.selection.examples import Examples, Settings
 from jmeta.selection.pool import Pool, make_pool
-from jmeta.selection.pool_quality import PoolQuality, tree_inputs
+from jmeta.selection.pool_quality import PoolQuality, table_inputs, tree_inputs
 from jmeta.selection.quality import COVERAGE
 from jmeta.selection.scoring import fit_scoring_model, mean_scores
 from jmeta.tasks.synthetic import FAMILIES, synthetic
+from jmeta.tasks.synthetic.families import TABLE
+
+SINGLE_SHARE = 0.25
+"""Probability of one cluster before a table is seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +93,9 @@ class Config(harness.Options):
     shares: tuple[float, ...] = (0.25, 0.5)
     """Shares of the tasks that trees are also trained on, for a learning curve."""
     network_steps: int = 1500
-    """Training steps of the network that is compared with the trees."""
+    """Training steps of the network that is compared with the trees; 0 leaves it out."""
+    more: int = 3
+    """How many times more tasks without clusters, from which the probability of one cluster is learned."""
     jobs: int = 2
     """Processes that make pools."""
 
@@ -105,6 +113,7 @@ PRESETS = {
         folds=2,
         shares=(0.5,),
         network_steps=2,
+        more=1,
         jobs=1,
     ),
     "cpu": Config(),
@@ -146,8 +155,8 @@ def digest(config: Config) -> str:
     return hashlib.sha256(b"".join([repr(values).encode(), *leaves])).hexdigest()[:12]
 
 
-def make_examples(config: Config, family: str, folder: Path) -> list[Path]:
-    """Writes the pools of the tasks of a family, which continues where it was interrupted."""
+def make_examples(config: Config, family: str, numbers: range, folder: Path) -> list[Path]:
+    """Writes the pools of tasks of a family, which continues where it was interrupted."""
     use_compilation_cache(None if config.cache else "")
     network = load_trained(config.network)
     made: Any = network.made
@@ -156,7 +165,7 @@ def make_examples(config: Config, family: str, folder: Path) -> list[Path]:
         return predict_together(made, network.params, points, clusters)
 
     paths = []
-    for number in range(config.count):
+    for number in numbers:
         points, truth = task_of(config, family, number)
         clusters = len(np.unique(truth[truth >= 0]))
         if points.shape[1] == 0 or len(np.unique(points, axis=0)) < 12:
@@ -215,13 +224,37 @@ def fit(
     weights = np.concatenate([np.full(len(e.scores), 1 / len(e.scores)) for e in examples])
     quality = np.concatenate([e.scores for e in examples])
     shortfall = np.concatenate([e.scores - e.scores.max() for e in examples])
-    options = {
-        "objective": "l2",
+    shape = {"num_leaves": config.leaves, "min_data_in_leaf": 60, "feature_fraction": 0.4}
+    return (
+        boosted(config, inputs, quality, weights, config.rounds, objective="l2", **shape),
+        boosted(config, inputs, shortfall, weights, config.rounds, objective="l2", **shape),
+    )
+
+
+def fit_single(config: Config, examples: list[Example]) -> BoostedTrees | None:
+    """Trees that predict the log-odds of one cluster, to which `SINGLE_SHARE` of the weight is given."""
+    single = np.array([example.clusters == 1 for example in examples])
+    if single.all() or not single.any():
+        return None
+    inputs = np.concatenate([single_inputs(example) for example in examples])
+    weights = np.where(single, SINGLE_SHARE / single.sum(), (1 - SINGLE_SHARE) / (~single).sum())
+    shape = {"num_leaves": 8, "min_data_in_leaf": 10, "feature_fraction": 0.3}
+    return boosted(config, inputs, single.astype(float), weights, config.rounds, objective="binary", **shape)
+
+
+def single_inputs(example: Example) -> np.ndarray:
+    """The inputs of the trees for one cluster."""
+    others = [method != ONE_CLUSTER.algorithm for method in example.methods]
+    return table_inputs(example.inputs[others])
+
+
+def boosted(
+    config: Config, inputs: np.ndarray, target: np.ndarray, weights: np.ndarray, rounds: int, **options: Any
+) -> BoostedTrees:
+    """Boosted trees, trained by LightGBM."""
+    options |= {
         "learning_rate": config.rate,
-        "num_leaves": config.leaves,
-        "min_data_in_leaf": 60 if config.preset != "quick" else 2,
         "lambda_l2": 1.0,
-        "feature_fraction": 0.4,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "seed": config.seed,
@@ -230,23 +263,30 @@ def fit(
         "force_row_wise": True,
         "verbosity": -1,
     }
-    found = []
-    for target in (quality, shortfall):
-        data = lightgbm.Dataset(inputs, target, weight=weights / weights.mean())
-        model = lightgbm.train(options, data, config.rounds)
-        found.append(boosted_trees([tree["tree_structure"] for tree in model.dump_model()["tree_info"]]))
-    return found[0], found[1]
+    if config.preset == "quick":
+        options["min_data_in_leaf"] = 2
+    data = lightgbm.Dataset(inputs, target, weight=weights / weights.mean())
+    model = lightgbm.train(options, data, rounds)
+    return boosted_trees([tree["tree_structure"] for tree in model.dump_model()["tree_info"]])
 
 
-Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""From the inputs of the partitions of a pool to the index and the shortfall of each."""
+Predict = Callable[[Example], Prediction]
 Train = Callable[[Config, list[Example], tuple[str, ...]], Predict]
 
 
 def by_trees(config: Config, examples: list[Example], methods: tuple[str, ...]) -> Predict:
     """Predicts by boosted trees that are trained on examples."""
-    quality, shortfall = fit(config, examples, methods)
-    return lambda inputs: (quality.predict(inputs), shortfall.predict(inputs))
+    return predict_by(*fit(config, examples, methods), methods)
+
+
+def predict_by(quality: BoostedTrees, shortfall: BoostedTrees, methods: tuple[str, ...]) -> Predict:
+    """Predicts by boosted trees."""
+
+    def predict(example: Example) -> Prediction:
+        inputs = inputs_of(example, methods)
+        return Prediction(quality.predict(inputs), shortfall.predict(inputs))
+
+    return predict
 
 
 def by_fewer_trees(
@@ -274,10 +314,11 @@ def by_network(config: Config, examples: list[Example], methods: tuple[str, ...]
     settings = Settings(width=64, steps=config.network_steps, batch=16, networks=1, rate=3e-3, absolute=True)
     model = fit_scoring_model(known, config.key, settings=settings)
 
-    def predict(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(example: Example) -> Prediction:
+        inputs = inputs_of(example, methods)
         parts = [inputs[start : start + most] for start in range(0, len(inputs), most)]
         scores = np.concatenate([mean_scores(model, repeated(part)[None])[0][: len(part)] for part in parts])
-        return scores, scores - scores.max()
+        return Prediction(scores, scores - scores.max())
 
     return predict
 
@@ -287,46 +328,70 @@ def leave_families_out(
     examples: list[Example],
     methods: tuple[str, ...],
     names: list[str],
+    more: list[Example],
     train: Train = by_trees,
 ) -> list[Scored]:
-    """What is chosen from every pool by a model that saw no task of its family."""
+    """What is chosen from every pool by a model that saw no task of its family.
+
+    The probability of one cluster is learned from `more` too, from which nothing is chosen.
+    """
     families = [family for family in config.families if any(e.family == family for e in examples)]
     result = []
     for fold in range(config.folds):
         out = set(families[fold :: config.folds])
-        predict = train(config, [e for e in examples if e.family not in out], methods)
+        kept = [e for e in examples if e.family not in out]
+        predict = train(config, kept, methods)
+        single = fit_single(config, kept + [e for e in more if e.family not in out])
         for example in (e for e in examples if e.family in out):
-            result.append(scored(example, *predict(inputs_of(example, methods)), names))
+            chance = 0.0 if single is None else logistic(single.predict(single_inputs(example))[0])
+            result.append(scored(example, predict(example)._replace(single=chance), names))
     return result
+
+
+def logistic(value: float) -> float:
+    """1 / (1 + exp(-value))."""
+    return float(1 / (1 + np.exp(-value)))
+
+
+def pools(config: Config) -> tuple[list[Example], list[Example], list[str]]:
+    """All pools; more pools without clusters; and the names of descriptors."""
+    folder = config.folder / f"pools_{digest(config)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    first, more = range(config.count), range(config.count, config.count * (1 + config.more))
+    jobs = [(family, first) for family in config.families]
+    jobs += [(family, more) for family in config.families if TABLE[family].clusters[1] == 1]
+    made = Parallel(n_jobs=config.jobs)(
+        delayed(make_examples)(config, family, numbers, folder) for family, numbers in jobs
+    )
+    read = [[e for e in map(read_example, paths) if len(e.scores)] for paths in made]
+    names = read_npz(made[0][0])["names"].tolist()
+    count = len(config.families)
+    return [*chain(*read[:count])], [*chain(*read[count:])], names
 
 
 def experiment(config: Config) -> harness.Metrics:
     """Makes the pools, trains on them, writes the model, and scores it with families left out."""
-    folder = config.folder / f"pools_{digest(config)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = Parallel(n_jobs=config.jobs)(
-        delayed(make_examples)(config, family, folder) for family in config.families
-    )
-    files = [path for family in paths for path in family]
-    names = read_npz(files[0])["names"].tolist()
-    everything = [example for example in map(read_example, files) if len(example.scores)]
+    everything, more, names = pools(config)
     metrics: dict[str, Interval] = {}
     parts: dict[str, PoolQuality] = {}
     for prefix in ("unknown", "known"):
         examples = [example for example in everything if example.known == (prefix == "known")]
         methods = tuple(sorted({name for example in examples for name in example.methods}))
-        found = leave_families_out(config, examples, methods, names)
+        data = (examples, methods, names, more if prefix == "unknown" else [])
+        found = leave_families_out(config, *data)
         measured, temperature = summary(prefix, found)
-        others: dict[str, Train] = {"by_network": by_network}
+        others: dict[str, Train] = {"by_network": by_network} if config.network_steps else {}
         others |= {f"of_{share:g}": partial(by_fewer_trees, share=share) for share in config.shares}
         for name, train in others.items():
-            measured[f"ari/{prefix}/choice_{name}"] = choice_of(
-                leave_families_out(config, examples, methods, names, train)
-            )
-        spread = float(np.quantile([one.errors[f"choice_{temperature}"] for one in found], COVERAGE))
+            measured[f"ari/{prefix}/choice_{name}"] = choice_of(leave_families_out(config, *data, train))
         metrics |= measured
         parts[prefix] = PoolQuality(
-            tuple(names), methods, *fit(config, examples, methods), temperature, spread
+            features=tuple(names),
+            methods=methods,
+            **dict(zip(("quality", "shortfall"), fit(config, examples, methods), strict=True)),
+            single=fit_single(config, [*examples, *data[-1]]),
+            temperature=temperature,
+            spread=float(np.quantile([one.errors[f"choice_{temperature}"] for one in found], COVERAGE)),
         )
     card = {
         "trained on": "tasks drawn by jmeta.tasks.synthetic; no data set",

@@ -4,7 +4,8 @@ Boosted trees predict, from the descriptors of a partition, its adjusted Rand in
 by how much it falls short of the best partition of the pool. The softmax of the two together, at a
 temperature, is taken as the probability of each partition to be the true one, and the partition with the
 greatest expected adjusted Rand index under these probabilities is chosen: of many similar partitions that
-share the probability among them, the one in their middle.
+share the probability among them, the one in their middle. Other trees predict, from the descriptors of all
+partitions, the probability that there is one cluster, which comes before all others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..metafeatures.expected import adjusted_rand
+from ..portfolio.candidates import ONE_CLUSTER
 from ..portfolio.running import count_clusters
 from .boosted import BoostedTrees
 from .pool import Pool
@@ -32,6 +34,7 @@ class PoolQuality(NamedTuple):
         methods: names of candidates without their number of clusters; one input each follows the descriptors.
         quality: predicts the adjusted Rand index.
         shortfall: predicts the index less that of the best partition of the pool.
+        single: predicts the log-odds that there is one cluster; None where the number is known.
         temperature: of the softmax.
         spread: half-width of the interval around the predicted index of a chosen partition that holds the
             true one in four of five cases.
@@ -41,8 +44,15 @@ class PoolQuality(NamedTuple):
     methods: tuple[str, ...]
     quality: BoostedTrees
     shortfall: BoostedTrees
+    single: BoostedTrees | None
     temperature: float
     spread: float
+
+    def probability_of_one(self, descriptors: Float[np.ndarray, "A D"]) -> float:
+        """The probability that there is one cluster, from the descriptors of all other partitions."""
+        if self.single is None:
+            return 0.0
+        return float(1 / (1 + np.exp(-self.single.predict(table_inputs(descriptors))[0])))
 
 
 class Choice(NamedTuple):
@@ -63,7 +73,12 @@ class Choice(NamedTuple):
 
 def pool_inputs(pool: Pool, features: tuple[str, ...], methods: tuple[str, ...]) -> Float[np.ndarray, "A F"]:
     """The inputs of the trees for a pool, with the descriptors named."""
-    return tree_inputs(np.stack([pool.columns[name] for name in features], 1), pool.methods, methods)
+    return tree_inputs(pool_descriptors(pool, features), pool.methods, methods)
+
+
+def pool_descriptors(pool: Pool, features: tuple[str, ...]) -> Float[np.ndarray, "A D"]:
+    """The descriptors named, as a matrix."""
+    return np.stack([pool.columns[name] for name in features], 1)
 
 
 def tree_inputs(
@@ -78,19 +93,69 @@ def tree_inputs(
     return np.column_stack([descriptors, np.array(indicators, float)]).astype(np.float32)
 
 
+def table_inputs(descriptors: Float[np.ndarray, "A D"]) -> Float[np.ndarray, "1 F"]:
+    """The inputs of the trees for one cluster: extremes and medians of descriptors over other partitions.
+
+    >>> table_inputs(np.array([[1.0], [2.0], [6.0]]))
+    array([[6., 2., 1.]], dtype=float32)
+    """
+    parts = (descriptors.max(0), np.median(descriptors, 0), descriptors.min(0))
+    return np.concatenate(parts)[None].astype(np.float32)
+
+
 def choose(model: PoolQuality, pool: Pool) -> Choice:
     """The candidates of a pool, ranked."""
-    inputs = pool_inputs(pool, model.features, model.methods)
+    descriptors = pool_descriptors(pool, model.features)
+    inputs = tree_inputs(descriptors, pool.methods, model.methods)
     quality = model.quality.predict(inputs)
     scores = quality + model.shortfall.predict(inputs)
-    likely = np.argsort(-scores, kind="stable")[:LIKELY]
-    weights = posterior(scores[likely], model.temperature)
-    probability = np.zeros(len(scores))
-    probability[likely] = weights
-    expected = np.full(len(scores), -np.inf)
-    expected[likely] = agreements(pool.partitions[likely]) @ weights
+    one, single = None, 0.0
+    if ONE_CLUSTER in pool.candidates and len(scores) > 1:
+        one = pool.candidates.index(ONE_CLUSTER)
+        single = model.probability_of_one(np.delete(descriptors, one, 0))
+    likely = likely_places(scores)
+    agreement = agreements(pool.partitions[likely])
+    probability, expected = expectations(scores, likely, agreement, model.temperature, one, single)
+    if one is not None:
+        quality[one] = probability[one]
     ranking = np.lexsort((-scores, -expected))
     return Choice(ranking, quality, probability, expected)
+
+
+def likely_places(scores: Float[np.ndarray, " A"]) -> Int[np.ndarray, " L"]:
+    """The places of the partitions of highest score."""
+    return np.argsort(-scores, kind="stable")[:LIKELY]
+
+
+def expectations(
+    scores: Float[np.ndarray, " A"],
+    likely: Int[np.ndarray, " L"],
+    agreement: Float[np.ndarray, "L L"],
+    temperature: float,
+    one: int | None = None,
+    single: float = 0.0,
+) -> tuple[Float[np.ndarray, " A"], Float[np.ndarray, " A"]]:
+    """The probability of each partition to be the true one, and its expected adjusted Rand index.
+
+    Args:
+        scores: of all partitions.
+        likely: places of those that have a probability.
+        agreement: adjusted Rand index of every two of these.
+        temperature: of the softmax over their scores.
+        one: the place of the partition into one cluster, if it is among all.
+        single: the probability that there is one cluster, whatever the scores say.
+
+    Returns:
+        [A] probabilities, and [A] expected indices, -inf where there is no probability.
+    """
+    weights = posterior(scores[likely], temperature)
+    probability, expected = np.zeros(len(scores)), np.full(len(scores), -np.inf)
+    probability[likely] = (1 - single) * weights
+    expected[likely] = (1 - single) * (agreement @ weights)
+    if one is not None:
+        probability[one] += single
+        expected[one] = probability[one]  # its index with any other partition is zero
+    return probability, expected
 
 
 def posterior(scores: Float[np.ndarray, " L"], temperature: float) -> Float[np.ndarray, " L"]:
