@@ -34,19 +34,19 @@ class PoolQuality(NamedTuple):
         methods: names of candidates without their number of clusters; one input each follows the descriptors.
         quality: predicts the adjusted Rand index.
         shortfall: predicts the index less that of the best partition of the pool.
-        single: predicts the log-odds that there is one cluster; None where the number is known.
         temperature: of the softmax.
         spread: half-width of the interval around the predicted index of a chosen partition that holds the
             true one in four of five cases.
+        single: predicts the log-odds that there is one cluster; None where the number is known.
     """
 
     features: tuple[str, ...]
     methods: tuple[str, ...]
     quality: BoostedTrees
     shortfall: BoostedTrees
-    single: BoostedTrees | None
     temperature: float
     spread: float
+    single: BoostedTrees | None = None
 
     def probability_of_one(self, descriptors: Float[np.ndarray, "A D"]) -> float:
         """The probability that there is one cluster, from the descriptors of all other partitions."""
@@ -154,7 +154,8 @@ def expectations(
     expected[likely] = (1 - single) * (agreement @ weights)
     if one is not None:
         probability[one] += single
-        expected[one] = probability[one]  # its index with any other partition is zero
+        if probability[one] > 0:
+            expected[one] = probability[one]  # its index with any other partition is zero
     return probability, expected
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import jmeta as jm
 from experiments import pool_choices, pool_quality
-from experiments.pool_choices import HDBSCAN, TEMPERATURES, Example
+from experiments.pool_choices import HDBSCAN, TEMPERATURES, Example, Prediction
 from experiments.pool_quality import PRESETS
 from jmeta.portfolio.candidates import ONE_CLUSTER, candidate
 from jmeta.selection.boosted import boosted_trees
@@ -102,7 +102,8 @@ def test_the_inputs_of_the_trees_are_those_of_the_library(tmp_path):
 
 def test_what_is_chosen_from_a_pool_by_hand():
     names = sorted(POOL.columns)
-    found = pool_choices.scored(example(), np.array([0.5, 0.6, 0.1]), np.array([-0.1, -0.3, -0.8]), names)
+    predicted = Prediction(np.array([0.5, 0.6, 0.1]), np.array([-0.1, -0.3, -0.8]))
+    found = pool_choices.scored(example(), predicted, names)
     assert found.scores["best_quality"] == 0.4
     assert found.scores["expected_ari"] == 0.4
     assert found.scores["oracle"] == found.scores["hdbscan"] == 1
@@ -110,9 +111,12 @@ def test_what_is_chosen_from_a_pool_by_hand():
     assert found.clusters_of["oracle"] == 2
     assert found.errors["best_quality"] == pytest.approx(0.1)
     assert found.errors["oracle"] == pytest.approx(0.4)
-    known = pool_choices.scored(example(known=True), np.zeros(3), np.array([0.0, 0, 1]), names)
+    known = pool_choices.scored(example(known=True), Prediction(np.zeros(3), np.array([0.0, 0, 1])), names)
     assert "hdbscan" not in known.scores
     assert known.clusters_of["best_quality"] == 1
+    certain = pool_choices.scored(example(), predicted._replace(single=0.9), names)
+    assert certain.clusters_of[f"choice_{TEMPERATURES[0]}"] == 1
+    assert certain.errors[f"choice_{TEMPERATURES[0]}"] == pytest.approx(0.9, abs=1e-3)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -120,7 +124,7 @@ def test_the_choice_is_that_of_the_library(temperature):
     random = np.random.default_rng(0)
     partitions = random.integers(0, 3, (90, 20))
     columns = {"expected ARI": random.normal(size=90), "noise": random.normal(size=90)}
-    pool = Pool((ONE_CLUSTER,) * 90, partitions, columns)
+    pool = Pool((candidate("ward"),) * 89 + (ONE_CLUSTER,), partitions, columns)
     trees = [
         boosted_trees(
             [
@@ -135,10 +139,12 @@ def test_the_choice_is_that_of_the_library(temperature):
         )
         for feature in (0, 1)
     ]
-    model = PoolQuality(("expected ARI", "noise"), (), *trees, temperature, 0.1)
+    even = boosted_trees([{"leaf_value": 0.0}])
+    model = PoolQuality(("expected ARI", "noise"), (), *trees, temperature, 0.1, even)
     inputs = pool_inputs(pool, model.features, ())
-    made = Example("rings", 3, False, ["x"] * 90, inputs, np.arange(90.0), partitions)
-    found = pool_choices.scored(made, *(one.predict(inputs) for one in trees), sorted(columns))
+    made = Example("rings", 3, False, pool.methods, inputs, np.arange(90.0), partitions)
+    predicted = Prediction(*(one.predict(inputs) for one in trees), 0.5)
+    found = pool_choices.scored(made, predicted, sorted(columns))
     assert found.scores[f"choice_{temperature}"] == choose(model, pool).ranking[0]
 
 
@@ -146,7 +152,7 @@ def test_the_summary_by_hand():
     names = sorted(POOL.columns)
     first, second, third = np.array([[1, 0.2, 0.1], [0.2, 1, 0.1], [0.1, 0.2, 1]])
     found = [
-        pool_choices.scored(one, quality, np.zeros(3), names)
+        pool_choices.scored(one, Prediction(quality, np.zeros(3)), names)
         for one, quality in (
             (example(), second),  # right
             (example(family="rings"), first),
@@ -177,11 +183,11 @@ def test_families_are_left_out_once():
 
     def train(config, examples, methods):
         seen.append({one.family for one in examples})
-        return lambda inputs: (inputs[:, 0], np.zeros(len(inputs)))
+        return lambda example: Prediction(example.inputs[:, 0], np.zeros(3))
 
     config = dataclasses.replace(CONFIG, families=("clouds", "rings", "moons"), folds=2)
     examples = [example(family=family) for family in ("clouds", "rings", "moons", "clouds")]
-    found = pool_quality.leave_families_out(config, examples, ("ward",), sorted(POOL.columns), train)
+    found = pool_quality.leave_families_out(config, examples, ("ward",), sorted(POOL.columns), [], train)
     assert sorted(one.example.family for one in found) == ["clouds", "clouds", "moons", "rings"]
     assert seen == [{"rings"}, {"clouds", "moons"}]
     assert pool_choices.choice_of(found) == (pytest.approx(0.4), 0, 4)
@@ -199,9 +205,10 @@ def test_a_network_sees_pools_of_one_size(monkeypatch):
     small = example()._replace(inputs=np.ones((2, 2)), methods=["ward"] * 2, scores=np.ones(2))
     predict = pool_quality.by_network(CONFIG, [small, example()], ("ward",))
     for count in (1, 3, 5):  # five are more than in any pool that it was trained on
-        quality, shortfall = predict(np.arange(3.0 * count).reshape(count, 3))
-        np.testing.assert_array_equal(quality, 3 * np.arange(count))
-        np.testing.assert_array_equal(shortfall, 3 * np.arange(count) - 3 * (count - 1))
+        inputs = np.arange(2.0 * count).reshape(count, 2)
+        found = predict(example()._replace(inputs=inputs, methods=["ward"] * count))
+        np.testing.assert_array_equal(found.quality, 2 * np.arange(count))
+        np.testing.assert_array_equal(found.shortfall, 2 * np.arange(count) - 2 * (count - 1))
     assert sizes == [((2, 3), (1, 3))] * 4  # the five in two parts
 
 
@@ -215,7 +222,24 @@ def test_trees_learn_which_descriptor_matters():
         examples.append(Example("rings", 2, False, ["ward"] * 30, inputs, scores, np.zeros((30, 8), int)))
     config = dataclasses.replace(CONFIG, rounds=60)
     predict = pool_quality.by_trees(config, examples, ("ward",))
-    rows = np.array([[-2, 0, 1], [2, 0, 1]], np.float32)
-    quality, shortfall = predict(rows)
-    np.testing.assert_allclose(quality, [0, 1], atol=0.2)
-    np.testing.assert_allclose(shortfall, [-1, 0], atol=0.2)
+    inputs = np.array([[-2, 0], [2, 0]], np.float32)
+    found = predict(examples[0]._replace(inputs=inputs, methods=["ward"] * 2))
+    np.testing.assert_allclose(found.quality, [0, 1], atol=0.2)
+    np.testing.assert_allclose(found.shortfall, [-1, 0], atol=0.2)
+
+
+def test_trees_learn_when_there_is_one_cluster():
+    pytest.importorskip("lightgbm")
+    random = np.random.default_rng(0)
+    methods, partitions = ["ward"] * 5 + ["one_cluster"], np.zeros((6, 8), int)
+    examples = []
+    for number in range(60):
+        inputs = np.concatenate([random.normal(size=(5, 2)) + 6 * (number % 3 > 0), [[99, 99]]])
+        examples.append(
+            Example("rings", 1 + (number % 3 > 0), False, methods, inputs, np.zeros(6), partitions)
+        )
+    trees = pool_quality.fit_single(dataclasses.replace(CONFIG, rounds=60), examples)
+    chances = [1 / (1 + np.exp(-trees.predict(pool_quality.single_inputs(one))[0])) for one in examples]
+    assert min(chances[::3]) > 0.7
+    assert max(chances[1::3] + chances[2::3]) < 0.3
+    assert pool_quality.fit_single(CONFIG, examples[::3]) is None

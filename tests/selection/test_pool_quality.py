@@ -7,7 +7,14 @@ from sklearn.metrics import adjusted_rand_score
 from jmeta.portfolio.candidates import ONE_CLUSTER, candidate
 from jmeta.selection.boosted import boosted_trees
 from jmeta.selection.pool import Pool
-from jmeta.selection.pool_quality import PoolQuality, agreements, choose, cluster_probabilities, pool_inputs
+from jmeta.selection.pool_quality import (
+    PoolQuality,
+    agreements,
+    choose,
+    cluster_probabilities,
+    pool_descriptors,
+    pool_inputs,
+)
 
 HALVES, ALMOST, NOISY = [0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1], [0, 0, -1, 1, 1, -1]
 PAIRS, WHOLE = [0, 0, 1, 1, 2, 2], [0] * 6
@@ -55,7 +62,8 @@ def test_agreements_are_scikit_learns():
 def test_the_choice_by_hand():
     """Quality 0.8 where the margin is above 0.45, else 0.6; Ward's partitions fall short by 0.2."""
     choice = choose(model(split(0, 0.45, 0.6, 0.8), split(2, 0.5, 0.0, -0.2)), POOL)
-    np.testing.assert_allclose(choice.quality, [0.8, 0.6, 0.8, 0.8, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(choice.quality[:4], [0.8, 0.6, 0.8, 0.8], rtol=1e-6)
+    assert choice.quality[4] == choice.probability[4] == choice.expected[4]  # one cluster
     scores = np.array([0.6, 0.4, 0.8, 0.8, 0.6])
     probability = np.exp(scores / 0.1) / np.exp(scores / 0.1).sum()
     np.testing.assert_allclose(choice.probability, probability, rtol=1e-5)
@@ -108,7 +116,7 @@ def test_probabilities_sum_to_one_and_so_do_those_of_numbers_of_clusters(seed):
     random = np.random.default_rng(seed)
     partitions = random.integers(-1, 5, (80, 30))
     columns = {"margin": random.normal(size=80), "silhouette": random.normal(size=80)}
-    pool = Pool((ONE_CLUSTER,) * 80, partitions, columns)
+    pool = Pool((candidate("ward"),) * 80, partitions, columns)
     trees = [split(feature, 0.0, *random.normal(size=2)) for feature in (0, 1)]
     choice = choose(model(*trees, 0.5), pool)
     assert choice.probability.sum() == pytest.approx(1, abs=1e-12)
@@ -132,3 +140,24 @@ def test_one_partition_is_chosen():
     choice = choose(model(constant(0.5), constant(0.0)), pool)
     assert choice.ranking.tolist() == [0]
     assert choice.expected.tolist() == choice.probability.tolist() == [1]
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.9])
+def test_the_probability_of_one_cluster_comes_before_the_others(chance):
+    plain = choose(model(constant(0.5), constant(0.0)), POOL)
+    trees = constant(np.log(chance / (1 - chance)))
+    choice = choose(model(constant(0.5), constant(0.0))._replace(single=trees), POOL)
+    expected = (1 - chance) * plain.probability + chance * (np.arange(5) == 4)
+    np.testing.assert_allclose(choice.probability, expected, rtol=1e-6)
+    np.testing.assert_allclose(choice.expected[:4], (1 - chance) * plain.expected[:4], rtol=1e-6)
+    assert choice.expected[4] == choice.quality[4] == choice.probability[4]
+    assert (choice.ranking[0] == 4) == (chance > 0.5)
+
+
+def test_the_probability_of_one_cluster_is_predicted_from_the_other_partitions():
+    """Trees that split on the greatest margin: it is 0.7 with one cluster left out."""
+    found = model(constant(0.0), constant(0.0))._replace(single=split(0, 0.65, -5.0, 5.0))
+    descriptors = pool_descriptors(POOL, found.features)
+    assert found.probability_of_one(descriptors[:4]) == pytest.approx(1 / (1 + np.exp(-5)))
+    assert found.probability_of_one(descriptors[:3]) == pytest.approx(1 / (1 + np.exp(5)))
+    assert model(constant(0.0), constant(0.0)).probability_of_one(descriptors) == 0
