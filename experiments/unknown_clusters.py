@@ -297,7 +297,7 @@ def toy(kind: str, rows: int, noise: float, seed: int) -> tuple[np.ndarray, np.n
         points, angle = make_swiss_roll(rows * 3 // 2, noise=noise, random_state=seed)
         at = (angle - angle.min()) / np.ptp(angle) * 3
         kept = at % 1 < 0.75  # three bands with gaps between
-        return points[kept], at[kept].astype(int)
+        return points[kept], np.minimum(at[kept].astype(int), 2)
     spread = noise * np.array([1.0, 2.5, 0.5]) if kind == "unequal" else noise
     points, labels = make_blobs(rows, centers=3, cluster_std=spread, random_state=seed + 100)
     return (points @ random.normal(size=(2, 2)) if kind == "anisotropic" else points), labels
