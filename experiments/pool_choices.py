@@ -70,10 +70,12 @@ class Prediction(NamedTuple):
 
 def scored(example: Example, predicted: Prediction, names: list[str]) -> Scored:
     """What is chosen from a pool at every temperature, and by other methods."""
-    scores = predicted.quality + predicted.shortfall
+    scores, quality = predicted.quality + predicted.shortfall, (1 - predicted.single) * predicted.quality
+    one = example.methods.index(ONE_CLUSTER.algorithm) if ONE_CLUSTER.algorithm in example.methods else None
+    if one is not None:
+        scores[one], quality[one] = -np.inf, predicted.single
     likely = likely_places(scores)
     agreement = agreements(example.partitions[likely])
-    one = example.methods.index(ONE_CLUSTER.algorithm) if ONE_CLUSTER.algorithm in example.methods else None
     places = {
         "best_quality": int(scores.argmax()),
         "expected_ari": int(example.inputs[:, names.index("expected ARI")].argmax()),
@@ -81,17 +83,14 @@ def scored(example: Example, predicted: Prediction, names: list[str]) -> Scored:
     }
     if HDBSCAN in example.methods and not example.known:
         places["hdbscan"] = example.methods.index(HDBSCAN)
-    errors = {m: float(abs(predicted.quality[place] - example.scores[place])) for m, place in places.items()}
     for temperature in TEMPERATURES:
-        probability, expected = expectations(scores, likely, agreement, temperature, one, predicted.single)
-        method, place = f"choice_{temperature}", int(expected.argmax())
-        quality = probability[one] if place == one else predicted.quality[place]
-        places[method], errors[method] = place, float(abs(quality - example.scores[place]))
+        _, expected = expectations(scores, likely, agreement, temperature, one, predicted.single)
+        places[f"choice_{temperature}"] = int(expected.argmax())
     return Scored(
         example,
         {method: float(example.scores[place]) for method, place in places.items()},
         {method: int(example.partitions[place].max() + 1) for method, place in places.items()},
-        errors,
+        {method: float(abs(quality[place] - example.scores[place])) for method, place in places.items()},
     )
 
 

@@ -219,11 +219,12 @@ def inputs_of(example: Example, methods: tuple[str, ...]) -> np.ndarray:
 def fit(
     config: Config, examples: list[Example], methods: tuple[str, ...]
 ) -> tuple[BoostedTrees, BoostedTrees]:
-    """Trees that predict the index of a partition, and its shortfall; every pool has the same weight."""
-    inputs = np.concatenate([inputs_of(example, methods) for example in examples])
-    weights = np.concatenate([np.full(len(e.scores), 1 / len(e.scores)) for e in examples])
-    quality = np.concatenate([e.scores for e in examples])
-    shortfall = np.concatenate([e.scores - e.scores.max() for e in examples])
+    """Trees that predict the index of a partition, and its shortfall, where there are several clusters."""
+    several = [example for example in examples if example.clusters > 1]
+    inputs = np.concatenate([inputs_of(example, methods) for example in several])
+    weights = np.concatenate([np.full(len(e.scores), 1 / len(e.scores)) for e in several])
+    quality = np.concatenate([e.scores for e in several])
+    shortfall = np.concatenate([e.scores - e.scores.max() for e in several])
     shape = {"num_leaves": config.leaves, "min_data_in_leaf": 60, "feature_fraction": 0.4}
     return (
         boosted(config, inputs, quality, weights, config.rounds, objective="l2", **shape),
@@ -304,12 +305,13 @@ def by_network(config: Config, examples: list[Example], methods: tuple[str, ...]
     def repeated(array: np.ndarray) -> np.ndarray:
         return array[np.arange(most) % len(array)]
 
+    several = [example for example in examples if example.clusters > 1]
     known = Examples(
-        inputs=np.stack([repeated(inputs_of(example, methods)) for example in examples]),
-        scores=np.stack([repeated(example.scores) for example in examples]),
-        weights=np.ones(len(examples)),
-        groups=np.zeros(len(examples), int),
-        problems=np.arange(len(examples)),
+        inputs=np.stack([repeated(inputs_of(example, methods)) for example in several]),
+        scores=np.stack([repeated(example.scores) for example in several]),
+        weights=np.ones(len(several)),
+        groups=np.zeros(len(several), int),
+        problems=np.arange(len(several)),
     )
     settings = Settings(width=64, steps=config.network_steps, batch=16, networks=1, rate=3e-3, absolute=True)
     model = fit_scoring_model(known, config.key, settings=settings)

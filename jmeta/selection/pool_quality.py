@@ -4,8 +4,8 @@ Boosted trees predict, from the descriptors of a partition, its adjusted Rand in
 by how much it falls short of the best partition of the pool. The softmax of the two together, at a
 temperature, is taken as the probability of each partition to be the true one, and the partition with the
 greatest expected adjusted Rand index under these probabilities is chosen: of many similar partitions that
-share the probability among them, the one in their middle. Other trees predict, from the descriptors of all
-partitions, the probability that there is one cluster, which comes before all others.
+share the probability among them, the one in their middle. All that is for a table of several clusters; other
+trees predict, from the descriptors of all partitions, the probability that there is one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class PoolQuality(NamedTuple):
     Attributes:
         features: names of the descriptors, in the order of the trees' inputs.
         methods: names of candidates without their number of clusters; one input each follows the descriptors.
-        quality: predicts the adjusted Rand index.
-        shortfall: predicts the index less that of the best partition of the pool.
+        quality: predicts the adjusted Rand index, where there are several clusters.
+        shortfall: predicts the index less that of the best partition of the pool, in the same case.
         temperature: of the softmax.
         spread: half-width of the interval around the predicted index of a chosen partition that holds the
             true one in four of five cases.
@@ -113,11 +113,13 @@ def choose(model: PoolQuality, pool: Pool) -> Choice:
     if ONE_CLUSTER in pool.candidates and len(scores) > 1:
         one = pool.candidates.index(ONE_CLUSTER)
         single = model.probability_of_one(np.delete(descriptors, one, 0))
+        scores[one] = -np.inf
     likely = likely_places(scores)
     agreement = agreements(pool.partitions[likely])
     probability, expected = expectations(scores, likely, agreement, model.temperature, one, single)
+    quality *= 1 - single
     if one is not None:
-        quality[one] = probability[one]
+        quality[one] = single
     ranking = np.lexsort((-scores, -expected))
     return Choice(ranking, quality, probability, expected)
 
@@ -138,12 +140,12 @@ def expectations(
     """The probability of each partition to be the true one, and its expected adjusted Rand index.
 
     Args:
-        scores: of all partitions.
+        scores: of all partitions; -inf for the one into one cluster.
         likely: places of those that have a probability.
         agreement: adjusted Rand index of every two of these.
         temperature: of the softmax over their scores.
         one: the place of the partition into one cluster, if it is among all.
-        single: the probability that there is one cluster, whatever the scores say.
+        single: the probability that there is one cluster.
 
     Returns:
         [A] probabilities, and [A] expected indices, -inf where there is no probability.
@@ -153,9 +155,7 @@ def expectations(
     probability[likely] = (1 - single) * weights
     expected[likely] = (1 - single) * (agreement @ weights)
     if one is not None:
-        probability[one] += single
-        if probability[one] > 0:
-            expected[one] = probability[one]  # its index with any other partition is zero
+        probability[one] = expected[one] = single  # its index with any other partition is zero
     return probability, expected
 
 
