@@ -92,7 +92,7 @@ class Config(harness.Options):
     """Folds of families that are left out."""
     shares: tuple[float, ...] = (0.25, 0.5)
     """Shares of the tasks that trees are also trained on, for a learning curve."""
-    network_steps: int = 1500
+    network_steps: int = harness.option(1500, least=0)
     """Training steps of the network that is compared with the trees; 0 leaves it out."""
     more: int = 3
     """How many times more tasks without clusters, from which the probability of one cluster is learned."""
