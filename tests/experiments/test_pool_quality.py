@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import jmeta as jm
-from experiments import pool_choices, pool_quality
+from experiments import pool_choices, pool_quality, pools
 from experiments.pool_choices import HDBSCAN, TEMPERATURES, Example, Prediction
-from experiments.pool_quality import PRESETS
+from experiments.pools import PRESETS
 from jmeta.portfolio.candidates import ONE_CLUSTER, candidate
 from jmeta.selection.boosted import boosted_trees
 from jmeta.selection.pool import Pool
@@ -38,16 +38,16 @@ def test_noise_does_not_count_in_the_score():
     for labels in (HALVES, ALMOST, [0, -1, 0, 1, 1, -1, 0, 2]):
         labels = np.array(labels)
         expected = adjusted_rand_score(TRUTH[:6], labels[:6])
-        assert pool_quality.score_of(labels, TRUTH) == pytest.approx(expected)
-    assert pool_quality.score_of(np.array(HALVES), TRUTH * 7 + 3 * (TRUTH >= 0)) == 1
-    assert pool_quality.score_of(np.zeros(8, int), np.full(8, -1)) == 0
+        assert pools.score_of(labels, TRUTH) == pytest.approx(expected)
+    assert pools.score_of(np.array(HALVES), TRUTH * 7 + 3 * (TRUTH >= 0)) == 1
+    assert pools.score_of(np.zeros(8, int), np.full(8, -1)) == 0
 
 
 @pytest.mark.parametrize(
     ("labels", "score"), [([0] * 6 + [1, 2], 1), ([0] * 5 + [1] * 3, 0), ([-1] + [0] * 7, 0)]
 )
 def test_of_one_true_cluster_the_score_is_whether_one_was_found(labels, score):
-    assert pool_quality.score_of(np.array(labels), np.where(TRUTH < 0, -1, 4)) == score
+    assert pools.score_of(np.array(labels), np.where(TRUTH < 0, -1, 4)) == score
 
 
 def drawn(points, clusters, columns, families):
@@ -63,11 +63,11 @@ def drawn(points, clusters, columns, families):
 
 
 def test_tasks_are_the_same_every_time_and_of_all_sizes(monkeypatch):
-    monkeypatch.setattr(pool_quality, "synthetic", drawn)
+    monkeypatch.setattr(pools, "synthetic", drawn)
     sizes = set()
     for number in range(12):
-        points, truth = pool_quality.task_of(CONFIG, "rings", number)
-        again, same = pool_quality.task_of(CONFIG, "rings", number)
+        points, truth = pools.task_of(CONFIG, "rings", number)
+        again, same = pools.task_of(CONFIG, "rings", number)
         np.testing.assert_array_equal(again, points)
         np.testing.assert_array_equal(same, truth)
         assert points.shape == (len(truth), 2)
@@ -75,28 +75,26 @@ def test_tasks_are_the_same_every_time_and_of_all_sizes(monkeypatch):
         assert 8 <= len(points) <= 16
         sizes.add(len(points))
     assert len(sizes) > 3
-    other, _ = pool_quality.task_of(CONFIG, "moons", 0)
-    assert not np.isin(other, pool_quality.task_of(CONFIG, "rings", 0)[0]).any()
+    other, _ = pools.task_of(CONFIG, "moons", 0)
+    assert not np.isin(other, pools.task_of(CONFIG, "rings", 0)[0]).any()
 
 
 def test_what_is_written_is_read_back_the_same(tmp_path):
-    pool_quality._write_pool(tmp_path / "pool.npz", "rings", 2, True, POOL, TRUTH)
-    found = pool_quality.read_example(tmp_path / "pool.npz")
+    pools._write_pool(tmp_path / "pool.npz", "rings", 2, True, POOL, TRUTH)
+    found = pools.read_example(tmp_path / "pool.npz")
     assert found[:4] == ("rings", 2, True, ["ward", "genie", "one_cluster"])
     np.testing.assert_array_equal(found.inputs, [[np.float32(0.9), 0], [np.float32(0.4), 0], [0, 0]])
     scores = [adjusted_rand_score(TRUTH[:6], labels[:6]) for labels in POOL.partitions]
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
     np.testing.assert_array_equal(found.partitions, POOL.partitions)
-    pool_quality._write_pool(
-        tmp_path / "none.npz", "rings", 9, True, Pool((), np.zeros((0, 8), int), {}), TRUTH
-    )
-    assert len(pool_quality.read_example(tmp_path / "none.npz").scores) == 0
+    pools._write_pool(tmp_path / "none.npz", "rings", 9, True, Pool((), np.zeros((0, 8), int), {}), TRUTH)
+    assert len(pools.read_example(tmp_path / "none.npz").scores) == 0
 
 
 def test_the_inputs_of_the_trees_are_those_of_the_library(tmp_path):
-    pool_quality._write_pool(tmp_path / "pool.npz", "rings", 2, False, POOL, TRUTH)
+    pools._write_pool(tmp_path / "pool.npz", "rings", 2, False, POOL, TRUTH)
     methods = ("genie", "kmeans", "ward")
-    found = pool_quality.inputs_of(pool_quality.read_example(tmp_path / "pool.npz"), methods)
+    found = pool_quality.inputs_of(pools.read_example(tmp_path / "pool.npz"), methods)
     np.testing.assert_array_equal(found, pool_inputs(POOL, ("expected ARI", "noise"), methods))
 
 
