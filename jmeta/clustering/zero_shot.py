@@ -2,10 +2,10 @@
 
 The network, `pair_transformer`, sees the distances of the points of one table and returns P, the probability
 of each pair to belong together. Points are merged by average linkage with 1 - P as distance. Of all cuts of
-the tree the one with the greatest expected adjusted Rand index under P is taken, or that with a known K. For
-pairs in S clusters of the cut and M pairs in all it is
+the tree the one with the greatest expected adjusted Rand index under P is taken, or that with a known K. With
+S the s pairs within clusters of the cut, and m pairs in all, it is
 
-    (sum_S p - |S| sum p / M) / ((|S| + sum p) / 2 - |S| sum p / M).
+    (sum_S p - s sum p / m) / ((s + sum p) / 2 - s sum p / m).
 
 The index of one cluster is 1 where all points belong together and else 0: its expectation is the probability
 that all belong together, for which the mean of P between the two parts of the last merge is taken.

@@ -1,8 +1,8 @@
 """The adjusted Rand index of partitions, also in expectation where P says which points belong together.
 
-For pairs in S clusters of a partition and M pairs in all, the expected index under P is
+With S the s pairs within clusters of a partition, and m pairs in all, the expected index under P is
 
-    (sum_S p - |S| sum p / M) / ((|S| + sum p) / 2 - |S| sum p / M),
+    (sum_S p - s sum p / m) / ((s + sum p) / 2 - s sum p / m),
 
 the ratio of expectations; see `zero_shot`, which computes the same on the device.
 """
