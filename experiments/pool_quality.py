@@ -34,6 +34,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from scipy.special import expit
 
 import jmeta as jm
 from experiments.pool_choices import Example, Prediction, Scored, choice_of, scored, summary
@@ -186,14 +187,9 @@ def leave_families_out(
         predict = train(config, kept, methods)
         single = fit_single(config, kept + [e for e in more if e.family not in out])
         for example in (e for e in examples if e.family in out):
-            chance = 0.0 if single is None else logistic(single.predict(single_inputs(example))[0])
+            chance = 0.0 if single is None else float(expit(single.predict(single_inputs(example))[0]))
             result.append(scored(example, predict(example)._replace(single=chance), names))
     return result
-
-
-def logistic(value: float) -> float:
-    """1 / (1 + exp(-value))."""
-    return float(1 / (1 + np.exp(-value)))
 
 
 def experiment(config: Config) -> harness.Metrics:
@@ -212,10 +208,12 @@ def experiment(config: Config) -> harness.Metrics:
         for name, train in others.items():
             measured[f"ari/{prefix}/choice_{name}"] = choice_of(leave_families_out(config, *data, train))
         metrics |= measured
+        quality, shortfall = fit(config, examples, methods)
         parts[prefix] = PoolQuality(
             features=tuple(names),
             methods=methods,
-            **dict(zip(("quality", "shortfall"), fit(config, examples, methods), strict=True)),
+            quality=quality,
+            shortfall=shortfall,
             single=fit_single(config, [*examples, *data[-1]]),
             temperature=temperature,
             spread=float(np.quantile([one.errors[f"choice_{temperature}"] for one in found], COVERAGE)),

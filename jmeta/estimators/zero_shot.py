@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PyTree
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
@@ -231,6 +232,5 @@ def _probabilities(scores: Float[np.ndarray, " K"], known: int | None) -> dict[i
     """The probability of each number of clusters: a softmax of the expected indices."""
     if known is not None:
         return {known: 1.0}
-    weights = np.exp((np.asarray(scores, float) - scores.max()) / TEMPERATURE)
-    shares = weights / weights.sum()
+    shares = softmax(np.asarray(scores, float) / TEMPERATURE)
     return {int(place) + 1: float(shares[place]) for place in np.argsort(-shares) if shares[place] > 1e-3}

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, PyTree
+from scipy.special import expit
 
 from ..errors import InputError
 from ..metafeatures.tables import feature_names
@@ -155,6 +156,6 @@ def predict_together(
     padded, weights = pad_points(centered / (scale if scale > 0 else 1), padded_size(count))
     padded = np.pad(padded, ((0, 0), (0, -width % WIDTH)))
     logits = np.asarray(model.apply(params, padded, weights, np.float32(clusters)), float)[:count, :count]
-    together = 1 / (1 + np.exp(-logits))
+    together = expit(logits)
     np.fill_diagonal(together, 1)
     return together

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import expit, softmax
 
 from ..metafeatures.expected import adjusted_rand
 from ..portfolio.candidates import ONE_CLUSTER
@@ -52,7 +53,7 @@ class PoolQuality(NamedTuple):
         """The probability that there is one cluster, from the descriptors of all other partitions."""
         if self.single is None:
             return 0.0
-        return float(1 / (1 + np.exp(-self.single.predict(table_inputs(descriptors))[0])))
+        return float(expit(self.single.predict(table_inputs(descriptors))[0]))
 
 
 class Choice(NamedTuple):
@@ -150,19 +151,13 @@ def expectations(
     Returns:
         [A] probabilities, and [A] expected indices, -inf where there is no probability.
     """
-    weights = posterior(scores[likely], temperature)
+    weights = softmax(scores[likely] / temperature)
     probability, expected = np.zeros(len(scores)), np.full(len(scores), -np.inf)
     probability[likely] = (1 - single) * weights
     expected[likely] = (1 - single) * (agreement @ weights)
     if one is not None:
         probability[one] = expected[one] = single  # its index with any other partition is zero
     return probability, expected
-
-
-def posterior(scores: Float[np.ndarray, " L"], temperature: float) -> Float[np.ndarray, " L"]:
-    """The probability of each partition to be the true one: a softmax of the scores."""
-    weights = np.exp((scores - scores.max()) / temperature)
-    return weights / weights.sum()
 
 
 def agreements(partitions: Int[np.ndarray, "A N"]) -> Float[np.ndarray, "A A"]:
