@@ -74,21 +74,21 @@ def fit(
     )
 
 
-def fit_single(config: Config, examples: list[Example]) -> BoostedTrees | None:
+def fit_single(config: Config, examples: list[Example], names: list[str]) -> BoostedTrees | None:
     """Trees that predict the log-odds of one cluster, to which `SINGLE_SHARE` of the weight is given."""
     single = np.array([example.clusters == 1 for example in examples])
     if single.all() or not single.any():
         return None
-    inputs = np.concatenate([single_inputs(example) for example in examples])
+    inputs = np.concatenate([single_inputs(example, names) for example in examples])
     weights = np.where(single, SINGLE_SHARE / single.sum(), (1 - SINGLE_SHARE) / (~single).sum())
     shape = {"num_leaves": 8, "min_data_in_leaf": 10, "feature_fraction": 0.3}
     return boosted(config, inputs, single.astype(float), weights, config.rounds, objective="binary", **shape)
 
 
-def single_inputs(example: Example) -> np.ndarray:
+def single_inputs(example: Example, names: list[str]) -> np.ndarray:
     """The inputs of the trees for one cluster."""
     others = [method != ONE_CLUSTER.algorithm for method in example.methods]
-    return table_inputs(example.inputs[others])
+    return table_inputs(example.inputs[others], names)
 
 
 def boosted(
@@ -185,9 +185,9 @@ def leave_families_out(
         out = set(families[fold :: config.folds])
         kept = [e for e in examples if e.family not in out]
         predict = train(config, kept, methods)
-        single = fit_single(config, kept + [e for e in more if e.family not in out])
+        single = fit_single(config, kept + [e for e in more if e.family not in out], names)
         for example in (e for e in examples if e.family in out):
-            chance = 0.0 if single is None else float(expit(single.predict(single_inputs(example))[0]))
+            chance = 0.0 if single is None else float(expit(single.predict(single_inputs(example, names))[0]))
             result.append(scored(example, predict(example)._replace(single=chance), names))
     return result
 
@@ -214,7 +214,7 @@ def experiment(config: Config) -> harness.Metrics:
             methods=methods,
             quality=quality,
             shortfall=shortfall,
-            single=fit_single(config, [*examples, *data[-1]]),
+            single=fit_single(config, [*examples, *data[-1]], names),
             temperature=temperature,
             spread=float(np.quantile([one.errors[f"choice_{temperature}"] for one in found], COVERAGE)),
         )

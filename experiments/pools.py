@@ -33,9 +33,9 @@ class Config(harness.Options):
     """File of the zero-shot network; the one that comes with jmeta unless given."""
     families: tuple[str, ...] = FAMILIES
     """Families of tasks."""
-    count: int = 60
+    count: int = 100
     """Tasks of every family."""
-    points: tuple[int, int] = (100, 1000)
+    points: tuple[int, int] = (100, 2000)
     """Smallest and largest number of points of a task."""
     clusters: int = 50
     """Largest number of clusters of a task."""

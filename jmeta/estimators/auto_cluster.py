@@ -265,7 +265,9 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self.cluster_probabilities_ = {}
         best = result.ranking[0]
         labels = result.outcomes[best].labels
-        reason = why(self.candidates_, result.runs)
+        asked = self.n_candidates or len(result.outcomes)
+        wanted = min(asked, len(result.outcomes)) if self._method() == "ranked" else result.runs
+        reason = why(self.candidates_, result.runs, wanted)
         return self._advised(
             points, kept, self._advisor.candidates[best], labels, result.criterion, reason, result.seed
         )

@@ -13,7 +13,7 @@ from ..metafeatures.expected import adjusted_rand
 from ..portfolio.candidates import ONE_CLUSTER, POOL_ONLY, Candidate
 from ..portfolio.running import count_clusters, run_usable
 from ..search.pooled import PooledResult
-from ..search.result import SearchResult
+from ..search.result import SearchResult, first_of_equal
 from ..selection.advisor import Advisor
 from ..selection.quality import COVERAGE
 
@@ -71,8 +71,9 @@ class Advice(NamedTuple):
 
 
 def ranked_rows(advisor: Advisor, result: SearchResult) -> list[CandidateRow]:
-    """The candidates of a search that ran them one by one, the best first."""
+    """The candidates of a search that ran them one by one, the best first; of equal partitions only one."""
     quality, width, _ = result.prediction
+    partitions = [outcome.labels for outcome in result.outcomes]
     return [
         CandidateRow(
             name=advisor.candidates[place].name,
@@ -81,7 +82,7 @@ def ranked_rows(advisor: Advisor, result: SearchResult) -> list[CandidateRow]:
             width=float(width[place]),
             seconds=result.outcomes[place].seconds,
         )
-        for place in result.ranking
+        for place in first_of_equal(result.ranking, partitions)
     ]
 
 
@@ -133,15 +134,27 @@ def as_nearest(
     return labels if len(kept) == len(points) else labels[nearest_rows(points[kept], points)]
 
 
-def why(rows: Sequence[CandidateRow], runs: int) -> str:
-    """The reason for a choice, in words."""
+def why(rows: Sequence[CandidateRow], runs: int, wanted: int) -> str:
+    """The reason for a choice, in words.
+
+    Args:
+        rows: the candidates, the best first.
+        runs: the number of candidates that were run.
+        wanted: the number that would have been run without a time limit.
+    """
     best = rows[0]
     reason = (
         f"{best.name}, of {runs} candidates that were run, is predicted to agree best with the true "
         f"clusters: adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({COVERAGE:.0%} sure)"
     )
     other = _next_method(rows)
-    return reason + (f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else "")
+    reason += f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else ""
+    if runs < wanted:
+        reason += (
+            f"; the time limit ended the search after {runs} of {wanted} candidates, those with the highest "
+            "predicted scores: a longer limit may find a better one, and another answer"
+        )
+    return reason
 
 
 def why_pooled(result: PooledResult, rows: Sequence[CandidateRow]) -> str:

@@ -5,7 +5,8 @@ Four views of a partition, none of which needs labels:
 - what `pair_transformer` predicts: the expected adjusted Rand index under P, the probability of each pair of
   points to belong together, and how P looks within and between the clusters;
 - the other partitions: the same index under the share of partitions that put a pair together;
-- the geometry of the points: silhouette, neighbours in other clusters, edges of a spanning tree;
+- the geometry of the points: silhouette, neighbours in other clusters, edges of a spanning tree, and the fit
+  and separation of Gaussian clusters;
 - its own numbers: clusters, sizes, noise, and how it relates to the best cut of P.
 
 Descriptors of the table itself are the same for all its partitions. Everything is computed on the host, on a
@@ -23,7 +24,8 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 from ..clustering.host.genie import spanning_tree
-from .expected import adjusted, adjusted_rand, cuts_of_p
+from .expected import adjusted, adjusted_rand
+from .separation import separation
 
 NEIGHBOURS = 10
 """Neighbours whose cluster is compared with that of a point."""
@@ -62,6 +64,7 @@ def describe_candidates(
     points: Float[np.ndarray, "N D"],
     sample: Int[np.ndarray, " M"],
     together: Float[np.ndarray, "M M"],
+    cuts: tuple[Int[np.ndarray, "K M"], Float[np.ndarray, " K"]],
     partitions: Sequence[Int[np.ndarray, " N"]],
 ) -> Columns:
     """The descriptors of every partition, by name.
@@ -70,18 +73,20 @@ def describe_candidates(
         points: [N, D], ten rows or more.
         sample: [M] rows that P was predicted for.
         together: [M, M] P, with ones on the diagonal.
+        cuts: of the tree on P, and their scores, by `cuts_of_p`.
         partitions: A of them, with clusters from 0 and -1 for noise.
     """
     labels = np.stack([np.asarray(one) for one in partitions])
     neighbours, edges, lengths = _graphs(np.asarray(points, float))
     inputs = Inputs(points, sample, together, labels, neighbours, edges, lengths)
-    own, own_scores = cuts_of_p(together)
+    own, own_scores = cuts
     columns = {
         **_shape(labels),
         **_pairs(inputs),
         **_clusters_under_p(inputs),
         **_geometry(inputs),
         **_edges(inputs),
+        **separation(inputs.points, labels),
         **_beside_own_cut(labels[:, sample], own, int(own_scores.argmax())),
     }
     table = _own_cut(own_scores, together) | _table(inputs)
@@ -325,8 +330,25 @@ def _table(inputs: Inputs) -> dict[str, float]:
     }
 
 
-LEADING = ("expected ARI", "precision", "recall", "log-likelihood", "agreement", "joint agreement")
-COMPARED = ("expected ARI", "agreement", "silhouette", "neighbours cut", "edge gap", "margin")
+LEADING = (
+    "expected ARI",
+    "precision",
+    "recall",
+    "log-likelihood",
+    "agreement",
+    "joint agreement",
+    "gaussian gain",
+)
+COMPARED = (
+    "expected ARI",
+    "agreement",
+    "silhouette",
+    "neighbours cut",
+    "edge gap",
+    "margin",
+    "gaussian gain",
+    "border density",
+)
 
 
 def _relative(columns: Columns) -> Columns:

@@ -16,9 +16,12 @@ from scipy.spatial.distance import squareform
 
 from ..clustering.host.cuts import cuts, linkage_merges
 
+MOST = 50
+"""The largest number of clusters that the tree on P is cut into, unless more are asked for."""
+
 
 def cuts_of_p(
-    together: Float[np.ndarray, "M M"], most: int = 50
+    together: Float[np.ndarray, "M M"], most: int = MOST
 ) -> tuple[Int[np.ndarray, "K M"], Float[np.ndarray, " K"]]:
     """The cuts of the tree on P into 1 to K clusters, and the expected adjusted Rand index of each.
 

@@ -1,16 +1,24 @@
 """Run candidates: in this process, in one that is killed after a time limit, or in several at once.
 
 This is the only place that executes a candidate. It imports no jax before a candidate needs it, so that the
-processes start quickly.
+processes start quickly. Each of them has one thread for linear algebra: as many processes as cores run at
+once, and sums do not depend on the number of cores. A daemonic process, such as a worker of
+`multiprocessing.Pool` or of a task queue, may not start others, and runs candidates itself; a time limit then
+ends the search after the candidate that exceeds it.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import time
 import warnings
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -134,16 +142,65 @@ def usable_or_failed(outcome: Outcome, clusters: int | None = None) -> Outcome:
     return outcome._replace(labels=None, failure=failure)
 
 
+class InProcess:
+    """An executor that runs every call in this process, before it returns the future."""
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """The future of a call, done."""
+        future = Future[Any]()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, wait: bool = True, kill_workers: bool = False) -> None:
+        """Does nothing, as no call is running."""
+
+
+Executor = ProcessPoolExecutor | InProcess
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS")}
+_EXECUTORS: weakref.WeakSet[Executor] = weakref.WeakSet()
+
+
+def worker_count() -> int:
+    """The number of processes for candidates: one for each core; only this one if it is daemonic."""
+    return 1 if multiprocessing.current_process().daemon else cpu_count()
+
+
+def new_executor(workers: int) -> Executor:
+    """An executor of so many processes with one thread each, or of this process where it is daemonic."""
+    if multiprocessing.current_process().daemon:
+        return InProcess()
+    executor = ProcessPoolExecutor(workers, env=ONE_THREAD)
+    _EXECUTORS.add(executor)
+    executor.submit(import_algorithms)  # the first call starts the processes
+    _kill_at_exit()
+    return executor
+
+
+@cache
+def _kill_at_exit() -> None:
+    """Has processes that are left killed when this one ends, before their executors wait for them.
+
+    Executors wait in a function that they register when the first one starts; the last one that was
+    registered is called first.
+    """
+    threading._register_atexit(  # type: ignore[attr-defined]
+        lambda: [one.shutdown(wait=False, kill_workers=True) for one in list(_EXECUTORS)]
+    )
+
+
 class Worker:
     """A process that runs candidates one after the other, and is killed where one exceeds its time limit."""
 
     def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Executor | None = None
 
-    def start(self) -> ProcessPoolExecutor:
+    def start(self) -> Executor:
         """Starts the process where there is none, and waits until it can run candidates."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1)
+            self._pool = new_executor(1)
             self._pool.submit(import_algorithms).result()
         return self._pool
 
@@ -204,16 +261,16 @@ class WorkerPool:
 
     def __init__(self) -> None:
         self._lock, self._users = threading.RLock(), 0
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Executor | None = None
         self._end: threading.Timer | None = None
 
-    def __enter__(self) -> ProcessPoolExecutor:
+    def __enter__(self) -> Executor:
         with self._lock:
             if self._end is not None:
                 self._end.cancel()
             self._users += 1
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(cpu_count())
+                self._pool = new_executor(worker_count())
             return self._pool
 
     def __exit__(self, *_: object) -> None:

@@ -21,6 +21,7 @@ from ..records import Model
 from ..selection.pool import FirstAnswer, Pool, make_pool
 from ..selection.pool_quality import Choice, PoolQuality, choose, cluster_probabilities
 from ..selection.selector import problem_features
+from .result import first_of_equal
 
 WIDTH = 64
 """Columns are padded to a multiple of this number, so that few compiled programs serve all tables."""
@@ -64,15 +65,8 @@ class PooledResult(NamedTuple):
     @property
     def distinct(self) -> list[int]:
         """Places of the likely candidates, the chosen one first, of equal partitions only one."""
-        seen: set[bytes] = set()
-        places = []
-        for place in self.choice.ranking[np.isfinite(self.choice.expected[self.choice.ranking])].tolist():
-            _, first, inverse = np.unique(self.pool.partitions[place], return_index=True, return_inverse=True)
-            key = np.argsort(np.argsort(first))[inverse].astype(np.int32).tobytes()
-            if key not in seen:
-                places.append(place)
-                seen.add(key)
-        return places
+        likely = self.choice.ranking[np.isfinite(self.choice.expected[self.choice.ranking])]
+        return first_of_equal(likely, self.pool.partitions)
 
     @property
     def cluster_probabilities(self) -> dict[int, float]:

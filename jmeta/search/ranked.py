@@ -9,11 +9,17 @@ from itertools import count, islice
 
 import numpy as np
 from jaxtyping import Float
-from joblib.externals.loky import cpu_count
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ..portfolio.candidates import Candidate
-from ..portfolio.running import NOT_RUN, SHARED_POOL, Outcome, import_algorithms, run_usable
+from ..portfolio.running import (
+    NOT_RUN,
+    SHARED_POOL,
+    Outcome,
+    import_algorithms,
+    run_usable,
+    worker_count,
+)
 from ..selection.advisor import Advisor, rank_candidates
 from .result import SearchResult, search_result
 
@@ -52,7 +58,7 @@ def ranked_search(
     """
     outcomes = [NOT_RUN] * len(advisor.candidates)
     with SHARED_POOL as pool:
-        started = [pool.submit(import_algorithms) for _ in range(cpu_count())]
+        started = [pool.submit(import_algorithms) for _ in range(worker_count())]
         ranking = rank_candidates(advisor, points, clusters, seed=seed)
         wait(started)
         until = time.monotonic() + RUN_SHARE * seconds
@@ -60,7 +66,7 @@ def ranked_search(
         waiting, runs, done = iter(places), dict[Future[Outcome], int](), count(1)
         try:
             while time.monotonic() < until:
-                for place in islice(waiting, QUEUED * cpu_count() - len(runs)):
+                for place in islice(waiting, QUEUED * worker_count() - len(runs)):
                     runs[pool.submit(run_usable, advisor.candidates[place], points, clusters, seed)] = place
                 if not runs:
                     break

@@ -53,6 +53,21 @@ class SearchResult(NamedTuple):
         return sum(outcome.failure != NOT_RUN.failure for outcome in self.outcomes)
 
 
+def first_of_equal(
+    places: Int[np.ndarray, " P"], partitions: Sequence[Int[np.ndarray, " N"] | None]
+) -> list[int]:
+    """The places without those whose partition is that of an earlier one, under other numbers of clusters.
+
+    >>> first_of_equal(np.arange(3), [np.array([0, 0, 1]), np.array([1, 1, 0]), np.array([0, 1, 1])])
+    [0, 2]
+    """
+    first: dict[bytes, int] = {}
+    for place in places.tolist():
+        _, starts, labels = np.unique(partitions[place], return_index=True, return_inverse=True)
+        first.setdefault(np.argsort(np.argsort(starts))[labels].astype(np.int32).tobytes(), place)
+    return list(first.values())
+
+
 def search_result(
     advisor: Advisor,
     quality_model: QualityModel,

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ..clustering.host.algorithms import nearest_rows
 from ..metafeatures.candidates import Columns, describe_candidates
-from ..metafeatures.expected import cuts_of_p
+from ..metafeatures.expected import MOST, cuts_of_p
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import count_clusters
 from ..portfolio.sweep import ALONE, counts_to_try, sweep
@@ -69,12 +69,13 @@ def make_pool(
     sample = np.sort(np.random.default_rng(seed).permutation(len(points))[:SAMPLE])
     together = predict(points[sample], clusters or 0)
     with ALONE, threadpool_limits(1):
-        own, scores = cuts_of_p(together, max(counts))
+        cuts = cuts_of_p(together, max(MOST, *counts))
+        own = cuts[0]
         if len(sample) < len(points):
             own = own[:, nearest_rows(points[sample], points)]
-    best = int(scores.argmax()) if clusters is None else clusters - 1
+    best = int(cuts[1][: max(counts)].argmax()) if clusters is None else clusters - 1
     if best < len(own):
-        first_answer(own[best], float(scores[best]))
+        first_answer(own[best], float(cuts[1][best]))
     found = dict(sweep(points, counts, seed=seed))
     for count in counts:
         if count <= len(own):
@@ -84,6 +85,6 @@ def make_pool(
     else:
         found = {one: labels for one, labels in found.items() if count_clusters(labels) == clusters}
     with ALONE, threadpool_limits(1):
-        columns = describe_candidates(points, sample, together, list(found.values())) if found else {}
+        columns = describe_candidates(points, sample, together, cuts, list(found.values())) if found else {}
     partitions = np.stack([*found.values()]) if found else np.zeros((0, len(points)), int)
     return Pool(tuple(found), partitions, columns)

@@ -25,6 +25,8 @@ from .pool import Pool
 
 LIKELY = 60
 """How many partitions, those of highest score, have a probability."""
+LEADING = ("expected ARI", "agreement", "gaussian gain")
+"""Descriptors whose greatest value marks a partition that describes the table best."""
 
 
 class PoolQuality(NamedTuple):
@@ -53,7 +55,7 @@ class PoolQuality(NamedTuple):
         """The probability that there is one cluster, from the descriptors of all other partitions."""
         if self.single is None:
             return 0.0
-        return float(expit(self.single.predict(table_inputs(descriptors))[0]))
+        return float(expit(self.single.predict(table_inputs(descriptors, self.features))[0]))
 
 
 class Choice(NamedTuple):
@@ -94,13 +96,19 @@ def tree_inputs(
     return np.column_stack([descriptors, np.array(indicators, float)]).astype(np.float32)
 
 
-def table_inputs(descriptors: Float[np.ndarray, "A D"]) -> Float[np.ndarray, "1 F"]:
-    """The inputs of the trees for one cluster: extremes and medians of descriptors over other partitions.
+def table_inputs(descriptors: Float[np.ndarray, "A D"], features: Sequence[str]) -> Float[np.ndarray, "1 F"]:
+    """The inputs of the trees for one cluster.
 
-    >>> table_inputs(np.array([[1.0], [2.0], [6.0]]))
-    array([[6., 2., 1.]], dtype=float32)
+    These are extremes and medians of the descriptors over the other partitions, and the descriptors of those
+    partitions that have the greatest value of one of `LEADING`.
+
+    >>> table_inputs(np.array([[1.0], [2.0], [6.0]]), ["agreement"])
+    array([[6., 2., 1., 6.]], dtype=float32)
     """
-    parts = (descriptors.max(0), np.median(descriptors, 0), descriptors.min(0))
+    leading = [
+        descriptors[descriptors[:, features.index(name)].argmax()] for name in LEADING if name in features
+    ]
+    parts = (descriptors.max(0), np.median(descriptors, 0), descriptors.min(0), *leading)
     return np.concatenate(parts)[None].astype(np.float32)
 
 

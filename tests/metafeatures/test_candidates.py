@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score, calinski_harabasz_score, silhouette_score
 
-from jmeta.metafeatures.candidates import describe_candidates
-from jmeta.metafeatures.expected import adjusted_rand, expected_ari
+from jmeta.metafeatures import candidates
+from jmeta.metafeatures.expected import adjusted_rand, cuts_of_p, expected_ari
 
 N = 40
 TRUTH = np.arange(N) % 3
@@ -17,6 +17,10 @@ SAMPLE = np.sort(np.random.default_rng(1).permutation(N)[:30])
 def probabilities(points):
     """P that falls with the distance."""
     return np.exp(-cdist(points, points) / 2)
+
+
+def describe_candidates(points, sample, together, partitions):
+    return candidates.describe_candidates(points, sample, together, cuts_of_p(together), partitions)
 
 
 def drawn(clusters, seed, least=0):

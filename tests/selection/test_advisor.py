@@ -227,7 +227,7 @@ class _Hanging:
 def test_a_search_of_candidates_that_end_at_once_runs_them_all(learned, monkeypatch):
     monkeypatch.setattr("jmeta.search.ranked.SHARED_POOL", _Immediate())
     monkeypatch.setattr("jmeta.search.ranked.QUEUED", 1)
-    monkeypatch.setattr("jmeta.search.ranked.cpu_count", lambda: 1)
+    monkeypatch.setattr("jmeta.search.ranked.worker_count", lambda: 1)
     found = ranked_search(learned[0], made(11, "moons").points, 2)
     assert found.runs == len(CANDIDATES)
 
