@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from .distances import as_float
 from .errors import InputError
@@ -77,6 +77,29 @@ def as_array(name: str, values: Any) -> Any:
         return values if hasattr(values, "dtype") else np.asarray(values)
     except ValueError as error:
         raise InputError(f"{name} are rows of unequal length; give a table.") from error
+
+
+def checked_labels(name: str, labels: Any) -> Int[np.ndarray, " N"] | Shaped[np.ndarray, " N"]:
+    """Labels as an array of whole numbers or of words, from any array, list or column of a table.
+
+    Raises:
+        InputError: labels are missing, or neither whole numbers nor words.
+
+    >>> checked_labels("labels", [1.0, 2.0, -1.0]), checked_labels("labels", ["b", "a"])
+    (array([ 1,  2, -1]), array(['b', 'a'], dtype='<U1'))
+    """
+    values = np.asarray(as_array(name, labels))
+    if values.dtype.kind == "O" and all(isinstance(one, str) for one in values.ravel()):
+        return values.astype(str)
+    if values.dtype.kind in "iubU":
+        return values if values.dtype.kind == "U" else values.astype(np.int64)
+    for one in values.ravel():
+        whole = isinstance(one, Real | np.bool_) and float(one).is_integer()
+        if not whole:
+            raise InputError(
+                f"{name} hold {one}; give whole numbers or words, and remove rows without a label."
+            )
+    return values.astype(np.int64)
 
 
 def is_real(dtype: Any) -> bool:
