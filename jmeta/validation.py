@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Float, Int, Key, Num, PyTree, Shaped
 
 from .distances import as_float
 from .errors import InputError
+from .precision import is_traced
+from .records import AnyArray
 
 Metric = Literal["euclidean", "cosine"]
 """Distances between points and centres."""
@@ -43,8 +46,8 @@ def check_choice(algorithm: str, *, metric: str) -> None:
         raise InputError(f"metric of {algorithm} is {metric!r}; choose one of {get_args(Metric)}.")
 
 
-def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[Array, "K D"] | None:
-    """The initial centres as floats; raises an InputError if their shape or values are invalid."""
+def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[AnyArray, "K D"] | None:
+    """The initial centres as an array; raises an InputError if their shape or values are invalid."""
     if centers is None:
         return None
     centers = as_array("centers", centers)
@@ -53,20 +56,25 @@ def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[Array,
             f"centers of {algorithm} have shape {centers.shape} and type {centers.dtype}; "
             f"give real numbers [clusters, features] for {clusters} clusters."
         )
-    if not isinstance(centers, jax.core.Tracer) and not np.all(np.isfinite(np.asarray(centers, float))):
+    if not is_traced(centers) and not np.all(np.isfinite(np.asarray(centers, float))):
         raise InputError(f"centers of {algorithm} hold NaN or infinity; give finite numbers.")
-    return as_float(centers)
+    return centers
 
 
 def learned_numbers(algorithm: str, learn: Sequence[str], **numbers: Any) -> Callable[..., PyTree]:
-    """The `init` of an algorithm with learned parameters, given as arrays or as functions that make them."""
+    """The `init` of an algorithm with learned parameters, given as arrays or as functions that make them.
+
+    Arrays become those of jax, in float32 or wider.
+    """
     if unknown := set(learn) - set(numbers):
         raise InputError(f"{algorithm} cannot learn {sorted(unknown)}; it can learn {sorted(numbers)}.")
     if missing := [name for name in learn if numbers[name] is None]:
         raise InputError(f"{algorithm} has no {missing[0]} to learn; give their initial values.")
 
     def init(key: Key[Array, ""]) -> PyTree:
-        return {name: numbers[name]() if callable(numbers[name]) else numbers[name] for name in learn}
+        return {
+            name: numbers[name]() if callable(numbers[name]) else as_float(numbers[name]) for name in learn
+        }
 
     return init
 
@@ -126,7 +134,7 @@ def check_points(points: Any, weights: Any) -> None:
         raise InputError(
             f"weights have shape {np.shape(weights)} for {len(points)} points; give one per point."
         )
-    if not isinstance(points, jax.core.Tracer):
+    if not is_traced(points):
         values = np.asarray(points, np.float64)
         if bad := int(np.sum(~np.isfinite(values).all(1))):
             raise InputError(f"{bad} of {len(points)} points hold NaN or infinity; remove or impute them.")
@@ -134,7 +142,7 @@ def check_points(points: Any, weights: Any) -> None:
             raise InputError(
                 f"points hold a coordinate of {np.abs(values).max():.1e}, which is too large; rescale them."
             )
-    if weights is not None and not isinstance(weights, jax.core.Tracer):
+    if weights is not None and not is_traced(weights):
         values = np.asarray(weights, np.float32)
         if not np.all(np.isfinite(values) & (values >= 0)):
             raise InputError("weights are negative, NaN or infinite; give finite numbers >= 0.")
@@ -142,10 +150,41 @@ def check_points(points: Any, weights: Any) -> None:
             raise InputError("all weights are zero; give at least one positive weight.")
 
 
+LOST = 1e-3
+"""The largest rounding error of distances that passes without a warning, as a part of the points' spread."""
+
+
+def warn_of_rounding(points: Num[np.ndarray, "N D"]) -> None:
+    """Warns if the distances between most points are smaller than can be computed from these numbers.
+
+    The spread is the median absolute deviation of the columns, m their medians. Coordinates are rounded by
+    eps |m|, which is too much for numbers with a large offset. Squared distances are rounded by eps times the
+    squared distance of most points from the mean, which is too much if a few points pull the mean away.
+    """
+    precise = np.promote_types(points.dtype, np.float32)
+    eps = np.finfo(precise if precise.kind == "f" else np.float64).eps
+    x = np.asarray(points, np.float64)
+    middle = np.median(x, 0)
+    spread = np.linalg.norm(np.median(np.abs(x - middle), 0))
+    pulled = np.linalg.norm(x.mean(0) - middle)
+    if eps * np.linalg.norm(middle) > LOST * spread > 0:
+        warnings.warn(
+            f"points are around {np.abs(middle).max():.1e} and most differ by {spread:.1e}, less than their "
+            "type resolves; subtract an offset from float64 numbers.",
+            stacklevel=3,
+        )
+    elif eps * pulled**2 > LOST * spread**2 > 0:
+        warnings.warn(
+            f"a few points are so far from the others, up to {np.abs(x - middle).max():.1e}, that distances "
+            f"between those, around {spread:.1e}, are rounded; remove or clip the outliers.",
+            stacklevel=3,
+        )
+
+
 def check_enough(points: Any, weights: Any, clusters: int) -> None:
     """Raises an InputError if there are fewer points than clusters; points of weight zero do not count."""
     counted = len(points)
-    if weights is not None and not isinstance(weights, jax.core.Tracer):
+    if weights is not None and not is_traced(weights):
         counted = int(np.sum(np.asarray(weights, np.float32) > 0))
     if counted < clusters:
         raise InputError(f"{counted} points cannot form {clusters} clusters; ask for {counted} or fewer.")
