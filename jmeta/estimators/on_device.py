@@ -65,6 +65,19 @@ def row_weights(
     return weights
 
 
+def warn_of_empty(labels: Int[np.ndarray, " N"], clusters: int, x: Float[np.ndarray, "N D"]) -> None:
+    """Warns the caller of `fit` if fewer clusters have rows than were asked for."""
+    used = len(np.unique(labels))
+    if used < clusters:
+        distinct = len(np.unique(x, axis=0))
+        warnings.warn(
+            f"{used} of n_clusters={clusters} clusters have rows; {distinct} rows are distinct; "
+            "ask for fewer clusters.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
 class OnDevice(ClusterMixin, BaseEstimator):
     """Base class of the estimators of one algorithm; see `SoftKMeans`."""
 
@@ -141,15 +154,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
     def _warn(self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]) -> None:
         """Warns if fewer clusters than asked for have rows."""
         counted = weights > 0
-        used = len(np.unique(self.labels_[counted]))
-        if used < self.n_clusters:
-            distinct = len(np.unique(x[counted], axis=0))
-            warnings.warn(
-                f"{used} of n_clusters={self.n_clusters} clusters have rows; {distinct} rows are distinct; "
-                "ask for fewer clusters.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        warn_of_empty(self.labels_[counted], self.n_clusters, x[counted])
 
     def _set_attributes(self, state: Any, weights: Float[np.ndarray, " N"]) -> None:
         """Sets the fitted attributes, under scikit-learn's names."""
