@@ -115,6 +115,11 @@ def is_real(dtype: Any) -> bool:
     return np.dtype(dtype).kind in "fiub" or jax.numpy.issubdtype(dtype, np.floating)
 
 
+def is_single(dtype: Any) -> bool:
+    """Whether a dtype holds floats of single precision or less."""
+    return jax.numpy.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize <= 4
+
+
 def check_key(key: Any) -> None:
     """Raises an InputError if `key` is not a typed key."""
     if not hasattr(key, "dtype") or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
@@ -161,8 +166,7 @@ def warn_of_rounding(points: Num[np.ndarray, "N D"]) -> None:
     eps |m|, which is too much for numbers with a large offset. Squared distances are rounded by eps times the
     squared distance of most points from the mean, which is too much if a few points pull the mean away.
     """
-    precise = np.promote_types(points.dtype, np.float32)
-    eps = np.finfo(precise if precise.kind == "f" else np.float64).eps
+    eps = np.finfo(np.float32 if is_single(points.dtype) else np.float64).eps
     x = np.asarray(points, np.float64)
     middle = np.median(x, 0)
     spread = np.linalg.norm(np.median(np.abs(x - middle), 0))

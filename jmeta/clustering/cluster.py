@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, Num
 from ..distances import as_float
 from ..precision import in_double, is_traced
 from ..records import AnyArray, Assignment, Batch, Clusterer
-from ..validation import as_array, check_enough, check_key, check_points, warn_of_rounding
+from ..validation import as_array, check_enough, check_key, check_points, is_single, warn_of_rounding
 
 
 def cluster(
@@ -57,7 +57,7 @@ def cluster(
     if is_traced(points, weights, key):
         return _checked_run(clusterer, as_float(points), weights, key)
     warn_of_rounding(np.asarray(points))
-    if jnp.issubdtype(points.dtype, jnp.floating) and np.dtype(points.dtype).itemsize <= 4:
+    if is_single(points.dtype):
         found = _checked_run(clusterer, as_float(points), weights, key)
     else:
         x = np.asarray(points, np.float64)

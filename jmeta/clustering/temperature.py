@@ -64,9 +64,9 @@ def checked_temperature(algorithm: str, value: float | Literal["auto"], sharpnes
 
 
 def spread(seeds: Float[Array, "K D"], points: Points) -> Float[Array, ""]:
-    """The sum of `column_spreads`; 1 if it is zero, as all points are equal."""
+    """The sum of `column_spreads`; 1 if it is zero but for rounding errors, as all points are equal."""
     total = jnp.sum(column_spreads(seeds, points))
-    return jnp.where(total > 0, total, 1)
+    return jnp.where(total > jnp.finfo(total.dtype).eps ** 2, total, 1)
 
 
 def column_spreads(seeds: Float[Array, "K D"], points: Points) -> Float[Array, " D"]:
