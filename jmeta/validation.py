@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, Num, PyTree, Shaped
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from .distances import as_float
 from .errors import InputError
@@ -153,36 +152,6 @@ def check_points(points: Any, weights: Any) -> None:
             raise InputError("weights are negative, NaN or infinite; give finite numbers >= 0.")
         if not values.any():
             raise InputError("all weights are zero; give at least one positive weight.")
-
-
-LOST = 1e-3
-"""The largest rounding error of distances that passes without a warning, as a part of the points' spread."""
-
-
-def warn_of_rounding(points: Num[np.ndarray, "N D"]) -> None:
-    """Warns if the distances between most points are smaller than can be computed from these numbers.
-
-    The spread is the median absolute deviation of the columns, m their medians. Coordinates are rounded by
-    eps |m|, which is too much for numbers with a large offset. Squared distances are rounded by eps times the
-    squared distance of most points from the mean, which is too much if a few points pull the mean away.
-    """
-    eps = np.finfo(np.float32 if is_single(points.dtype) else np.float64).eps
-    x = np.asarray(points, np.float64)
-    middle = np.median(x, 0)
-    spread = np.linalg.norm(np.median(np.abs(x - middle), 0))
-    pulled = np.linalg.norm(x.mean(0) - middle)
-    if eps * np.linalg.norm(middle) > LOST * spread > 0:
-        warnings.warn(
-            f"points are around {np.abs(middle).max():.1e} and most differ by {spread:.1e}, less than their "
-            "type resolves; subtract an offset from float64 numbers.",
-            stacklevel=3,
-        )
-    elif eps * pulled**2 > LOST * spread**2 > 0:
-        warnings.warn(
-            f"a few points are so far from the others, up to {np.abs(x - middle).max():.1e}, that distances "
-            f"between those, around {spread:.1e}, are rounded; remove or clip the outliers.",
-            stacklevel=3,
-        )
 
 
 def check_enough(points: Any, weights: Any, clusters: int) -> None:

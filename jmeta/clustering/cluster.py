@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,8 @@ from jaxtyping import Array, Float, Key, Num
 from ..distances import as_float
 from ..precision import in_double, is_traced
 from ..records import AnyArray, Assignment, Batch, Clusterer
-from ..validation import as_array, check_enough, check_key, check_points, is_single, warn_of_rounding
+from ..validation import as_array, check_enough, check_key, check_points, is_single
+from .diagnostics import warn_of_fewer, warn_of_rounding
 
 
 def cluster(
@@ -63,7 +63,10 @@ def cluster(
         x = np.asarray(points, np.float64)
         known = None if weights is None else np.asarray(weights, np.float64)
         found = jax.tree.map(jnp.asarray, in_double(_checked_run, clusterer, x, known, key))
-    _warn_of_duplicates(clusterer, points, weights, found)
+    if clusterer.traceable:
+        counted = slice(None) if weights is None else np.asarray(weights) > 0
+        labels = np.argmax(np.asarray(found.log_probs), 1)[counted]
+        warn_of_fewer(labels, found.log_probs.shape[1], np.asarray(points, np.float64)[counted], at_most=True)
     return found
 
 
@@ -83,19 +86,3 @@ def _fit_and_assign(clusterer: Clusterer, x: Array, weights: Array | None, key: 
 
 
 _run = jax.jit(_fit_and_assign, static_argnums=0)
-
-
-def _warn_of_duplicates(
-    clusterer: Clusterer, points: AnyArray, weights: AnyArray | None, found: Assignment
-) -> None:
-    """Warns if there are fewer distinct points of positive weight than clusters."""
-    clusters = found.log_probs.shape[1]
-    used = len(np.unique(np.argmax(np.asarray(found.log_probs), 1)))
-    if used == clusters or not clusterer.traceable:
-        return
-    counted = slice(None) if weights is None else np.asarray(weights) > 0
-    distinct = len(np.unique(np.asarray(points, np.float64)[counted], axis=0))
-    if distinct < clusters:
-        warnings.warn(
-            f"{distinct} distinct points form {used} clusters, not {clusters}; ask for fewer.", stacklevel=3
-        )

@@ -169,10 +169,7 @@ def means_clusterer(
             means = unrolled(nudged, start, theta.points.x, _with_x(theta, None), steps)
         else:
             means = iterate(step, start, theta, steps=steps, diff=diff or unroll(), tol=tol)
-        if rule.balanced:
-            logits = -theta.beta * squared_distances(means.centers, theta.points.x)
-            means = means._replace(log_prior=rule.weigh(means.log_prior, logits, theta))
-        return means, theta
+        return _rebalanced(rule, means, theta), theta
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
         points, units = prepare_points(batch, clusters, spherical=rule.spherical)
@@ -180,15 +177,13 @@ def means_clusterer(
         keys = attempts(restarts, key)
         key = keys[least(lambda key: _energy(rule, *run(*fixed, key)), keys)]
         means, theta = run(params, points, units, key)
-        owners = jnp.argmin(squared_distances(points.x, means.centers) - points.log_slots, 1)
-        nearest = jnp.sum(jnp.square(points.x - means.centers[owners]), 1)
         following = step(means, theta, jnp.asarray(steps))
         return Centers(
             centers=units.outside(means.centers),
             log_prior=means.log_prior,
             beta=theta.beta,
             scale=units.scale,
-            inertia=points.weights @ nearest * units.scale**2,
+            inertia=_inertia(means.centers, points) * units.scale**2,
             energy=_energy(rule, means, theta) * units.scale**2,
             residual=largest_change(following.centers, means.centers) * units.scale,
         )
@@ -279,6 +274,20 @@ def _nearest(logits: Float[Array, "K N"]) -> Bool[Array, "K N"]:
     rows = jnp.arange(len(logits))[:, None]
     largest = logits == jnp.max(logits, 0)
     return rows == jnp.min(jnp.where(largest, rows, len(logits)), 0)
+
+
+def _rebalanced(rule: Rule, means: Means, theta: Theta) -> Means:
+    """The weights of balanced clusters, solved for at the last centres."""
+    if not rule.balanced:
+        return means
+    logits = -theta.beta * squared_distances(means.centers, theta.points.x)
+    return means._replace(log_prior=rule.weigh(means.log_prior, logits, theta))
+
+
+def _inertia(centers: Float[Array, "K D"], points: Points) -> Float[Array, ""]:
+    """The weighted sum of squared distances to the nearest centre, from differences."""
+    owners = jnp.argmin(squared_distances(points.x, centers) - points.log_slots, 1)
+    return points.weights @ jnp.sum(jnp.square(points.x - centers[owners]), 1)
 
 
 def _energy(rule: Rule, means: Means, theta: Theta) -> Float[Array, ""]:

@@ -24,11 +24,11 @@ from jaxtyping import Array, Float
 from ..errors import InputError
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
-from .balance import balanced_dual
 from .means import Rule, means_clusterer
 from .points import Points
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
+from .transport.dual import balanced_dual
 
 
 def sinkhorn_kmeans(

@@ -12,18 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, PyTree
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from ..artifacts.recipes import Trained
-from ..clustering.rounding import balanced_labels
+from ..clustering.diagnostics import warn_of_fewer
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
+from ..clustering.transport.rounding import balanced_labels
 from ..errors import InputError
 from ..metrics.internal import silhouette
 from ..padding import pad_points, padded_size
 from ..precision import in_double
 from ..records import Batch, Clusterer
-from .on_device import warn_of_empty
 from .space import in_range, space
 
 Sizes = Literal["any", "equal"]
@@ -109,7 +110,7 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
         self._state = chosen.state
         self.labels_ = self._labels(chosen.log_probs[: len(points), : self.n_clusters_])
         self.embedding_ = points
-        warn_of_empty(self.labels_, self.n_clusters_, points)
+        warn_of_fewer(self.labels_, self.n_clusters_, points, category=ConvergenceWarning)
         return self
 
     def predict(self, X: Num[np.ndarray, "N ..."]) -> Int[np.ndarray, " N"]:  # noqa: N803

@@ -26,16 +26,17 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ..clustering.diagnostics import warn_of_fewer, warn_of_rounding
 from ..clustering.mixtures.gaussian import Shape, gaussian_mixture
-from ..clustering.rounding import balanced_labels
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
+from ..clustering.transport.rounding import balanced_labels
 from ..errors import InputError
 from ..iteration import one_step
 from ..padding import pad_points, padded_size
 from ..precision import in_double
 from ..records import Batch, Clusterer
-from ..validation import Metric, warn_of_rounding
+from ..validation import Metric
 from .space import in_range
 
 TOLERANCE = 1e-10
@@ -63,19 +64,6 @@ def row_weights(
     check_consistent_length(x, weights)
     check_non_negative(weights, "sample_weight")
     return weights
-
-
-def warn_of_empty(labels: Int[np.ndarray, " N"], clusters: int, x: Float[np.ndarray, "N D"]) -> None:
-    """Warns the caller of `fit` if fewer clusters have rows than were asked for."""
-    used = len(np.unique(labels))
-    if used < clusters:
-        distinct = len(np.unique(x, axis=0))
-        warnings.warn(
-            f"{used} of n_clusters={clusters} clusters have rows; {distinct} rows are distinct; "
-            "ask for fewer clusters.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
 
 
 class OnDevice(ClusterMixin, BaseEstimator):
@@ -154,7 +142,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
     def _warn(self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]) -> None:
         """Warns if fewer clusters than asked for have rows."""
         counted = weights > 0
-        warn_of_empty(self.labels_[counted], self.n_clusters, x[counted])
+        warn_of_fewer(self.labels_[counted], self.n_clusters, x[counted], category=ConvergenceWarning)
 
     def _set_attributes(self, state: Any, weights: Float[np.ndarray, " N"]) -> None:
         """Sets the fitted attributes, under scikit-learn's names."""

@@ -64,5 +64,5 @@ def test_outliers_that_hide_the_others_are_warned_of():
 def test_all_distinct_points_are_used_before_a_warning_says_that_they_are_too_few(name):
     points = np.array([[0.0, 0.0], [0.0, 1.0], [900.0, 7.0]]).repeat(3, 0)
     clusterer = getattr(jm, name)(5)
-    with pytest.warns(UserWarning, match="3 distinct points form 3 clusters, not 5"):
+    with pytest.warns(UserWarning, match="3 of 5 clusters have points, of which 3 are distinct"):
         assert len(set(labels(clusterer, points))) == 3

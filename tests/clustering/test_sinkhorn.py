@@ -7,7 +7,7 @@ import pytest
 from derivatives import numerical
 
 import jmeta as jm
-from jmeta.clustering.rounding import balanced_labels
+from jmeta.clustering.transport.rounding import balanced_labels
 
 KEY = jax.random.key(0)
 

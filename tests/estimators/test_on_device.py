@@ -178,7 +178,7 @@ def test_inertia_of_tight_groups_far_apart(apart):
 @pytest.mark.parametrize("kind", [jm.SoftKMeans, jm.MixtureClusterer])
 def test_all_distinct_rows_are_used_before_a_warning_says_that_they_are_too_few(kind):
     x = np.array([[0.0, 0.0], [0.0, 1.0], [300.0, 0.0], [300.0, 0.5], [900.0, 7.0]]).repeat(2, 0)
-    with pytest.warns(ConvergenceWarning, match="5 of n_clusters=7 clusters have rows; 5 rows are distinct"):
+    with pytest.warns(ConvergenceWarning, match="5 of 7 clusters have points, of which 5 are distinct"):
         labels = kind(7).fit(x).labels_
     assert len(set(labels)) == 5
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..weights import LOG_ZERO
-from .means import Theta, pin
+from ...weights import LOG_ZERO
+from ..means import Theta, pin
 
 RESERVE = 30.0
 """Dual variables are bounded by the largest difference of a point's logits, and this much more."""
@@ -115,7 +115,7 @@ def balanced_dual(
     found = _minimum(fixed, lax.stop_gradient(jnp.where(used, dual, 0)), rounds)
     left = fixed.excess(found)
     one = jnp.eye(len(found), dtype=found.dtype)
-    gauge = jnp.outer(used, used) / jnp.maximum(jnp.sum(used), 1)
+    gauge = jnp.outer(used, used).astype(found.dtype) / jnp.maximum(jnp.sum(used), 1)
     damping = 8 * jnp.finfo(found.dtype).eps + ~used
     for _ in range(POLISHING):  # of which each has the value zero
         matrix = problem.hessian(found) + gauge + damping * one
