@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from .records import AnyArray
+
 
 def contingency(
     x: Float[Array, "N K"], y: Float[Array, "N C"], weights: Float[Array, " N"]
@@ -85,21 +87,24 @@ def adjusted_for_chance(
 
 
 def mutual_information(
-    counts: Float[Array, "K C"],
+    cells: Float[AnyArray, "..."], rows: Float[AnyArray, " K"], columns: Float[AnyArray, " C"]
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """The mutual information of a contingency table and the entropies of its rows and columns, in nats.
 
-    >>> [round(float(part), 4) for part in mutual_information(jnp.eye(2))]
+    Args:
+        cells: the cells of the table in any order; those of zero may be left out.
+        rows: sum of each row.
+        columns: sum of each column.
+
+    >>> [round(float(part), 4) for part in mutual_information(jnp.eye(2), jnp.ones(2), jnp.ones(2))]
     [0.6931, 0.6931, 0.6931]
     """
-    total = jnp.sum(counts)
-    joint = counts / jnp.where(total > 0, total, 1)
-    of_rows = entropy_of(joint.sum(1))
-    of_columns = entropy_of(joint.sum(0))
-    information = of_rows + of_columns - entropy_of(joint)
-    parts = (information, of_rows, of_columns)
+    total = jnp.sum(rows)
+    parts = [entropy_of(part / jnp.where(total > 0, total, 1)) for part in (rows, columns, cells)]
+    of_rows, of_columns, joint = parts
     information, of_rows, of_columns = (
-        jnp.where(part <= 8 * jnp.finfo(joint.dtype).eps, 0, part) for part in parts
+        jnp.where(part <= 8 * jnp.finfo(part.dtype).eps, 0, part)
+        for part in (of_rows + of_columns - joint, of_rows, of_columns)
     )
     return information, of_rows, of_columns
 
@@ -113,7 +118,7 @@ def part_of(information: Float[Array, ""], entropy: Float[Array, ""]) -> Float[A
     return jnp.where(entropy > 0, jnp.minimum(information / jnp.where(entropy > 0, entropy, 1), 1), 1)
 
 
-def entropy_of(probabilities: Float[Array, "..."]) -> Float[Array, ""]:
+def entropy_of(probabilities: Float[AnyArray, "..."]) -> Float[Array, ""]:
     """The entropy in nats; probabilities of zero add nothing and have a derivative of zero.
 
     >>> print(f"{entropy_of(jnp.array([0.5, 0.5, 0.0])):.4f}")

@@ -10,16 +10,16 @@ MIN_SIZE = 128
 
 
 def pad_points(
-    points: Float[np.ndarray, "N D"], size: int
+    points: Float[np.ndarray, "N D"], size: int, dtype: type[np.floating] = np.float32
 ) -> tuple[Float[np.ndarray, "M D"], Float[np.ndarray, " M"]]:
-    """Points padded with rows of zeros to `size` rows, in float32, and their weights: 1, and 0 for padding.
+    """Points padded with rows of zeros to `size` rows, and their weights: 1, and 0 for padding.
 
     >>> pad_points(np.ones((2, 1)), 3)[1]
     array([1., 1., 0.], dtype=float32)
     """
-    x = np.zeros((size, points.shape[1]), np.float32)
+    x = np.zeros((size, points.shape[1]), dtype)
     x[: len(points)] = points
-    return x, (np.arange(size) < len(points)).astype(np.float32)
+    return x, (np.arange(size) < len(points)).astype(dtype)
 
 
 def padded_size(count: int) -> int:

@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from .distances import as_float
 from .errors import InputError
+from .precision import is_traced
+from .records import AnyArray
 
 Metric = Literal["euclidean", "cosine"]
 """Distances between points and centres."""
@@ -43,8 +45,8 @@ def check_choice(algorithm: str, *, metric: str) -> None:
         raise InputError(f"metric of {algorithm} is {metric!r}; choose one of {get_args(Metric)}.")
 
 
-def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[Array, "K D"] | None:
-    """The initial centres as floats; raises an InputError if their shape or values are invalid."""
+def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[AnyArray, "K D"] | None:
+    """The initial centres as an array; raises an InputError if their shape or values are invalid."""
     if centers is None:
         return None
     centers = as_array("centers", centers)
@@ -53,20 +55,25 @@ def checked_centers(algorithm: str, centers: Any, clusters: int) -> Float[Array,
             f"centers of {algorithm} have shape {centers.shape} and type {centers.dtype}; "
             f"give real numbers [clusters, features] for {clusters} clusters."
         )
-    if not isinstance(centers, jax.core.Tracer) and not np.all(np.isfinite(np.asarray(centers, float))):
+    if not is_traced(centers) and not np.all(np.isfinite(np.asarray(centers, float))):
         raise InputError(f"centers of {algorithm} hold NaN or infinity; give finite numbers.")
-    return as_float(centers)
+    return centers
 
 
 def learned_numbers(algorithm: str, learn: Sequence[str], **numbers: Any) -> Callable[..., PyTree]:
-    """The `init` of an algorithm with learned parameters, given as arrays or as functions that make them."""
+    """The `init` of an algorithm with learned parameters, given as arrays or as functions that make them.
+
+    Arrays become those of jax, in float32 or wider.
+    """
     if unknown := set(learn) - set(numbers):
         raise InputError(f"{algorithm} cannot learn {sorted(unknown)}; it can learn {sorted(numbers)}.")
     if missing := [name for name in learn if numbers[name] is None]:
         raise InputError(f"{algorithm} has no {missing[0]} to learn; give their initial values.")
 
     def init(key: Key[Array, ""]) -> PyTree:
-        return {name: numbers[name]() if callable(numbers[name]) else numbers[name] for name in learn}
+        return {
+            name: numbers[name]() if callable(numbers[name]) else as_float(numbers[name]) for name in learn
+        }
 
     return init
 
@@ -79,9 +86,37 @@ def as_array(name: str, values: Any) -> Any:
         raise InputError(f"{name} are rows of unequal length; give a table.") from error
 
 
+def checked_labels(name: str, labels: Any) -> Int[np.ndarray, " N"] | Shaped[np.ndarray, " N"]:
+    """Labels as an array of whole numbers or of words, from any array, list or column of a table.
+
+    Raises:
+        InputError: labels are missing, or neither whole numbers nor words.
+
+    >>> checked_labels("labels", [1.0, 2.0, -1.0]), checked_labels("labels", ["b", "a"])
+    (array([ 1,  2, -1]), array(['b', 'a'], dtype='<U1'))
+    """
+    values = np.asarray(as_array(name, labels))
+    if values.dtype.kind == "O" and all(isinstance(one, str) for one in values.ravel()):
+        return values.astype(str)
+    if values.dtype.kind in "iubU":
+        return values if values.dtype.kind == "U" else values.astype(np.int64)
+    for one in values.ravel():
+        whole = isinstance(one, Real | np.bool_) and float(one).is_integer()
+        if not whole:
+            raise InputError(
+                f"{name} hold {one}; give whole numbers or words, and remove rows without a label."
+            )
+    return values.astype(np.int64)
+
+
 def is_real(dtype: Any) -> bool:
     """Whether a dtype holds real numbers, including half precision and booleans."""
     return np.dtype(dtype).kind in "fiub" or jax.numpy.issubdtype(dtype, np.floating)
+
+
+def is_single(dtype: Any) -> bool:
+    """Whether a dtype holds floats of single precision or less."""
+    return jax.numpy.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize <= 4
 
 
 def check_key(key: Any) -> None:
@@ -103,7 +138,7 @@ def check_points(points: Any, weights: Any) -> None:
         raise InputError(
             f"weights have shape {np.shape(weights)} for {len(points)} points; give one per point."
         )
-    if not isinstance(points, jax.core.Tracer):
+    if not is_traced(points):
         values = np.asarray(points, np.float64)
         if bad := int(np.sum(~np.isfinite(values).all(1))):
             raise InputError(f"{bad} of {len(points)} points hold NaN or infinity; remove or impute them.")
@@ -111,7 +146,7 @@ def check_points(points: Any, weights: Any) -> None:
             raise InputError(
                 f"points hold a coordinate of {np.abs(values).max():.1e}, which is too large; rescale them."
             )
-    if weights is not None and not isinstance(weights, jax.core.Tracer):
+    if weights is not None and not is_traced(weights):
         values = np.asarray(weights, np.float32)
         if not np.all(np.isfinite(values) & (values >= 0)):
             raise InputError("weights are negative, NaN or infinite; give finite numbers >= 0.")
@@ -122,7 +157,7 @@ def check_points(points: Any, weights: Any) -> None:
 def check_enough(points: Any, weights: Any, clusters: int) -> None:
     """Raises an InputError if there are fewer points than clusters; points of weight zero do not count."""
     counted = len(points)
-    if weights is not None and not isinstance(weights, jax.core.Tracer):
+    if weights is not None and not is_traced(weights):
         counted = int(np.sum(np.asarray(weights, np.float32) > 0))
     if counted < clusters:
         raise InputError(f"{counted} points cannot form {clusters} clusters; ask for {counted} or fewer.")

@@ -117,9 +117,7 @@ CLUSTERERS = {
     ),
     "soft_kmeans_restarts": Row(jm.soft_kmeans, dict(restarts=3)),
     "sinkhorn_kmeans": Row(jm.sinkhorn_kmeans),
-    "sinkhorn_kmeans_implicit": Row(
-        jm.sinkhorn_kmeans, dict(diff=jm.implicit(jm.gmres(8)), tol=1e-6, rounds=(5, 2))
-    ),
+    "sinkhorn_kmeans_implicit": Row(jm.sinkhorn_kmeans, dict(diff=jm.implicit(jm.gmres(8)), tol=1e-6)),
     "kmeans": Row(jm.kmeans, objective=_energy),
     "kmeans_random": Row(jm.kmeans, dict(seeding=jm.random_points, restarts=8)),
     "gaussian_mixture": Row(jm.gaussian_mixture, dict(steps=10), objective=_unlikelihood),

@@ -16,7 +16,9 @@ PACKAGE = ROOT / "jmeta"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    **dict.fromkeys(["errors", "records", "trees", "distances", "compiler", "padding", "pairs"], 0),
+    **dict.fromkeys(
+        ["errors", "records", "trees", "distances", "compiler", "padding", "pairs", "precision"], 0
+    ),
     **dict.fromkeys(["files", "weights", "validation", "graphs", "iteration", "batching"], 1),
     **dict.fromkeys(["agreement", "compilation_cache"], 2),
     **dict.fromkeys(["losses", "metrics", "networks", "tasks"], 3),

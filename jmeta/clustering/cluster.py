@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, Num
 
 from ..distances import as_float
+from ..precision import in_double, is_traced
 from ..records import AnyArray, Assignment, Batch, Clusterer
-from ..validation import as_array, check_enough, check_key, check_points
+from ..validation import as_array, check_enough, check_key, check_points, is_single
+from .diagnostics import warn_of_fewer, warn_of_rounding
 
 
 def cluster(
@@ -21,8 +26,9 @@ def cluster(
 ) -> Assignment:
     """Clusters one table of points.
 
-    Checks the input, then fits the clusterer and assigns the points. Inside `jit` and `vmap` only shapes are
-    checked. Create a clusterer once and reuse it: each one is compiled separately.
+    Checks the input, then fits the clusterer and assigns the points, in double precision unless points are
+    of a smaller type: give float32 for speed. Inside `jit` and `vmap` only shapes are checked. Create a
+    clusterer once and reuse it: each one is compiled separately.
 
     Args:
         clusterer: the algorithm, such as `soft_kmeans(clusters=3)`.
@@ -31,7 +37,8 @@ def cluster(
         key: a typed key; equal keys give equal results.
 
     Returns:
-        The assignment of all N points, including those of weight zero.
+        The assignment of all N points, including those of weight zero. A warning says if there are fewer
+        distinct points than clusters, or if rounding hides most distances.
 
     Raises:
         InputError: the points or weights cannot be clustered; the message says why.
@@ -47,11 +54,27 @@ def cluster(
     weights = None if weights is None else as_array("weights", weights)
     check_points(points, weights)
     check_key(key)
-    x = as_float(points)
+    if is_traced(points, weights, key):
+        return _checked_run(clusterer, as_float(points), weights, key)
+    warn_of_rounding(np.asarray(points))
+    if is_single(points.dtype):
+        found = _checked_run(clusterer, as_float(points), weights, key)
+    else:
+        x = np.asarray(points, np.float64)
+        known = None if weights is None else np.asarray(weights, np.float64)
+        found = jax.tree.map(jnp.asarray, in_double(_checked_run, clusterer, x, known, key))
+    if clusterer.traceable:
+        counted = slice(None) if weights is None else np.asarray(weights) > 0
+        labels = np.argmax(np.asarray(found.log_probs), 1)[counted]
+        warn_of_fewer(labels, found.log_probs.shape[1], np.asarray(points, np.float64)[counted], at_most=True)
+    return found
+
+
+def _checked_run(clusterer: Clusterer, x: Any, weights: Any, key: Key[Array, ""]) -> Assignment:
     if not clusterer.traceable:
         return _fit_and_assign(clusterer, x, weights, key)
     shapes = jax.eval_shape(partial(_run, clusterer), x, weights, key)
-    check_enough(points, weights, shapes.log_probs.shape[-1])
+    check_enough(x, weights, shapes.log_probs.shape[-1])
     return _run(clusterer, x, weights, key)
 
 

@@ -24,7 +24,7 @@ from ..compiler import compiled
 from ..distances import as_float, squared_distances, unit_length
 from ..errors import InputError
 from ..iteration import iterate, unroll
-from ..records import Assignment, Batch, Clusterer, Diff
+from ..records import AnyArray, Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from ..weights import LOG_ZERO, class_means, log_weights
 from .points import Points, Units, prepare_points, units_around
@@ -69,7 +69,8 @@ class Centers(NamedTuple):
             from the mean.
         inertia: sum_n w_n min_k ||x_n - c_k||^2, in squared units of x.
         energy: the free energy  -sum_n w_n log sum_k p_k exp(-beta ||x_n - c_k||^2) / beta, in
-            squared units of x; for hard k-means the inertia.
+            squared units of x; for hard k-means the inertia, and for balanced clusters the transport cost
+            sum_nk w_n r_nk (||x_n - c_k||^2 + log r_nk / beta).
         residual: the largest change of a coordinate of a centre in one more step, in units of x.
     """
 
@@ -100,6 +101,8 @@ class Rule(NamedTuple):
         weigh: (log_prior, logits [K, N], theta) -> log_prior, before each step.
         start: the same, once at the seeds.
         cool: (beta, step number) -> beta at that step.
+        balanced: whether `weigh` solves for weights that give each cluster a certain share of points. They
+            are then solved for at the last centres too, and the energy is that of the transport problem.
     """
 
     sharpness: Callable[[PyTree, Float[Array, "K D"], Points, Units], Float[Array, ""]]
@@ -108,6 +111,7 @@ class Rule(NamedTuple):
     weigh: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
     start: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
     cool: Callable[[Array, Array], Float[Array, ""]] = lambda beta, i: beta
+    balanced: bool = False
 
 
 def means_clusterer(
@@ -119,7 +123,7 @@ def means_clusterer(
     tol: float | None,
     seeding: Seeding,
     restarts: int,
-    centers: Float[Array, "K D"] | None = None,
+    centers: Float[AnyArray, "K D"] | None = None,
     init: Callable[..., PyTree] = lambda key: {},
     log_share: Callable[[Points], Float[Array, " K"]] = lambda points: jax.nn.log_softmax(points.log_slots),
 ) -> Clusterer:
@@ -162,8 +166,10 @@ def means_clusterer(
     def run(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
         start, theta = prepare(params, points, units, key)
         if diff is None and tol is None and steps:
-            return unrolled(nudged, start, theta.points.x, _with_x(theta, None), steps), theta
-        return iterate(step, start, theta, steps=steps, diff=diff or unroll(), tol=tol), theta
+            means = unrolled(nudged, start, theta.points.x, _with_x(theta, None), steps)
+        else:
+            means = iterate(step, start, theta, steps=steps, diff=diff or unroll(), tol=tol)
+        return _rebalanced(rule, means, theta), theta
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> Centers:
         points, units = prepare_points(batch, clusters, spherical=rule.spherical)
@@ -171,14 +177,13 @@ def means_clusterer(
         keys = attempts(restarts, key)
         key = keys[least(lambda key: _energy(rule, *run(*fixed, key)), keys)]
         means, theta = run(params, points, units, key)
-        nearest = jnp.min(squared_distances(points.x, means.centers) - points.log_slots, 1)
         following = step(means, theta, jnp.asarray(steps))
         return Centers(
             centers=units.outside(means.centers),
             log_prior=means.log_prior,
             beta=theta.beta,
             scale=units.scale,
-            inertia=points.weights @ nearest * units.scale**2,
+            inertia=_inertia(means.centers, points) * units.scale**2,
             energy=_energy(rule, means, theta) * units.scale**2,
             residual=largest_change(following.centers, means.centers) * units.scale,
         )
@@ -271,8 +276,25 @@ def _nearest(logits: Float[Array, "K N"]) -> Bool[Array, "K N"]:
     return rows == jnp.min(jnp.where(largest, rows, len(logits)), 0)
 
 
+def _rebalanced(rule: Rule, means: Means, theta: Theta) -> Means:
+    """The weights of balanced clusters, solved for at the last centres."""
+    if not rule.balanced:
+        return means
+    logits = -theta.beta * squared_distances(means.centers, theta.points.x)
+    return means._replace(log_prior=rule.weigh(means.log_prior, logits, theta))
+
+
+def _inertia(centers: Float[Array, "K D"], points: Points) -> Float[Array, ""]:
+    """The weighted sum of squared distances to the nearest centre, from differences."""
+    owners = jnp.argmin(squared_distances(points.x, centers) - points.log_slots, 1)
+    return points.weights @ jnp.sum(jnp.square(points.x - centers[owners]), 1)
+
+
 def _energy(rule: Rule, means: Means, theta: Theta) -> Float[Array, ""]:
     distances = squared_distances(means.centers, theta.points.x)
     logits = means.log_prior[:, None] - theta.beta * distances
-    total = jnp.max(logits, 0) if rule.hard else jax.nn.logsumexp(logits, 0)
-    return -(theta.points.weights @ total) / theta.beta
+    weights = theta.points.weights
+    energy = -(weights @ (jnp.max(logits, 0) if rule.hard else jax.nn.logsumexp(logits, 0))) / theta.beta
+    if rule.balanced:
+        energy += (jax.nn.softmax(logits, 0) @ weights) @ means.log_prior / theta.beta
+    return energy

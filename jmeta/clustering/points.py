@@ -17,9 +17,6 @@ from ..distances import as_float, unit_length
 from ..records import Batch
 from ..weights import LOG_ZERO, weighted_mean, weights_or_ones
 
-SMALLEST = 1e-18
-"""Points closer than this to their mean count as equal, as their squares would underflow float32."""
-
 
 class Units(NamedTuple):
     """The shift and scale between units of the points and computation units.
@@ -65,7 +62,8 @@ class Points(NamedTuple):
 def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> tuple[Points, Units]:
     """Prepares the points of a batch for `clusters` slots; points of weight zero are moved to the mean.
 
-    If `spherical`, points are normalised to length one, and neither centred nor scaled.
+    Points whose squared distance to the mean would underflow count as equal. If `spherical`, points are
+    normalised to length one, and neither centred nor scaled.
     """
     x = as_float(batch.inputs)
     weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
@@ -78,7 +76,8 @@ def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> t
     shift = lax.stop_gradient(weighted_mean(x, weights))
     centered = jnp.where(counted, x - shift, 0)
     largest = lax.stop_gradient(jnp.max(jnp.abs(centered)))
-    _, exponent = jnp.frexp(jnp.where(largest > SMALLEST, largest, 1))
+    smallest = 10 * jnp.sqrt(jnp.finfo(x.dtype).tiny)  # squares of smaller distances would underflow
+    _, exponent = jnp.frexp(jnp.where(largest > smallest, largest, 1))
     scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
     return Points(centered / scale, weights, batch.targets, log_slots), Units(shift, scale)
 

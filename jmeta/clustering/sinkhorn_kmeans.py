@@ -3,9 +3,7 @@
 Points are assigned to centres by entropic optimal transport, P = argmin <P, D> - H(P) / beta subject to
 P 1 = w / sum w and P^T 1 = b; centres become the means of the points assigned to them. The plan is
 r_kn proportional to exp(g_k - beta ||x_n - c_k||^2), that is, soft k-means with a log-prior g, the dual
-variable of the marginals b. Each step improves g by a few rounds of  g_k <- g_k + log b_k - log sum_n w_n
-r_kn, from its previous value, and keeps its mean at zero: a constant added to g changes nothing, but would
-make the implicit system singular.
+variable of the marginals b. In each step, `balanced_dual` solves for g, from its previous value.
 
 References: Cuturi & Doucet 2014, Fast computation of Wasserstein barycenters; Genevay et al. 2019,
 Differentiable deep clustering with cluster size constraints; Huang et al. 2019, Centroid networks for
@@ -21,17 +19,16 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from ..errors import InputError
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
-from ..weights import LOG_ZERO
-from .means import Rule, Theta, log_mass, means_clusterer, pin
+from .means import Rule, means_clusterer
 from .points import Points
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
+from .transport.dual import balanced_dual
 
 
 def sinkhorn_kmeans(
@@ -39,7 +36,7 @@ def sinkhorn_kmeans(
     *,
     steps: int = 20,
     shares: Sequence[float] | None = None,
-    rounds: tuple[int, int] = (20, 4),
+    rounds: int = 50,
     inverse_temperature: float | Literal["auto"] = "auto",
     sharpness: float = 5.0,
     metric: Metric = "euclidean",
@@ -56,17 +53,17 @@ def sinkhorn_kmeans(
         clusters: K, the number of slots; a batch may use fewer.
         steps: maximum number of steps.
         shares: [K] share of the weight of each cluster, up to a common factor; equal unless given.
-        rounds: number of balancing rounds at the seeds, and before each step.
+        rounds: maximum number of Newton steps that balance the clusters, at the seeds and in each step; they
+            stop once the shares are met.
         inverse_temperature: beta, in inverse squared units of the points, or "auto"; see `soft_kmeans`.
-        sharpness: numerator of the automatic inverse temperature; dimensionless. Larger values need more
-            balancing rounds.
+        sharpness: numerator of the automatic inverse temperature; dimensionless.
         metric: "euclidean" or "cosine"; see `soft_kmeans`.
         diff: differentiation rule; unless given, the same derivative as with `unroll()`, computed faster.
         tol: stops once no centre and no dual variable changes by more than this, centres relative to the
             largest coordinate of the centred points.
         seeding: chooses the initial centres.
         centers: [K, D] initial centres, which replace seeding.
-        restarts: number of seedings; the result with the least energy is kept.
+        restarts: number of seedings; the result with the least transport cost <P, D> - H(P) / beta is kept.
         learn: names of the learned parameters: "temperature" and "centers"; see `soft_kmeans`.
 
     Returns:
@@ -82,12 +79,10 @@ def sinkhorn_kmeans(
     >>> jnp.exp(found.log_probs).sum(0).round(2)
     Array([3., 3.], dtype=float32)
     """
-    check_counts("sinkhorn_kmeans", clusters=clusters, steps=steps, restarts=restarts)
+    check_counts("sinkhorn_kmeans", clusters=clusters, steps=steps, restarts=restarts, rounds=rounds)
     check_choice("sinkhorn_kmeans", metric=metric)
     temperature = checked_temperature("sinkhorn_kmeans", inverse_temperature, sharpness)
     start = checked_centers("sinkhorn_kmeans", centers, clusters)
-    if np.shape(rounds) != (2,) or not all(isinstance(n, int) and n >= 1 for n in rounds):
-        raise InputError(f"rounds of sinkhorn_kmeans are {rounds!r}; give two whole numbers >= 1.")
     sizes = np.ones(clusters) if shares is None else np.asarray(shares)
     if (
         sizes.dtype.kind not in "fiu"
@@ -102,8 +97,9 @@ def sinkhorn_kmeans(
     rule = Rule(
         sharpness=temperature.beta,
         spherical=metric == "cosine",
-        weigh=partial(_balance, rounds[1]),
-        start=partial(_balance, rounds[0]),
+        weigh=partial(balanced_dual, rounds),
+        start=partial(balanced_dual, rounds),
+        balanced=True,
     )
     return means_clusterer(
         rule,
@@ -117,20 +113,3 @@ def sinkhorn_kmeans(
         centers=start,
         init=learned_numbers("sinkhorn_kmeans", learn, temperature=temperature.init, centers=start),
     )
-
-
-def _balance(rounds: int, dual: Float[Array, " K"], logits: Float[Array, "K N"], theta: Theta) -> Array:
-    """The dual variable after some Sinkhorn iterations, with mean zero over the slots in use."""
-    points = theta.points
-    used = points.log_slots > LOG_ZERO / 2
-    count = jnp.maximum(jnp.sum(used), 1)
-
-    def improve(dual: Array, _: None) -> tuple[Array, None]:
-        log_shares = jax.nn.log_softmax(dual[:, None] + logits, 0)
-        log_shares = pin(log_shares, points.pinned, logarithms=True)
-        mass = log_mass(log_shares, points.weights)
-        moved = dual + jnp.where(mass > LOG_ZERO / 2, theta.log_share - mass, 0)
-        level = jnp.sum(jnp.where(used, moved, 0)) / count
-        return jnp.where(used, moved - level, LOG_ZERO), None
-
-    return lax.scan(improve, dual, None, length=rounds)[0]

@@ -64,16 +64,22 @@ def checked_temperature(algorithm: str, value: float | Literal["auto"], sharpnes
 
 
 def spread(seeds: Float[Array, "K D"], points: Points) -> Float[Array, ""]:
-    """The mean squared distance to the nearest seed, plus a thousandth of the variance; 1 if that is zero.
+    """The sum of `column_spreads`; 1 if it is zero but for rounding errors, as all points are equal."""
+    total = jnp.sum(column_spreads(seeds, points))
+    return jnp.where(total > jnp.finfo(total.dtype).eps ** 2, total, 1)
 
-    The variance matters if every point is a seed, the 1 if all points are equal. `squared_distances` is
-    accurate enough to find the nearest seed, but not to measure its distance if clusters are single points.
+
+def column_spreads(seeds: Float[Array, "K D"], points: Points) -> Float[Array, " D"]:
+    """The mean squared distance to the nearest seed along each column, plus `eps` of its variance.
+
+    The variance keeps the sum positive if every point is a seed. Its factor is the machine epsilon, so that
+    points far from all others, which are seeds, do not decide. `squared_distances` is accurate enough to find
+    the nearest seed, but not to measure its distance.
     """
     weights = points.weights
     total = jnp.sum(weights)
     total = jnp.where(total > 0, total, 1)
     owners = jnp.argmin(squared_distances(points.x, seeds) - points.log_slots, 1)
-    nearest = weights @ jnp.sum(jnp.square(points.x - seeds[owners]), 1) / total
-    variance = weights @ jnp.sum(jnp.square(points.x - weighted_mean(points.x, weights)), 1) / total
-    spread = nearest + 1e-3 * variance
-    return jnp.where(spread > 0, spread, 1)
+    nearest = weights @ jnp.square(points.x - seeds[owners]) / total
+    variance = weights @ jnp.square(points.x - weighted_mean(points.x, weights)) / total
+    return nearest + jnp.finfo(variance.dtype).eps * variance

@@ -12,14 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, PyTree
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from ..artifacts.recipes import Trained
+from ..clustering.diagnostics import warn_of_fewer
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
+from ..clustering.transport.rounding import balanced_labels
 from ..errors import InputError
 from ..metrics.internal import silhouette
 from ..padding import pad_points, padded_size
+from ..precision import in_double
 from ..records import Batch, Clusterer
 from .space import in_range, space
 
@@ -94,17 +98,19 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
         max_clusters = self.n_clusters or max(2, min(self.most_clusters, len(points) - 1))
         self._clusterer = (self.sizes, self.n_clusters or self.most_clusters, self.restarts)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        padded = pad_points(points, padded_size(len(points)))
+        padded = pad_points(points, padded_size(len(points)), np.float64)
         fits = {
-            count: _fitted(_made(*self._clusterer), *padded, count, jax.random.key(seed))
+            count: in_double(_fitted, _made(*self._clusterer), *padded, count, jax.random.key(seed))
             for count in range(min_clusters, max_clusters + 1)
         }
         scores = {count: float(fit.silhouette) for count, fit in fits.items()}
         self.n_clusters_ = max(scores, key=scores.__getitem__)
         self.silhouettes_ = {} if self.n_clusters else scores
-        self._state = jax.device_get(fits[self.n_clusters_].state)
-        self.labels_ = np.asarray(fits[self.n_clusters_].labels)[: len(points)]
-        self.embedding_ = points + self._mean
+        chosen = fits[self.n_clusters_]
+        self._state = chosen.state
+        self.labels_ = self._labels(chosen.log_probs[: len(points), : self.n_clusters_])
+        self.embedding_ = points
+        warn_of_fewer(self.labels_, self.n_clusters_, points, category=ConvergenceWarning)
         return self
 
     def predict(self, X: Num[np.ndarray, "N ..."]) -> Int[np.ndarray, " N"]:  # noqa: N803
@@ -115,8 +121,15 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         points = self._embedded(X, first=False)
-        padded, _ = pad_points(points, padded_size(len(points)))
-        return np.asarray(_assigned(_made(*self._clusterer), self._state, padded))[: len(points)]
+        padded, _ = pad_points(points, padded_size(len(points)), np.float64)
+        return in_double(_assigned, _made(*self._clusterer), self._state, padded)[: len(points)]
+
+    def _labels(self, log_probs: Float[np.ndarray, "N K"]) -> Int[np.ndarray, " N"]:
+        """The cluster of each fitted row: the most probable one, or rounded to clusters of equal size."""
+        if self.sizes == "any":
+            return log_probs.argmax(1)
+        clusters = log_probs.shape[1]
+        return balanced_labels(log_probs, np.ones(len(log_probs)), np.full(clusters, 1 / clusters))
 
     def _check(self) -> None:
         for name, minimum in (("n_clusters", 1), ("most_clusters", 2), ("restarts", 1)):
@@ -128,25 +141,24 @@ class MetaClusterer(ClusterMixin, BaseEstimator):
             raise InputError(f"sizes is {self.sizes!r}; choose one of {', '.join(get_args(Sizes))}.")
 
     def _embedded(self, X: Any, *, first: bool) -> Float[np.ndarray, "N E"]:  # noqa: N803
-        """The embedded rows, minus the mean of the fitted ones."""
+        """The embedded rows."""
         embed = None if self.embedding is None else space(self.embedding)
         x = validate_data(
             self,
             X,
-            dtype=[np.float64, np.float32] if embed is None else [np.float32, np.uint8],
+            dtype=np.float64 if embed is None else [np.float32, np.uint8],
             reset=first,
             ensure_min_samples=2 if first else 1,
             allow_nd=embed is not None,
         )
         points = np.asarray(x if embed is None else embed(x), np.float64)
-        if first:
-            self._mean = points.mean(0)
-        return in_range(points - self._mean)
+        in_range(points - points.mean(0))
+        return points
 
 
 class _Fit(NamedTuple):
     state: PyTree
-    labels: Int[Array, " N"]
+    log_probs: Float[Array, "N K"]
     silhouette: Float[Array, ""]
 
 
@@ -162,7 +174,7 @@ def _fitted(
     state = clusterer.fit({}, Batch(points, None, weights, count), key)
     log_probs = clusterer.assign({}, state, points).log_probs
     labels = jnp.argmax(log_probs, 1)
-    return _Fit(state, labels, silhouette(points, labels, weights, slots=log_probs.shape[1]))
+    return _Fit(state, log_probs, silhouette(points, labels, weights, slots=log_probs.shape[1]))
 
 
 @partial(jax.jit, static_argnums=0)

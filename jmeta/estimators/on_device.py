@@ -1,11 +1,12 @@
 """Estimators of single clustering algorithms that run on-device and are compatible with scikit-learn.
 
-Rows are padded to the next power of two, with weight zero, so that tables of similar size share one compiled
-program.
+They compute in double precision, so that their attributes are as exact as scikit-learn's. Rows are padded to
+the next power of two, with weight zero, so that tables of similar size share one compiled program.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from numbers import Real
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, PyTree
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
@@ -24,18 +26,24 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ..clustering.diagnostics import warn_of_fewer, warn_of_rounding
 from ..clustering.mixtures.gaussian import Shape, gaussian_mixture
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
+from ..clustering.transport.rounding import balanced_labels
 from ..errors import InputError
 from ..iteration import one_step
 from ..padding import pad_points, padded_size
+from ..precision import in_double
 from ..records import Batch, Clusterer
 from ..validation import Metric
 from .space import in_range
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-10
 """A fit stops once no value changes by more than this, in units of the largest coordinate."""
+
+UNBALANCED = 1e-3
+"""The largest error of the share of a cluster, or last move of a centre, that passes without a warning."""
 
 
 def row_weights(
@@ -84,20 +92,23 @@ class OnDevice(ClusterMixin, BaseEstimator):
             ValueError: the table is empty, not finite or not numeric.
         """
         clusterer = self._clusterer()
-        x = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        x = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         weights = row_weights(sample_weight, x)
         counted = np.count_nonzero(weights)
         if counted < self.n_clusters:
             raise InputError(
                 f"n_samples={counted} with nonzero weight cannot form {self.n_clusters} clusters; give fewer."
             )
-        self._center = self._origin(np.asarray(x, np.float64), weights)
+        in_range(x - x.mean(0))
+        warn_of_rounding(x)
+        self._set_units(x[weights > 0])
         seed = int(check_random_state(self.random_state).randint(2**31))
-        points, real = pad_points(self._centered(x), padded_size(len(x)))
+        points, real = pad_points(self._inside(x), padded_size(len(x)), np.float64)
         real[: len(x)] = weights
-        self._state = jax.device_get(_fitted(clusterer, points, real, jax.random.key(seed)))
-        self._set_attributes(self._state)
-        self.labels_ = self._log_probs(clusterer, x).argmax(1)
+        self._state = in_double(_fitted, clusterer, points, real, jax.random.key(seed))
+        self._set_attributes(self._state, weights)
+        self.labels_ = self._labels(x, weights)
+        self._warn(x, weights)
         return self
 
     def predict(self, X: Num[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:  # noqa: N803
@@ -115,18 +126,27 @@ class OnDevice(ClusterMixin, BaseEstimator):
             ValueError: the table has different columns, or is not finite.
         """
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return np.exp(self._log_probs(self._clusterer(), x))
+        return np.exp(self._log_probs(validate_data(self, X, dtype=np.float64, reset=False)))
 
-    def _set_attributes(self, state: Any) -> None:
+    def _set_units(self, x: Float[np.ndarray, "N D"]) -> None:
+        """Sets the units in which rows are clustered, unless they are those of the rows."""
+
+    def _inside(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+        """Rows in the units in which they are clustered."""
+        return x
+
+    def _labels(self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+        """The cluster of each fitted row."""
+        return self._log_probs(x).argmax(1)
+
+    def _warn(self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]) -> None:
+        """Warns if fewer clusters than asked for have rows."""
+        counted = weights > 0
+        warn_of_fewer(self.labels_[counted], self.n_clusters, x[counted], category=ConvergenceWarning)
+
+    def _set_attributes(self, state: Any, weights: Float[np.ndarray, " N"]) -> None:
         """Sets the fitted attributes, under scikit-learn's names."""
         raise NotImplementedError
-
-    def _origin(
-        self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]
-    ) -> Float[np.ndarray, " D"]:
-        """The point that is subtracted from rows: their mean, to preserve digits in single precision."""
-        return np.average(x, axis=0, weights=weights)
 
     def _clusterer(self) -> Clusterer:
         """The algorithm; equal settings give the same object, so that it is compiled once."""
@@ -139,12 +159,9 @@ class OnDevice(ClusterMixin, BaseEstimator):
                 f"a setting of {type(self).__name__} is a list or an array; give numbers and strings."
             ) from None
 
-    def _centered(self, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-        return in_range(np.asarray(x, np.float64) - self._center)
-
-    def _log_probs(self, clusterer: Clusterer, x: Num[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
-        points, _ = pad_points(self._centered(x), padded_size(len(x)))
-        return np.asarray(_assigned(clusterer, self._state, points))[: len(x)]
+    def _log_probs(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        points, _ = pad_points(self._inside(x), padded_size(len(x)), np.float64)
+        return in_double(_assigned, self._clusterer(), self._state, points)[: len(x)]
 
 
 class SoftKMeans(OnDevice):
@@ -190,21 +207,19 @@ class SoftKMeans(OnDevice):
         self.restarts = restarts
         self.random_state = random_state
 
-    def _origin(
-        self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]
-    ) -> Float[np.ndarray, " D"]:
-        return np.zeros(x.shape[1]) if self.metric == "cosine" else super()._origin(x, weights)
-
-    def _set_attributes(self, state: Any) -> None:
-        self.cluster_centers_ = state.centers + self._center
+    def _set_attributes(self, state: Any, weights: Float[np.ndarray, " N"]) -> None:
+        self.cluster_centers_ = state.centers
         self.inertia_ = float(state.inertia)
 
 
 class SinkhornKMeans(SoftKMeans):
     """Soft k-means with clusters of equal size; see `sinkhorn_kmeans`.
 
-    Arguments, attributes and methods are those of `SoftKMeans`. New rows are assigned by the fitted rule and
-    need not be balanced.
+    Arguments, attributes and methods are those of `SoftKMeans`. The probabilities of the fitted rows are
+    balanced: they add up to the same weight in every cluster. `labels_` are rounded from them to clusters of
+    equal size, and differ from `predict` for rows between clusters. New rows are assigned by the fitted rule
+    and need not be balanced. A `ConvergenceWarning` says if the clusters could not be balanced, or if centres
+    still moved in the last step.
 
     >>> model = SinkhornKMeans(2).fit([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
     >>> np.bincount(model.labels_).tolist()
@@ -213,16 +228,35 @@ class SinkhornKMeans(SoftKMeans):
 
     _algorithm = staticmethod(sinkhorn_kmeans)
 
+    def _labels(self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+        return balanced_labels(self._log_probs(x), weights, np.full(self.n_clusters, 1 / self.n_clusters))
+
+    def _warn(self, x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]) -> None:
+        super()._warn(x, weights)
+        shares = weights @ np.exp(self._log_probs(x)) / weights.sum() * self.n_clusters
+        moved = float(self._state.residual / self._state.scale)
+        if np.abs(shares - 1).max() > UNBALANCED or moved > UNBALANCED:
+            warnings.warn(
+                f"clusters hold {shares.min():.2f} to {shares.max():.2f} times their share, and centres "
+                f"moved by {moved:.1e} of the range in the last step; raise steps.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
 
 class MixtureClusterer(OnDevice):
     """A Gaussian mixture fitted by EM; see `gaussian_mixture`.
+
+    Columns are divided by their interquartile ranges, unless `covariance` is "spherical", so that the result
+    does not depend on their units.
 
     Args:
         n_clusters: the number of components.
         covariance: "full", "tied", "diagonal" or "spherical".
         steps: the maximum number of EM steps.
         pseudo_points: weight of the prior in each component; 0 for maximum likelihood.
-        ridge: added to every variance, as a fraction of the table's total variance.
+        ridge: added to the variance of each column, as a fraction of the mean squared distance of rows to
+            their nearest seed along it.
         restarts: number of seedings that are tried; the fit with the highest likelihood is kept.
         random_state: all randomness follows from it.
 
@@ -262,12 +296,36 @@ class MixtureClusterer(OnDevice):
         self.restarts = restarts
         self.random_state = random_state
 
-    def _set_attributes(self, state: Any) -> None:
+    def _set_units(self, x: Float[np.ndarray, "N D"]) -> None:
+        """A unit of each column, as the likelihood has no common one; the columns' own if "spherical"."""
+        self._center, self._scale = robust_units(x)
+        if self.covariance == "spherical":
+            self._scale = np.ones_like(self._scale)
+
+    def _inside(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+        return (x - self._center) / self._scale
+
+    def _set_attributes(self, state: Any, weights: Float[np.ndarray, " N"]) -> None:
+        unit = self._scale * state.scale
+        stretch = weights.sum() * np.log(self._scale).sum()
         self.weights_ = np.exp(state.log_share)
-        self.means_ = state.means + self._center
-        self.covariances_ = state.covariances * state.scale**2
-        self.log_likelihood_ = float(state.log_likelihood)
-        self.bic_ = float(state.bic)
+        self.means_ = state.means * self._scale + self._center
+        self.covariances_ = state.covariances * (
+            np.outer(unit, unit) if state.covariances.ndim == 3 else unit**2
+        )
+        self.log_likelihood_ = float(state.log_likelihood - stretch)
+        self.bic_ = float(state.bic + 2 * stretch)
+
+
+def robust_units(x: Float[np.ndarray, "N D"]) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
+    """The median and the interquartile range of each column, or its deviation, or 1, where that is zero.
+
+    >>> robust_units(np.array([[0.0, 7.0], [1.0, 7.0], [2.0, 7.0], [3.0, 7.0], [99.0, 7.0]]))
+    (array([2., 7.]), array([2., 1.]))
+    """
+    low, center, high = np.percentile(x, [25, 50, 75], axis=0)
+    scale = np.where(high > low, high - low, x.std(0))
+    return center, np.where(scale > 0, scale, 1)
 
 
 @cache

@@ -137,7 +137,8 @@ def soft_nmi(
     """
     known, _ = _known(outputs, targets, weights)
     classes = jax.nn.one_hot(targets, len(targets), dtype=outputs.dtype)
-    information, of_found, of_truth = mutual_information(contingency(jnp.exp(outputs), classes, known))
+    counts = contingency(jnp.exp(outputs), classes, known)
+    information, of_found, of_truth = mutual_information(counts, counts.sum(1), counts.sum(0))
     ratio = part_of(information, (of_found + of_truth) / 2)
     return 1 - ratio, {"soft_nmi": ratio}
 

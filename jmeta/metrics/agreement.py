@@ -1,23 +1,27 @@
 """Agreement of predicted clusters with true classes; the values are equal to scikit-learn's.
 
-All metrics take labels. True labels of -1 do not count; predicted labels of -1 are noise and form a further
-cluster. Inside `jit` and `vmap` the number of label values must be given as `slots`.
+All metrics take labels: whole numbers or words, also as lists or columns of a table. True labels of -1 do not
+count; predicted labels of -1 are noise and form a further cluster. Labels on the host are counted in double
+precision, in sparse tables. Inside `jit` and `vmap` the number of label values must be given as `slots`.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import sparse
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from ..agreement import adjusted_rand, best_matching, pairs_together
+from ..agreement import adjusted_for_chance, best_matching
+from ..precision import is_traced
 from ..records import AnyArray
-from .partitions import compiled_metric, one_hots, table
+from .partitions import Labels, Table, dense_counts, of_table, sparse_counts, table
 
 
-@compiled_metric
 def matched_accuracy(
-    found: Int[AnyArray, " N"],
-    truth: Int[AnyArray, " N"],
+    found: Labels,
+    truth: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -36,15 +40,18 @@ def matched_accuracy(
     >>> float(matched_accuracy(jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 0])))
     0.75
     """
-    counts, total = table(found, truth, weights, slots)
+    if not is_traced(found, truth, weights):
+        sparse_table, _ = sparse_counts(found, truth, weights)
+        return jnp.asarray(_matched(sparse_table) / (sparse_table.sum() or 1))
+    counts, known = dense_counts(found, truth, weights, slots)
     matched = jnp.take_along_axis(counts, best_matching(counts)[:, None], 1)
+    total = jnp.sum(known)
     return jnp.sum(matched) / jnp.where(total > 0, total, 1)
 
 
-@compiled_metric
 def adjusted_rand_index(
-    found: Int[AnyArray, " N"],
-    truth: Int[AnyArray, " N"],
+    found: Labels,
+    truth: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -65,13 +72,12 @@ def adjusted_rand_index(
     >>> float(adjusted_rand_index(jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])))
     1.0
     """
-    return adjusted_rand(*one_hots(found, truth, weights, slots))
+    return _adjusted_rand(table(found, truth, weights, slots))
 
 
-@compiled_metric
 def purity(
-    found: Int[AnyArray, " N"],
-    truth: Int[AnyArray, " N"],
+    found: Labels,
+    truth: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -90,14 +96,12 @@ def purity(
     >>> float(purity(jnp.array([0, 0, 0, 1]), jnp.array([0, 0, 1, 1])))
     0.75
     """
-    counts, total = table(found, truth, weights, slots)
-    return jnp.sum(jnp.max(counts, 1)) / jnp.where(total > 0, total, 1)
+    return _purity(table(found, truth, weights, slots))
 
 
-@compiled_metric
 def fowlkes_mallows(
-    found: Int[AnyArray, " N"],
-    truth: Int[AnyArray, " N"],
+    found: Labels,
+    truth: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -118,7 +122,49 @@ def fowlkes_mallows(
     >>> print(fowlkes_mallows(jnp.array([0, 0, 0, 1]), jnp.array([0, 0, 1, 1])).round(4))
     0.4082
     """
-    parts = one_hots(found, truth, weights, slots)
-    both, in_found, in_truth, _ = pairs_together(*parts)
-    defined = both > 8 * jnp.finfo(both.dtype).eps * (parts[2] @ parts[2])
+    return _fowlkes_mallows(table(found, truth, weights, slots))
+
+
+def _matched(counts: sparse.csr_array) -> float:
+    """The largest total of cells of which no two share a row or a column.
+
+    Rows and columns may stay unmatched: with a copy of the transposed table and one spare cell for each row
+    and column there is always a full matching. One is added to all cells, as zeros are no edges.
+    """
+    rows, columns = counts.shape
+    edges = counts.copy()
+    edges.data += 1
+    spare = edges.T.copy()
+    spare.data[:] = 1
+    doubled = sparse.block_array([[edges, sparse.eye_array(rows)], [sparse.eye_array(columns), spare]])
+    first, second = min_weight_full_bipartite_matching(doubled.tocsr(), maximize=True)
+    real = (first < rows) & (second < columns)
+    return float(np.sum(counts[first[real], second[real]]))
+
+
+def _pairs(counts: Table) -> tuple[Array, Array, Array, Array]:
+    """The weight of the pairs of points together in both partitions, in each, and of all pairs."""
+
+    def pairs(masses: AnyArray) -> Array:
+        return (jnp.sum(masses * masses) - counts.squares) / 2
+
+    total = jnp.sum(counts.rows)
+    return pairs(counts.cells), pairs(counts.rows), pairs(counts.columns), pairs(total)
+
+
+@of_table
+def _adjusted_rand(counts: Table) -> Float[Array, ""]:
+    return adjusted_for_chance(*_pairs(counts), jnp.asarray(counts.squares))
+
+
+@of_table
+def _purity(counts: Table) -> Float[Array, ""]:
+    total = jnp.sum(counts.rows)
+    return jnp.sum(counts.largest) / jnp.where(total > 0, total, 1)
+
+
+@of_table
+def _fowlkes_mallows(counts: Table) -> Float[Array, ""]:
+    both, in_found, in_truth, _ = _pairs(counts)
+    defined = both > 8 * jnp.finfo(both.dtype).eps * counts.squares
     return jnp.where(defined, both / jnp.sqrt(jnp.where(defined, in_found * in_truth, 1)), 0)

@@ -5,6 +5,7 @@ Reference: Moulavi et al. 2014, Density-based clustering validation.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax.nn import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Num
@@ -12,14 +13,14 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from ..graphs.components import spanning_forest
 from ..records import AnyArray
 from ..weights import weights_or_ones
-from .internal import counted_clusters, distances
-from .partitions import compiled_metric
+from .clusters import clusters_of, index_of_clusters, row_distances
+from .partitions import Labels
 
 
-@compiled_metric
+@index_of_clusters
 def density_validity(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -47,13 +48,14 @@ def density_validity(
     >>> print(f"{density_validity(points, jnp.array([0, 0, 0, 0, 1, 1, 1, 1])):.4f}")
     0.8500
     """
-    x, owners, _ = counted_clusters(points, labels, weights, slots)
-    member = (owners > 0).astype(x.dtype)
+    clusters = clusters_of(points, labels, weights, slots)
+    x = clusters.x
+    member = clusters.member()
     sizes = jnp.sum(member, 0)
     member = jnp.where(sizes > 1, member, 0)
     together = member @ member.T > 0
     same = together & ~jnp.eye(len(x), dtype=bool)
-    away = distances(x, x)
+    away = jax.vmap(row_distances, (0, None))(x, x)
     columns = jnp.maximum(jnp.sum(jnp.any(x != 0, 0)), 1)  # constant columns do not affect distances
     core = _core_distances(away, same, columns)
     reached = jnp.maximum(away, jnp.maximum(core, core[:, None]))

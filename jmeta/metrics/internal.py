@@ -1,27 +1,27 @@
 """Internal indices: the separation of clusters, computed without true labels.
 
 All indices take points and labels; points labelled -1 are noise and do not count. If fewer than two clusters
-have points, each index takes its worst value. Inside `jit` and `vmap` the number of clusters must be given as
-`slots`. Values are equal to scikit-learn's where it has the index, except for the Davies-Bouldin index of two
-clusters with equal means, which is infinite here and zero there.
+have points, each index takes its worst value. Outside `jit` and `vmap` indices are computed in double
+precision; inside, in the precision of the points, and the number of clusters must be given as `slots`.
+Distances between all points are computed for a block of rows at a time, which bounds the memory. Values are
+equal to scikit-learn's where it has the index, except for the Davies-Bouldin index of two clusters with equal
+means, which is infinite here and zero there.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Num
 
-from ..distances import as_float, square_root
 from ..records import AnyArray
-from ..weights import weighted_mean
-from .partitions import compiled_metric, members
+from .clusters import Clusters, clusters_of, index_of_clusters, over_rows, row_distances, sums_by_cluster
+from .partitions import Labels
 
 
-@compiled_metric
+@index_of_clusters
 def silhouette(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -45,22 +45,26 @@ def silhouette(
     >>> print(silhouette(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])).round(4))
     0.8745
     """
-    x, owners, mass = counted_clusters(points, labels, weights, slots)
-    own_weight = jnp.sum(owners, 1)
-    to_clusters = distances(x, x) @ owners
-    others = jnp.maximum(mass - owners, 0)
-    mean = to_clusters / jnp.where(others > 0, others, 1)
-    inside = owners > 0
-    own = jnp.sum(jnp.where(inside, mean, 0), 1)
-    other = jnp.min(jnp.where(inside | (mass <= 0), jnp.inf, mean), 1)
-    alone = jnp.sum(jnp.where(inside, others, 0), 1) <= 8 * jnp.finfo(x.dtype).eps * own_weight
-    return _mean_width(own, other, alone, own_weight, mass)
+    clusters = clusters_of(points, labels, weights, slots)
+
+    def widths(row: tuple) -> tuple[Array, Array, Array]:
+        x, label, weight = row
+        away = clusters.weights * row_distances(x, clusters.x)
+        inside = jnp.arange(len(clusters.mass)) == label
+        others = jnp.maximum(clusters.mass - jnp.where(inside, weight, 0), 0)
+        mean = sums_by_cluster(away, clusters) / jnp.where(others > 0, others, 1)
+        own = jnp.sum(jnp.where(inside, mean, 0))
+        alone = jnp.sum(jnp.where(inside, others, 0)) <= 8 * jnp.finfo(x.dtype).eps * weight
+        return own, jnp.min(jnp.where(inside | (clusters.mass <= 0), jnp.inf, mean)), alone
+
+    rows = (clusters.x, clusters.labels, clusters.weights)
+    return _mean_width(*over_rows(widths, rows, len(clusters.x)), clusters)
 
 
-@compiled_metric
+@index_of_clusters
 def simplified_silhouette(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -82,19 +86,22 @@ def simplified_silhouette(
     >>> print(f"{simplified_silhouette(points, jnp.array([0, 0, 1, 1])):.4f}")
     0.9373
     """
-    x, owners, mass = counted_clusters(points, labels, weights, slots)
-    means = _means(x, owners, mass)
-    inside = owners > 0
-    own = _to_own_mean(x, owners, means)
-    to_means = distances(x, means)
-    other = jnp.min(jnp.where(inside | (mass <= 0), jnp.inf, to_means), 1)
-    return _mean_width(own, other, jnp.zeros(len(x), bool), jnp.sum(owners, 1), mass)
+    clusters = clusters_of(points, labels, weights, slots)
+    means = clusters.means()
+
+    def nearest_other(row: tuple) -> Array:
+        x, label = row
+        inside = jnp.arange(len(means)) == label
+        return jnp.min(jnp.where(inside | (clusters.mass <= 0), jnp.inf, row_distances(x, means)))
+
+    other = over_rows(nearest_other, (clusters.x, clusters.labels), len(means))
+    return _mean_width(clusters.to_means(), other, jnp.zeros(len(other), bool), clusters)
 
 
-@compiled_metric
+@index_of_clusters
 def calinski_harabasz(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -116,20 +123,19 @@ def calinski_harabasz(
     >>> float(calinski_harabasz(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     128.0
     """
-    x, owners, mass = counted_clusters(points, labels, weights, slots)
-    means = _means(x, owners, mass)
-    count = jnp.sum(mass > 0)
-    total = jnp.sum(mass)
-    between = mass @ jnp.sum(jnp.square(means), 1)
-    within = jnp.sum(owners, 1) @ jnp.square(_to_own_mean(x, owners, means))
+    clusters = clusters_of(points, labels, weights, slots)
+    count = jnp.sum(clusters.mass > 0)
+    total = jnp.sum(clusters.mass)
+    between = clusters.mass @ jnp.sum(jnp.square(clusters.means()), 1)
+    within = clusters.weights @ jnp.square(clusters.to_means())
     ratio = between * (total - count) / jnp.where(within > 0, within * (count - 1), 1)
     return jnp.where(count < 2, 0, jnp.where(within > 0, ratio, 1))
 
 
-@compiled_metric
+@index_of_clusters
 def davies_bouldin(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -151,22 +157,27 @@ def davies_bouldin(
     >>> float(davies_bouldin(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     0.125
     """
-    x, owners, mass = counted_clusters(points, labels, weights, slots)
-    means = _means(x, owners, mass)
-    scatter = _to_own_mean(x, owners, means) @ owners / jnp.where(mass > 0, mass, 1)
-    apart = distances(means, means)
-    pairs = _pairs(mass)
-    ratio = (scatter[:, None] + scatter[None, :]) / jnp.where(apart > 0, apart, 1)
-    ratio = jnp.where(apart > 0, ratio, jnp.where(scatter[:, None] + scatter[None, :] > 0, jnp.inf, 0))
-    worst = jnp.max(jnp.where(pairs, ratio, 0), 1)
+    clusters = clusters_of(points, labels, weights, slots)
+    mass = clusters.mass
+    means = clusters.means()
+    scatter = sums_by_cluster(clusters.weights * clusters.to_means(), clusters) / jnp.where(mass > 0, mass, 1)
+
+    def worst(row: tuple) -> Array:
+        mean, own_scatter, place = row
+        apart = row_distances(mean, means)
+        both = own_scatter + scatter
+        ratio = jnp.where(apart > 0, both / jnp.where(apart > 0, apart, 1), jnp.where(both > 0, jnp.inf, 0))
+        return jnp.max(jnp.where((mass > 0) & (jnp.arange(len(mass)) != place), ratio, 0))
+
+    each = over_rows(worst, (means, scatter, jnp.arange(len(mass))), len(mass))
     count = jnp.sum(mass > 0)
-    return jnp.where(count < 2, jnp.inf, jnp.sum(worst) / jnp.maximum(count, 1))
+    return jnp.where(count < 2, jnp.inf, jnp.sum(jnp.where(mass > 0, each, 0)) / jnp.maximum(count, 1))
 
 
-@compiled_metric
+@index_of_clusters
 def dunn(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -188,68 +199,29 @@ def dunn(
     >>> float(dunn(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     7.0
     """
-    x, owners, mass = counted_clusters(points, labels, weights, slots)
-    apart = distances(x, x)
-    inside = (owners > 0).astype(x.dtype)
-    counted = jnp.sum(inside, 1) > 0
-    same = inside @ inside.T > 0
-    both = counted[:, None] & counted[None, :]
-    diameter = jnp.max(jnp.where(same, apart, 0))
-    gap = jnp.min(jnp.where(both & ~same, apart, jnp.inf))
+    clusters = clusters_of(points, labels, weights, slots)
+    counted = clusters.weights > 0
+
+    def extremes(row: tuple) -> tuple[Array, Array]:
+        x, label = row
+        same = clusters.labels == label
+        apart = row_distances(x, clusters.x)
+        farthest = jnp.max(jnp.where(counted & same, apart, 0))
+        return farthest, jnp.min(jnp.where(counted & ~same, apart, jnp.inf))
+
+    farthest, nearest = over_rows(extremes, (clusters.x, clusters.labels), len(clusters.x))
+    diameter = jnp.max(jnp.where(counted, farthest, 0))
+    gap = jnp.min(jnp.where(counted, nearest, jnp.inf))
     ratio = jnp.where(diameter > 0, gap / jnp.where(diameter > 0, diameter, 1), jnp.inf)
-    return jnp.where(jnp.sum(mass > 0) < 2, 0, ratio)
-
-
-def counted_clusters(
-    points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None
-) -> tuple[Float[Array, "N D"], Float[Array, "N K"], Float[Array, " K"]]:
-    """The centred points, the weight of each point in its cluster, and the weight of each cluster."""
-    x = as_float(jnp.asarray(points))
-    owners = members(x, labels, weights, slots)
-    counted = jnp.sum(owners, 1)
-    x = jnp.where(counted[:, None] > 0, x, 0)
-    x = jnp.where(counted[:, None] > 0, x - weighted_mean(x, counted), 0)
-    return x, owners, jnp.sum(owners, 0)
-
-
-def _means(x: Float[Array, "N D"], owners: Float[Array, "N K"], mass: Float[Array, " K"]) -> Array:
-    return owners.T @ x / jnp.where(mass > 0, mass, 1)[:, None]
-
-
-def _to_own_mean(x: Float[Array, "N D"], owners: Array, means: Float[Array, "K D"]) -> Float[Array, " N"]:
-    """The distance of each point to its cluster mean, from differences: exactly zero for single points."""
-    squared = jnp.sum(jnp.square(x - (owners > 0).astype(x.dtype) @ means), 1)
-    return square_root(squared)
-
-
-def distances(x: Float[Array, "N D"], y: Float[Array, "M D"]) -> Float[Array, "N M"]:
-    """Euclidean distances, computed from differences, which are accurate for close points.
-
-    Squares are summed column by column, in a sixth of the time that one operation would take.
-    """
-
-    def add(total: Array, column: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + jnp.square(column[0][:, None] - column[1]), None
-
-    start = jnp.zeros((len(x), len(y)), jnp.result_type(x, y))
-    return square_root(lax.scan(add, start, (x.T, y.T))[0])
-
-
-def _pairs(mass: Float[Array, " K"]) -> Bool[Array, "K K"]:
-    """Pairs of different clusters that have points."""
-    alive = mass > 0
-    return alive[:, None] & alive[None, :] & ~jnp.eye(len(mass), dtype=bool)
+    return jnp.where(jnp.sum(clusters.mass > 0) < 2, 0, ratio)
 
 
 def _mean_width(
-    own: Float[Array, " N"],
-    other: Float[Array, " N"],
-    alone: Bool[Array, " N"],
-    weights: Float[Array, " N"],
-    mass: Float[Array, " K"],
+    own: Float[Array, " N"], other: Float[Array, " N"], alone: Bool[Array, " N"], clusters: Clusters
 ) -> Float[Array, ""]:
     """The weighted mean of (b - a) / max(a, b), which is 0 for a point alone or if both are 0."""
-    enough = jnp.sum(mass > 0) > 1
+    weights = clusters.weights
+    enough = jnp.sum(clusters.mass > 0) > 1
     other = jnp.where(enough & (weights > 0), other, 1)
     largest = jnp.maximum(own, other)
     width = jnp.where(alone | (largest <= 0), 0, (other - own) / jnp.where(largest > 0, largest, 1))

@@ -11,21 +11,21 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Num
 
 from ..errors import InputError
 from ..records import AnyArray
-from .internal import counted_clusters, distances
-from .partitions import compiled_metric
+from .clusters import clusters_of, index_of_clusters, over_rows, row_distances
+from .partitions import Labels
 
 Average = Literal["min", "max", "mean", "smooth min", "smooth max", "one"]
 """Ordered weighted averages of distances."""
 
 
-@compiled_metric
+@index_of_clusters
 def near_neighbours(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -53,10 +53,10 @@ def near_neighbours(
     return jnp.where(enough, share, 0)
 
 
-@compiled_metric
+@index_of_clusters
 def near_dunn(
     points: Num[AnyArray, "N D"],
-    labels: Int[AnyArray, " N"],
+    labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
     *,
     slots: int | None = None,
@@ -107,21 +107,28 @@ def near_dunn(
 
 
 def _neighbours(
-    points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None, neighbours: int
+    points: AnyArray, labels: Labels, weights: AnyArray | None, slots: int | None, neighbours: int
 ) -> tuple[Float[Array, "N M"], Bool[Array, "N M"], Bool[Array, "N M"], Bool[Array, ""]]:
     """The distances to near neighbours, whether they share the cluster and exist, and whether enough do."""
     if neighbours < 1:
         raise InputError(f"neighbours is {neighbours}; give a whole number >= 1.")
-    x, owners, _ = counted_clusters(points, labels, weights, slots)
-    member = (owners > 0).astype(x.dtype)
-    counted = jnp.sum(member, 1) > 0
-    possible = counted[:, None] & counted & ~jnp.eye(len(x), dtype=bool)
-    reached = jnp.where(possible, distances(x, x), jnp.inf)
-    nearest, which = lax.top_k(-reached, min(neighbours, max(len(x) - 1, 1)))
-    same = jnp.sum(member[which] * member[:, None], 2) > 0
-    sizes = jnp.sum(member, 0)
+    clusters = clusters_of(points, labels, weights, slots)
+    counted = clusters.weights > 0
+    places = jnp.arange(len(clusters.x))
+
+    def of_row(row: tuple) -> tuple[Array, Array]:
+        x, label, exists, place = row
+        possible = exists & counted & (places != place)
+        reached = jnp.where(possible, row_distances(x, clusters.x), jnp.inf)
+        nearest, which = lax.top_k(-reached, min(neighbours, max(len(places) - 1, 1)))
+        return -nearest, clusters.labels[which] == label
+
+    rows = (clusters.x, clusters.labels, counted, places)
+    away, same = over_rows(of_row, rows, len(places))
+    sizes = jnp.sum(clusters.member(), 0)
     least = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
-    return -nearest, same, jnp.isfinite(nearest), (jnp.sum(sizes > 0) > 1) & (least > neighbours)
+    usable = jnp.isfinite(away)
+    return away, same & usable, usable, (jnp.sum(sizes > 0) > 1) & (least > neighbours)
 
 
 def _average(

@@ -1,110 +1,151 @@
-"""Labels as one-hot arrays and contingency tables, with the checks that all metrics of labels share."""
+"""Labels of any type as numbers, and contingency tables of two partitions.
+
+Tables of labels on the host are sparse and in double precision, so that thousands of clusters take no more
+memory than the points do; tables of traced labels are dense arrays of fixed shape.
+"""
 
 from __future__ import annotations
 
-import inspect
-from functools import wraps
-from typing import Any, cast
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax.nn import one_hot
+from jaxtyping import Array, Float, Shaped
+from scipy import sparse
 
 from ..agreement import contingency
-from ..compiler import Function, compiled
+from ..compiler import compiled
 from ..errors import InputError
+from ..padding import padded_size
+from ..precision import in_double, is_traced
 from ..records import AnyArray
+from ..validation import as_array, checked_labels
 from ..weights import weights_or_ones
 
+Labels = Shaped[AnyArray, " N"] | Sequence[Hashable]
+"""Whole numbers or words, one for each point; -1 is noise, or an unknown class."""
 
-def table(
-    found: AnyArray, truth: AnyArray, weights: AnyArray | None, slots: int | None
-) -> tuple[Float[Array, "K K"], Float[Array, ""]]:
-    """The contingency table of predicted clusters (rows) and true classes (columns), and its total."""
-    parts = one_hots(found, truth, weights, slots)
-    return contingency(*parts), jnp.sum(parts[2])
+Numbers = Float[AnyArray, "..."]
 
 
-def one_hots(
-    found: AnyArray, truth: AnyArray, weights: AnyArray | None, slots: int | None
-) -> tuple[Array, Array, Array]:
-    """Both partitions in one-hot form, with `slots` columns and one for noise, and the weights."""
-    if np.shape(found) != np.shape(truth) or np.ndim(found) != 1:
-        raise InputError(
-            f"found labels have shape {np.shape(found)} and true labels {np.shape(truth)}; "
-            "give two lists of equal length."
-        )
-    if weights is not None and np.shape(weights) != np.shape(truth):
-        raise InputError(
-            f"weights have shape {np.shape(weights)} for {len(truth)} labels; give one for each."
-        )
-    found, truth, slots = counted(found, truth, slots)
-    found = jnp.asarray(found)
-    truth = jnp.asarray(truth)
-    dtype = jnp.result_type(float)
-    known = jnp.asarray(weights_or_ones(truth.astype(dtype), weights), dtype) * (truth >= 0)
-    found = jnp.where(found < 0, slots, found)
-    width = slots + 1
-    return jax.nn.one_hot(found, width, dtype=dtype), jax.nn.one_hot(truth, width, dtype=dtype), known
+class Table(NamedTuple):
+    """The weights that predicted clusters (rows) share with true classes (columns).
+
+    Attributes:
+        cells: weight of each pair of a cluster and a class; pairs that share nothing may be missing.
+        rows: weight of each cluster.
+        columns: weight of each class.
+        largest: weight of the largest cell of each row.
+        squares: sum_n w_n^2.
+    """
+
+    cells: Numbers
+    rows: Numbers
+    columns: Numbers
+    largest: Numbers
+    squares: Numbers
 
 
-def counted(found: AnyArray, truth: AnyArray, slots: int | None) -> tuple[AnyArray, AnyArray, int]:
-    """Both lists of labels as arrays, and an upper bound of the number of their values.
-
-    Unless `slots` is given, labels are first renumbered from 0 without gaps.
+def table(found: Labels, truth: Labels, weights: AnyArray | None, slots: int | None) -> Table:
+    """The table of two partitions: of NumPy arrays, in double precision, unless the labels are traced.
 
     Raises:
-        InputError: labels are not whole numbers, or `slots` is not given inside `jit`.
+        InputError: labels or weights are not one for each point, labels are neither whole numbers nor words,
+            or `slots` is missing inside `jit`.
     """
-    found, truth = (x if hasattr(x, "dtype") else np.asarray(x) for x in (found, truth))
-    for labels in (found, truth):
-        if np.dtype(labels.dtype).kind not in "iub":
-            raise InputError("labels are not whole numbers; number them, for instance with np.unique.")
-    if slots is None:
-        if isinstance(found, jax.core.Tracer) or isinstance(truth, jax.core.Tracer):
+    if is_traced(found, truth, weights):
+        dense, known = dense_counts(found, truth, weights, slots)
+        return Table(dense, dense.sum(1), dense.sum(0), dense.max(1), known @ known)
+    counts, kept = sparse_counts(found, truth, weights)
+    return Table(
+        cells=_padded(counts.data),
+        rows=_padded(counts.sum(1)),
+        columns=_padded(counts.sum(0)),
+        largest=_padded(counts.max(1).toarray()),
+        squares=kept @ kept,
+    )
+
+
+def of_table(formula: Callable[..., Array]) -> Callable[..., Float[Array, ""]]:
+    """Returns a formula of a `Table`, compiled; it runs in double precision if the table is on the host."""
+    program = compiled(formula)
+
+    def value(counts: Table, *others: Any) -> Float[Array, ""]:
+        if isinstance(counts.cells, np.ndarray):
+            return jnp.asarray(in_double(program, counts, *others))
+        return program(counts, *others)
+
+    return value
+
+
+def dense_counts(
+    found: Labels, truth: Labels, weights: AnyArray | None, slots: int | None
+) -> tuple[Float[Array, "K C"], Float[Array, " N"]]:
+    """The contingency table with `slots` rows and columns and one for noise, and the weights that count."""
+    clusters, classes, count = _numbered_alike(found, truth, weights, slots)
+    dtype = jnp.result_type(float)
+    known = jnp.asarray(weights_or_ones(classes.astype(dtype), weights), dtype) * (classes >= 0)
+    clusters = jnp.where(clusters < 0, count, clusters)
+    rows, columns = (one_hot(labels, count + 1, dtype=dtype) for labels in (clusters, classes))
+    return contingency(rows, columns, known), known
+
+
+def sparse_counts(
+    found: Labels, truth: Labels, weights: AnyArray | None
+) -> tuple[sparse.csr_array, Float[np.ndarray, " N"]]:
+    """The contingency table of labels on the host, and the weights of the points that count."""
+    clusters, classes, _ = _numbered_alike(found, truth, weights, None)
+    known = np.ones(len(classes)) if weights is None else np.asarray(weights, np.float64)
+    kept = (classes >= 0) & (known != 0)
+    places = [np.unique(labels[kept], return_inverse=True)[1] for labels in (clusters, classes)]
+    return sparse.coo_array((known[kept], tuple(places))).tocsr(), known[kept]
+
+
+def numbered(name: str, labels: Any, slots: int | None) -> tuple[AnyArray, int]:
+    """Labels as numbers from 0, where -1 is noise, and an upper bound of how many there are.
+
+    Labels are renumbered without gaps unless `slots` is given, which is then the bound.
+
+    Raises:
+        InputError: labels are neither whole numbers nor words, or `slots` is missing inside `jit`.
+    """
+    if is_traced(labels):
+        if slots is None:
             raise InputError("inside jit or vmap the number of labels is unknown; pass slots=.")
-        found = _numbered(found)
-        truth = _numbered(truth)
-        slots = 1 + max(int(np.max(found, initial=0)), int(np.max(truth, initial=0)))
-    return found, truth, slots
+        if np.dtype(labels.dtype).kind not in "iub":
+            raise InputError(f"{name} labels are not whole numbers; number them before jit or vmap.")
+        return labels, slots
+    labels = checked_labels(f"{name} labels", labels)
+    if slots is not None and labels.dtype.kind != "U":
+        return labels, slots
+    values, places = np.unique(labels, return_inverse=True)
+    noise = 0 if labels.dtype.kind == "U" else int(np.sum(values < 0))
+    return np.maximum(places - noise, -1), len(values) - noise
 
 
-def _numbered(labels: AnyArray) -> Int[np.ndarray, " N"]:
-    """Labels renumbered from 0 without gaps; negative ones become -1."""
-    values, places = np.unique(np.asarray(labels), return_inverse=True)
-    return np.maximum(places - int(np.sum(values < 0)), -1)
-
-
-def compiled_metric(metric: Function) -> Function:
-    """Returns a metric of labels, compiled as one program; labels are counted unless `slots` is given.
-
-    Args:
-        metric: a function of arrays that include `found` and `truth`, or `labels`; its keyword-only
-            arguments, such as `slots`, are static.
-    """
-    signature = inspect.signature(metric)
-    fixed = [name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY]
-    program = compiled(metric, static=fixed)
-    first, second = ("found", "truth") if "found" in signature.parameters else ("labels", "labels")
-
-    @wraps(metric)
-    def call(*args: Any, **options: Any) -> Any:
-        bound = signature.bind(*args, **options).arguments
-        found, truth, slots = counted(bound[first], bound[second], bound.get("slots"))
-        return program(**bound | {first: found, second: truth, "slots": slots})
-
-    return cast(Function, call)
-
-
-def members(
-    points: AnyArray, labels: AnyArray, weights: AnyArray | None, slots: int | None
-) -> Float[Array, "N K"]:
-    """The weight of each point in its cluster and zero in the others; rows of noise points are zero."""
-    if np.ndim(points) != 2 or np.shape(labels) != np.shape(points)[:1]:
+def _numbered_alike(
+    found: Labels, truth: Labels, weights: AnyArray | None, slots: int | None
+) -> tuple[AnyArray, AnyArray, int]:
+    """Both lists of labels as numbers, and an upper bound of how many there are in either."""
+    clusters = as_array("found labels", found)
+    classes = as_array("true labels", truth)
+    if np.shape(clusters) != np.shape(classes) or np.ndim(clusters) != 1:
         raise InputError(
-            f"points have shape {np.shape(points)} and labels {np.shape(labels)}; "
-            "give a table [points, features] and one label for each."
+            f"found labels have shape {np.shape(clusters)} and true labels {np.shape(classes)}; "
+            "give two lists of equal length."
         )
-    found, _, _ = one_hots(labels, labels, None, slots)
-    return weights_or_ones(points, weights)[:, None] * found[:, :-1].astype(points.dtype)
+    if weights is not None and np.shape(weights) != np.shape(classes):
+        raise InputError(
+            f"weights have shape {np.shape(weights)} for {len(classes)} labels; give one for each."
+        )
+    clusters, first = numbered("found", clusters, slots)
+    classes, second = numbered("true", classes, slots)
+    return clusters, classes, max(first, second)
+
+
+def _padded(numbers: Float[np.ndarray, "..."]) -> Float[np.ndarray, " M"]:
+    """Numbers padded with zeros, which change no formula, so that few programs are compiled."""
+    flat = np.ravel(numbers)
+    return np.pad(flat, (0, padded_size(len(flat)) - len(flat)))

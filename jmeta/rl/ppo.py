@@ -139,7 +139,7 @@ def ppo(
             (gradient, {"loss": loss} | metrics),
         )
         usable = all_finite((gradient, loss)) & (counted > 0)
-        meta, opt, usable = descended(optimizer, state, gradient, usable)
+        meta, opt, usable = descended(optimizer, state, gradient, report["loss"], usable)
         report = {name: jnp.where(usable, value, 0) for name, value in report.items()}
         return state._replace(meta=meta, opt=opt), report | {"skipped_updates": (~usable).astype(float)}
 

@@ -6,15 +6,16 @@ task read from disk is bitwise equal to the one sampled on-device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Int, Key, PyTree, Shaped, UInt8
 
 from ..errors import InputError
-from ..records import HostSampler, Task
+from ..records import AnyArray, HostSampler, Task
+from ..validation import checked_labels
 from .episodes import ClassImages, episodes
 
 AHEAD = 8
@@ -55,7 +56,7 @@ class StoredImages(NamedTuple):
 
 def by_class(
     read: Callable[[Int[np.ndarray, " n"]], UInt8[np.ndarray, "n H W c"]],
-    labels: Int[np.ndarray, " N"],
+    labels: Shaped[AnyArray, " N"] | Sequence[Any],
     names: tuple[str, ...],
     source: str,
 ) -> StoredImages:
@@ -63,20 +64,40 @@ def by_class(
 
     Args:
         read: numbers [n] -> images [n, H, W, c], as a new array; must be thread-safe.
-        labels: [N] the class of each image; images with label -1 are left out.
+        labels: [N] the class of each image, as its name or as the place of its name, from 0; images with
+            label -1 are left out.
         names: names of the classes.
         source: description of the source.
+
+    Raises:
+        InputError: a label is neither a name nor the place of one.
 
     >>> images = np.arange(4, dtype=np.uint8)[:, None, None, None]
     >>> by_class(images.__getitem__, np.array([1, 0, 1, 1]), ("a", "b"), "an array").rows
     array([[1, 0, 0],
            [0, 2, 3]], dtype=int32)
     """
-    counts = np.bincount(labels[labels >= 0], minlength=len(names))
+    places = _places(labels, names)
+    counts = np.bincount(places[places >= 0], minlength=len(names))
     rows = np.zeros((len(names), counts.max(initial=0)), np.int32)
-    for label, count in enumerate(counts):
-        rows[label, :count] = np.flatnonzero(labels == label)
+    for place, count in enumerate(counts):
+        rows[place, :count] = np.flatnonzero(places == place)
     return StoredImages(read=read, rows=rows, counts=counts, names=names, source=source)
+
+
+def _places(labels: Any, names: tuple[str, ...]) -> Int[np.ndarray, " N"]:
+    """The place of the name of each label; negative where there is none."""
+    values = checked_labels("labels", labels)
+    if values.dtype.kind != "U":
+        if (largest := int(values.max(initial=-1))) >= len(names):
+            raise InputError(
+                f"labels go up to {largest} for {len(names)} names; count from 0, or give the names."
+            )
+        return values
+    place_of = {name: place for place, name in enumerate(names)}
+    if unknown := set(values.tolist()) - set(place_of):
+        raise InputError(f"the label {min(unknown)!r} is not among the names; add it to names.")
+    return np.array([place_of[value] for value in values.tolist()], np.int64)
 
 
 def stored_episodes(

@@ -143,9 +143,10 @@ def persistent_evolution(
         kept = jnp.isfinite(losses) & jax.vmap(all_finite)(gradients)
         total = jnp.maximum(jnp.sum(kept), 1)
         gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
-        meta, opt, _ = descended(optimizer, state, gradient, jnp.any(kept))
+        loss = jnp.sum(jnp.where(kept, losses, 0)) / total
+        meta, opt, _ = descended(optimizer, state, gradient, loss, jnp.any(kept))
         report = Report(
-            loss=jnp.sum(jnp.where(kept, losses, 0)) / total,
+            loss=loss,
             skipped=len(kept) - jnp.sum(kept),
             metrics={"gradient_norm": optax.tree.norm(gradient)},
         )

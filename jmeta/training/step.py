@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts
 from ..compiler import compiled
+from ..errors import InputError
 from ..records import GradientEstimator, MetaState, MetaStep, Metrics, Report, Task, TaskLoss
 from ..trees import all_finite, still_finite
 from .gradient_estimators import backpropagation
@@ -35,7 +36,8 @@ def meta_step(
 
     Args:
         loss: of one task.
-        optimizer: the outer optimiser.
+        optimizer: the outer optimiser; one that needs the loss, such as `optax.contrib.reduce_on_plateau`,
+            gets the mean over the tasks that were kept.
         estimator: of the gradient; `backpropagation()` unless given.
         chunk: number of tasks that a device differentiates at once; chosen by the size of their arrays unless
             given.
@@ -83,8 +85,8 @@ def meta_step(
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
         usable = all_finite(gradient) & (kept > 0)
 
-        meta, opt, usable = descended(optimizer, state, gradient, usable)
         means = {name: value / total for name, value in sums.items()}
+        meta, opt, usable = descended(optimizer, state, gradient, means["loss"], usable)
         means["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
         skipped = count_tasks(tasks) - jnp.where(usable, kept, 0)
         report = Report(means.pop("loss"), skipped, means)
@@ -94,17 +96,34 @@ def meta_step(
 
 
 def descended(
-    optimizer: optax.GradientTransformation, state: MetaState, gradient: PyTree, usable: Bool[Array, ""]
+    optimizer: optax.GradientTransformation,
+    state: MetaState,
+    gradient: PyTree,
+    loss: Float[Array, ""],
+    usable: Bool[Array, ""],
 ) -> tuple[PyTree, PyTree, Bool[Array, ""]]:
     """The meta-parameters and the optimiser's state after one step, and whether the step was taken.
 
     It is not taken if the gradient is not usable, or if a finite number would become non-finite, such as
     Adam's second moment after a gradient of 1e20.
+
+    Raises:
+        InputError: the optimiser searches along a line, for which it needs the loss at other parameters.
     """
-    updates, opt = optimizer.update(gradient, state.opt, state.meta)
+    update = optax.with_extra_args_support(optimizer).update
+    updates, opt = update(
+        gradient, state.opt, state.meta, value=loss, grad=gradient, value_fn=_no_line_search
+    )
     after, before = (optax.apply_updates(state.meta, updates), opt), (state.meta, state.opt)
     usable &= still_finite(before, after)
     return *optax.tree.where(usable, after, before), usable
+
+
+def _no_line_search(meta: PyTree) -> Float[Array, ""]:
+    raise InputError(
+        "the optimizer of meta_step needs the loss at other parameters for its line search, which is not "
+        "computed; choose one with a learning rate, such as optax.lbfgs(learning_rate=0.1, linesearch=None)."
+    )
 
 
 def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:

@@ -12,7 +12,7 @@ import jmeta as jm
 
 KEY = jax.random.key(0)
 NAMES = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
-RIDGE = 1e-4
+RIDGE = 1e-14
 
 
 def first_points(points, weights, clusters, key):
@@ -36,8 +36,7 @@ def matrices(covariances):
 def test_equal_to_scikit_learn_from_the_same_start(covariance):
     points = draw()
     near = ((points[:, None] - points[None, :3]) ** 2).sum(-1).min(1).mean()
-    total = ((points - points.mean(0)) ** 2).sum(1).mean()
-    variance = (near + 1e-3 * total) / 2
+    variance = near / 2
     precision = np.eye(2) / variance
     start = {"full": np.stack([precision] * 3), "tied": precision, "diagonal": np.full((3, 2), 1 / variance)}
     reference = GaussianMixture(
@@ -45,7 +44,7 @@ def test_equal_to_scikit_learn_from_the_same_start(covariance):
         covariance_type=NAMES[covariance],
         max_iter=15,
         tol=0,
-        reg_covar=RIDGE * total,
+        reg_covar=RIDGE * near,
         weights_init=np.ones(3) / 3,
         means_init=points[:3],
         precisions_init=start.get(covariance, np.full(3, 1 / variance)),
@@ -65,6 +64,16 @@ def test_equal_to_scikit_learn_from_the_same_start(covariance):
     np.testing.assert_allclose(state.bic, reference.bic(points), rtol=1e-9)
     log_probs = clusterer.assign({}, state, points).log_probs
     np.testing.assert_allclose(np.exp(log_probs), reference.predict_proba(points), atol=1e-8)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_ridge_is_a_part_of_the_variance_of_each_column():
+    """By hand: with one component its covariance is that of the points, and the seed is the first point."""
+    points = draw()
+    state = jm.gaussian_mixture(1, ridge=0.1, seeding=first_points).fit({}, jm.Batch(points), KEY)
+    ridge = 0.1 * np.mean((points - points[0]) ** 2, 0)
+    expected = np.cov(points.T, bias=True) + np.diag(ridge)
+    np.testing.assert_allclose(state.covariances[0] * state.scale**2, expected, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("float64")
@@ -122,7 +131,7 @@ def test_derivatives_three_ways(covariance, rule):
     points, weights = draw(4), np.linspace(0.5, 1, 30)
     diff = {"unroll": jm.unroll(), "gmres": jm.implicit(jm.gmres(24, tol=1e-13))}[rule]
     clusterer = jm.gaussian_mixture(
-        3, covariance=covariance, steps=400, diff=diff, ridge=1e-3, seeding=first_points
+        3, covariance=covariance, steps=400, diff=diff, ridge=1e-2, seeding=first_points
     )
 
     @jax.jit

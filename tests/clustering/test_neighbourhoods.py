@@ -311,8 +311,9 @@ def test_padding_does_not_change_where_unseen_points_go():
         plain = clusterer.assign({}, clusterer.fit({}, jm.Batch(points), KEY), unseen)
         state = clusterer.fit({}, jm.Batch(padded, weights=weights), KEY)
         jax.tree.map(
-            # float32 holds the spectral log-probabilities, which are around -20,000, to the seventh digit
-            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-6),
+            # float32 holds the spectral log-probabilities, around -1e8, to the fifth digit, as their
+            # temperature is that of rows which differ by rounding alone
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-5),
             clusterer.assign({}, state, unseen),
             plain,
         )

@@ -7,6 +7,7 @@ import pytest
 from derivatives import numerical
 
 import jmeta as jm
+from jmeta.clustering.transport.rounding import balanced_labels
 
 KEY = jax.random.key(0)
 
@@ -33,7 +34,7 @@ def test_a_step_moves_centers_to_the_means_of_the_exact_plan():
     distances = ((points[:, None] - points[None, :3]) ** 2).sum(-1)
     plan = plan_by_scaling(distances, weights / weights.sum(), column, beta=0.7)
     clusterer = jm.sinkhorn_kmeans(
-        3, steps=1, shares=10 * column, rounds=(1, 500), inverse_temperature=0.7, seeding=first_points
+        3, steps=1, shares=10 * column, inverse_temperature=0.7, seeding=first_points
     )
     state = clusterer.fit({}, jm.Batch(jnp.asarray(points), weights=jnp.asarray(weights)), KEY)
     np.testing.assert_allclose(state.centers, plan.T @ points / column[:, None], atol=1e-10)
@@ -86,7 +87,6 @@ def test_derivatives_three_ways(rule):
     clusterer = jm.sinkhorn_kmeans(
         3,
         steps=300,
-        rounds=(20, 20),
         inverse_temperature=0.5,
         diff=RULES[rule],
         learn=("temperature",),
@@ -111,7 +111,7 @@ def test_derivatives_three_ways(rule):
 REFUSED = {
     "shares": (dict(shares=[1.0, 2.0]), "give 3 positive numbers"),
     "no share": (dict(shares=[1.0, 0.0, 2.0]), "give 3 positive numbers"),
-    "rounds": (dict(rounds=(0, 4)), "two whole numbers"),
+    "rounds": (dict(rounds=0), "rounds of sinkhorn_kmeans is 0"),
     "temperature": (dict(inverse_temperature=-1.0), "inverse temperature of sinkhorn_kmeans"),
     "learn": (dict(learn=("shares",)), "cannot learn"),
 }
@@ -129,3 +129,57 @@ def test_a_class_without_a_label_attracts_nothing_when_all_points_are_labelled()
     clusterer = jm.sinkhorn_kmeans(3)
     state = clusterer.fit({}, jm.Batch(points, jnp.arange(20) % 2), KEY)
     assert jnp.abs(state.log_prior).max() < 100
+
+
+@pytest.mark.parametrize("gap", [4, 8, 20])
+def test_clusters_are_balanced_at_the_defaults(gap):
+    """Sixty points here and forty there, which one cluster has to cut through."""
+    random = np.random.default_rng(0)
+    points = random.normal(size=(100, 2))
+    points[60:, 0] += gap
+    for restarts in (1, 4):
+        found = jm.cluster(jm.sinkhorn_kmeans(2, restarts=restarts), points, key=KEY)
+        np.testing.assert_allclose(jnp.exp(found.log_probs).sum(0), 50, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("float64")
+def test_more_restarts_do_not_raise_the_transport_cost():
+    points = jm.Batch(jax.random.normal(KEY, (40, 2)))
+    costs = [jm.sinkhorn_kmeans(4, steps=50, restarts=r).fit({}, points, KEY).energy for r in (2, 8)]
+    assert costs[1] <= costs[0] * (1 + 1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_energy_is_the_transport_cost():
+    points = jax.random.normal(KEY, (20, 2))
+    clusterer = jm.sinkhorn_kmeans(3, inverse_temperature=0.7)
+    state = clusterer.fit({}, jm.Batch(points), KEY)
+    log_probs = clusterer.assign({}, state, points).log_probs
+    distances = ((points[:, None] - state.centers) ** 2).sum(-1)
+    expected = jnp.sum(jnp.exp(log_probs) * (distances + log_probs / 0.7))
+    np.testing.assert_allclose(state.energy, expected, rtol=1e-9)
+
+
+def test_labels_are_rounded_to_equal_sizes():
+    random = np.random.default_rng(0)
+    log_probs = np.log(random.dirichlet(np.full(3, 0.3), 31))
+    labels = balanced_labels(log_probs, np.ones(31), np.full(3, 1 / 3))
+    assert sorted(np.bincount(labels)) == [10, 10, 11]
+    assert np.all(balanced_labels(log_probs, np.zeros(31), np.full(3, 1 / 3)) == log_probs.argmax(1))
+
+
+def test_of_two_clusters_the_cheapest_points_change():
+    """The optimum by hand: with two clusters it cuts the sorted differences of the logarithms."""
+    random = np.random.default_rng(1)
+    log_probs = np.log(random.dirichlet([3.0, 1.0], 20))
+    labels = balanced_labels(log_probs, np.ones(20), np.array([0.5, 0.5]))
+    rank = np.argsort(np.argsort(log_probs[:, 1] - log_probs[:, 0]))
+    np.testing.assert_array_equal(labels, rank >= 10)
+
+
+def test_weights_and_shares_set_the_sizes():
+    random = np.random.default_rng(2)
+    log_probs, weights = np.log(random.dirichlet(np.ones(3), 200)), random.uniform(0.5, 1, 200)
+    shares = np.array([0.5, 0.3, 0.2])
+    labels = balanced_labels(log_probs, weights, shares)
+    np.testing.assert_allclose(np.bincount(labels, weights), shares * weights.sum(), atol=1)

@@ -5,12 +5,14 @@ import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jmeta as jm
 from jmeta.estimators import on_device
+from jmeta.validation import LARGEST
 
 KINDS = (jm.SoftKMeans, jm.SinkhornKMeans, jm.MixtureClusterer)
 POINTS, TRUTH = make_blobs(90, centers=3, cluster_std=0.5, random_state=0)
@@ -28,6 +30,7 @@ def expected_failures(estimator):
     [kind(3, steps=10, restarts=1) for kind in KINDS], expected_failed_checks=expected_failures
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # ten steps are few
 def test_scikit_learns_checks_pass(estimator, check):
     check(estimator)
 
@@ -118,3 +121,75 @@ def test_numbers_whose_squares_overflow_are_refused():
     for model in (jm.SoftKMeans(3), jm.MetaClusterer(n_clusters=3)):
         with pytest.raises(jm.InputError, match="rescale the columns"):
             model.fit(POINTS * 1e20)
+
+
+@pytest.mark.parametrize("offset", [0, 1.7e9, 1e12])
+@pytest.mark.parametrize("scale", [1e-12, 1, 1e12])
+def test_units_of_the_table_do_not_change_clusters_nor_attributes(offset, scale):
+    """Seconds since 1970 hold half a microsecond, and 1e12 a tenth of a thousandth."""
+    points = scale * (offset + POINTS)
+    if scale * offset > LARGEST:
+        points = points - scale * offset
+    hard = KMeans(3, n_init=10, random_state=0).fit(POINTS)
+    soft = jm.SoftKMeans(3, inverse_temperature=1e3 / scale**2).fit(points)
+    assert adjusted_rand_score(hard.labels_, soft.labels_) == 1
+    np.testing.assert_allclose(soft.inertia_ / scale**2, hard.inertia_, rtol=1e-3)
+    mixture = jm.MixtureClusterer(3).fit(points)
+    plain = jm.MixtureClusterer(3).fit(POINTS)
+    np.testing.assert_allclose(mixture.covariances_ / scale**2, plain.covariances_, rtol=5e-3, atol=1e-4)
+
+
+def test_the_unit_of_one_column_does_not_change_a_mixture():
+    stretch = np.array([1e4, 1e-3])
+    plain, stretched = (jm.MixtureClusterer(3).fit(x) for x in (POINTS, POINTS * stretch))
+    np.testing.assert_array_equal(plain.labels_, stretched.labels_)
+    np.testing.assert_allclose(stretched.means_, plain.means_ * stretch, rtol=1e-9)
+    np.testing.assert_allclose(
+        stretched.covariances_, plain.covariances_ * np.outer(stretch, stretch), rtol=1e-9, atol=1e-12
+    )
+    shift = 90 * np.log(stretch).sum()
+    np.testing.assert_allclose(stretched.log_likelihood_, plain.log_likelihood_ - shift, rtol=1e-9)
+    np.testing.assert_allclose(stretched.bic_, plain.bic_ + 2 * shift, rtol=1e-9)
+
+
+def test_one_component_has_the_mean_and_the_covariance_of_the_table():
+    x = POINTS * [1e4, 1.0]
+    model = jm.MixtureClusterer(1).fit(x)
+    np.testing.assert_allclose(model.means_[0], x.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(model.covariances_[0], np.cov(x.T, bias=True), rtol=1e-3)
+
+
+@pytest.mark.parametrize("code", [9_999, 99_999])
+def test_an_outlier_is_a_cluster_and_leaves_the_others(code):
+    x = np.concatenate([POINTS, [[code, code]]])
+    model = jm.SoftKMeans(4).fit(x)
+    assert adjusted_rand_score(TRUTH, model.labels_[:-1]) > 0.95
+    assert np.sum(model.labels_ == model.labels_[-1]) == 1
+
+
+@pytest.mark.parametrize("apart", [1e2, 1e5])
+def test_inertia_of_tight_groups_far_apart(apart):
+    x = np.random.default_rng(0).normal(size=(100, 2)) + apart * (np.arange(100) % 2)[:, None]
+    model = jm.SoftKMeans(2).fit(x)
+    expected = np.sum((x - model.cluster_centers_[model.labels_]) ** 2)
+    np.testing.assert_allclose(model.inertia_, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [jm.SoftKMeans, jm.MixtureClusterer])
+def test_all_distinct_rows_are_used_before_a_warning_says_that_they_are_too_few(kind):
+    x = np.array([[0.0, 0.0], [0.0, 1.0], [300.0, 0.0], [300.0, 0.5], [900.0, 7.0]]).repeat(2, 0)
+    with pytest.warns(ConvergenceWarning, match="5 of 7 clusters have points, of which 5 are distinct"):
+        labels = kind(7).fit(x).labels_
+    assert len(set(labels)) == 5
+
+
+def test_labels_of_balanced_clusters_are_rounded_and_probabilities_balanced():
+    x = np.concatenate([POINTS[TRUTH == 0], POINTS[TRUTH == 1][:10]])
+    model = jm.SinkhornKMeans(2).fit(x)
+    assert np.bincount(model.labels_).tolist() == [20, 20]
+    np.testing.assert_allclose(model.predict_proba(x).mean(0), 0.5, atol=1e-6)
+
+
+def test_centres_that_still_move_are_reported():
+    with pytest.warns(ConvergenceWarning, match="raise steps"):
+        jm.SinkhornKMeans(5, steps=1, restarts=1).fit(POINTS)

@@ -5,6 +5,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.optimize
 from sklearn import metrics as reference
@@ -72,6 +73,14 @@ def test_float64_is_exact():
 
 
 @pytest.mark.parametrize("name", list(PAIRS))
+def test_labels_on_the_host_are_counted_as_those_inside_jit(name):
+    random = np.random.default_rng(1)
+    found, truth, weights = random.integers(-1, 3, 30), random.integers(-1, 3, 30), random.integers(0, 2, 30)
+    ours = PAIRS[name][0](found, truth, weights)
+    np.testing.assert_allclose(ours, COMPILED[name](found, truth, weights, slots=3), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
 def test_bad_input_is_refused_with_one_sentence(name):
     metric = PAIRS[name][0]
     with pytest.raises(jm.InputError, match="two lists of equal length"):
@@ -98,9 +107,68 @@ def test_whole_number_weights_and_sparse_labels_are_taken_as_they_are(name):
     np.testing.assert_allclose(ones, expected(truth, found), atol=1e-4)
 
 
-def test_names_in_the_place_of_labels_are_refused():
-    with pytest.raises(jm.InputError, match="number them"):
-        jm.adjusted_rand_index(np.array(["a", "b"]), np.array(["a", "b"]))
+LABELS = {
+    "a list": [1, 1, 0, 0, 2, 2],
+    "fractions that are whole": [1.0, 1.0, 0.0, 0.0, 2.0, 2.0],
+    "words": list("bbaacc"),
+    "Int64": pd.Series([1, 1, 0, 0, 2, 2], dtype="Int64"),
+    "category": pd.Series(list("bbaacc"), dtype="category"),
+    "boolean": pd.Series([True, True, False, False, True, True], dtype="boolean"),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_labels_of_any_type_are_taken(labels):
+    truth = ["x", "x", "y", "y", "z", "x"]
+    for ours, expected in PAIRS.values():
+        np.testing.assert_allclose(ours(labels, truth), expected(truth, labels), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0.5, 1], "hold 0.5"),
+        ([None, 1], "hold None"),
+        ([[0], [0, 1]], "unequal length"),
+        ([np.nan, 1], "hold nan"),
+    ],
+)
+def test_labels_that_are_neither_numbers_nor_words_are_refused(labels, message):
+    with pytest.raises(jm.InputError, match=message):
+        jm.adjusted_rand_index(labels, [0, 1])
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_thousands_of_clusters(name):
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2000, 6000)
+    found = np.where(random.random(6000) < 0.7, truth, random.integers(0, 2000, 6000))
+    np.testing.assert_allclose(PAIRS[name][0](found, truth), PAIRS[name][1](truth, found), rtol=1e-6)
+
+
+def test_adjusted_information_of_points_nearly_all_alone():
+    """By hand: it is 1 for equal partitions, and 0 for two pairs at random places."""
+    alone = np.arange(300)
+    pair, other_pair = alone.copy(), alone.copy()
+    pair[1], other_pair[3] = 0, 2
+    assert jm.metrics.adjusted_mutual_information(alone, alone) == 1
+    np.testing.assert_allclose(jm.metrics.adjusted_mutual_information(pair, pair), 1, atol=1e-6)
+    expected = reference.adjusted_mutual_info_score(pair, other_pair)
+    np.testing.assert_allclose(jm.metrics.adjusted_mutual_information(pair, other_pair), expected, atol=1e-6)
+
+
+def test_adjusted_information_inside_jit_is_at_most_one():
+    labels = np.arange(100)
+    assert COMPILED["ami"](labels, labels, slots=100) <= 1
+
+
+def test_whole_weights_of_adjusted_information_are_copies():
+    found, truth, copies = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0]), np.array([3, 1, 2, 2, 1])
+    ours = jm.metrics.adjusted_mutual_information(found, truth, copies)
+    expected = reference.adjusted_mutual_info_score(np.repeat(truth, copies), np.repeat(found, copies))
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    with pytest.raises(jm.InputError, match="no whole numbers"):
+        jm.metrics.adjusted_mutual_information(found, truth, copies / 2)
 
 
 def test_nearly_all_points_alone_are_scored_as_they_are():

@@ -5,12 +5,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
 from sklearn import metrics as reference
 
 import jmeta as jm
+from jmeta.metrics import clusters
 
 N, D, SLOTS = 24, 3, 5
 
@@ -191,3 +193,52 @@ def test_half_precision_is_widened(name):
     half = (500 * points).astype(np.float16)
     expected = INDICES[name][1](half.astype(np.float64), labels)
     np.testing.assert_allclose(COMPILED[name](half, labels, slots=4), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0, 1.7e9, 1e12])
+@pytest.mark.parametrize("scale", [1e-12, 1, 1e12])
+@pytest.mark.parametrize("name", ["silhouette", "calinski_harabasz", "davies_bouldin"])
+def test_offsets_and_scales_on_the_host_keep_their_digits(name, offset, scale):
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 8)
+    points = scale * (offset + 30 * labels[:, None] + random.normal(size=(N, D)))
+    expected = INDICES[name][1]((points - points.mean(0)) / scale, labels)
+    np.testing.assert_allclose(INDICES[name][0](points, labels), expected, rtol=1e-6)
+
+
+def test_an_outlier_leaves_the_index_of_the_others():
+    points, labels = draw(1)
+    points[0] = 99_999
+    for ours, expected, _ in [INDICES[name] for name in ("silhouette", "davies_bouldin")]:
+        np.testing.assert_allclose(ours(points, labels), expected(points, labels), rtol=1e-6)
+
+
+def test_clusters_of_equal_points_have_the_index_of_scikit_learn():
+    """0.1 is not a binary fraction, so that the mean of three of them may be rounded."""
+    points = np.repeat([[0.1, 0.3], [0.7, 0.9], [1.3, 0.2]], 3, 0)
+    labels = np.repeat(np.arange(3), 3)
+    assert jm.metrics.calinski_harabasz(points, labels) == 1
+    assert jm.metrics.davies_bouldin(points, labels) == 0
+    assert COMPILED["calinski_harabasz"](np.float32(points), labels, slots=SLOTS) == 1
+
+
+@pytest.mark.parametrize("name", ["silhouette", "calinski_harabasz", "davies_bouldin"])
+def test_more_clusters_than_one_product_takes(name):
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(100), 2)
+    points = 9 * labels[:, None] + random.normal(size=(200, 2))
+    np.testing.assert_allclose(INDICES[name][0](points, labels), INDICES[name][1](points, labels), rtol=1e-6)
+
+
+def test_blocks_of_rows_give_the_same_index(name, monkeypatch):
+    points, labels = draw(2)
+    monkeypatch.setattr(clusters, "BLOCK", 5 * N)
+    blocks = jax.jit(lambda x: INDICES[name][0](x, labels, slots=4))(points)
+    np.testing.assert_allclose(blocks, COMPILED[name](points, labels, slots=SLOTS), rtol=1e-5)
+
+
+def test_words_and_columns_of_a_table_are_labels():
+    points, labels = draw(2)
+    words = np.array(list("abcd"))[labels]
+    for column in (words, words.tolist(), pd.Series(words, dtype="category")):
+        assert jm.metrics.silhouette(points, column) == jm.metrics.silhouette(points, labels)

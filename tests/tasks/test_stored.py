@@ -6,6 +6,7 @@ import sys
 import jax
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 
 import jmeta as jm
@@ -41,6 +42,43 @@ def test_tasks_are_those_of_the_device_bit_for_bit(images, labelled, rotations):
     drawn = jax.jit(jax.vmap(jm.episodes(images.in_memory(), **options)))(keys)
     same(jax.random.key_data(made.key), jax.random.key_data(drawn.key))
     same(made._replace(key=0), drawn._replace(key=0))
+
+
+LABELS = {
+    "numbers": [0, 1, 1, -1],
+    "fractions that are whole": [0.0, 1.0, 1.0, -1.0],
+    "a column": pd.Series([0, 1, 1, -1], dtype="Int64"),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_labels_are_the_places_of_names(labels):
+    images = by_class(np.zeros((4, 2, 2, 1), np.uint8).__getitem__, labels, ("a", "b"), "an array")
+    assert images.rows.tolist() == [[0, 0], [1, 2]]
+    assert images.counts.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "words", [list("baa"), np.array(list("baa")), pd.Series(list("baa"), dtype="category")]
+)
+def test_labels_are_names(words):
+    images = by_class(np.zeros((3, 2, 2, 1), np.uint8).__getitem__, words, ("a", "b"), "an array")
+    assert images.rows.tolist() == [[1, 2], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 2, 2], "labels go up to 2 for 2 names; count from 0"),
+        (["a", "c", "b"], "label 'c' is not among the names"),
+        ([0.5, 1.0, 0.0], "labels hold 0.5"),
+        (pd.Series([0, None, 1], dtype="Int64"), "labels hold nan"),
+        ([[0], [0, 1], 1], "unequal length"),
+    ],
+)
+def test_labels_without_a_class_are_refused(labels, message):
+    with pytest.raises(jm.InputError, match=message):
+        by_class(np.zeros((3, 2, 2, 1), np.uint8).__getitem__, labels, ("a", "b"), "an array")
 
 
 def learner():

@@ -156,3 +156,31 @@ def test_an_update_that_would_leave_the_numbers_is_not_taken():
     state, report = step.update(step.init(jnp.ones(())), tasks)
     assert (float(state.meta), int(report.skipped)) == (1.0, 2)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.opt))
+
+
+def test_an_optimizer_that_needs_the_loss_gets_the_mean_of_the_kept_tasks():
+    def remember(gradient, state, params=None, *, value, **others):
+        return jax.tree.map(lambda leaf: -leaf, gradient), value
+
+    optimizer = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(()), remember)
+    step = jm.meta_step(loss, optimizer)
+    state, report = step.update(step.init(META), tasks(good=(1, -1, 1, 1)))
+    assert report.skipped == 1
+    np.testing.assert_allclose(state.opt, report.loss)
+
+
+def test_the_rate_falls_on_a_plateau_of_the_loss():
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=2, cooldown=0)
+    step = jm.meta_step(
+        lambda meta, task: (0 * jnp.sum(meta["w"]) + 1, {}), optax.chain(optax.sgd(1.0), plateau)
+    )
+    state = step.init(META)
+    for _ in range(4):
+        state, _ = step.update(state, tasks())
+    assert optax.tree.get(state.opt, "scale") == 0.5
+
+
+def test_a_line_search_is_refused():
+    step = jm.meta_step(loss, optax.lbfgs())
+    with pytest.raises(jm.InputError, match="line search"):
+        step.update(step.init(META), tasks())

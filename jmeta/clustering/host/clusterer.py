@@ -69,7 +69,7 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
             raise InputError(
                 f"{name} takes weights of zero and one only; choose another algorithm, or round the weights."
             )
-        estimator = make(int(jax.random.bits(key)) >> 1)
+        estimator = make(int(jax.random.bits(key, dtype=jnp.uint32)) >> 1)
         labels = _labels(name, estimator, points[kept], None if whole else weights[kept])
         count = max(int(labels.max(initial=-1)) + 1, clusters or 1)
         x = as_float(jnp.asarray(points[kept]))

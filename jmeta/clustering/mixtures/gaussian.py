@@ -36,7 +36,7 @@ from ...weights import LOG_ZERO
 from ..means import pin, shared_means, with_class_means
 from ..points import Points, prepare_points, units_around
 from ..seeding import Seeding, attempts, kmeans_plus_plus, least
-from ..temperature import spread
+from ..temperature import column_spreads, spread
 from .cholesky import factor, solve
 
 Shape = Literal["full", "tied", "diagonal", "spherical"]
@@ -70,11 +70,11 @@ class Components(NamedTuple):
 
 
 class Theta(NamedTuple):
-    """All that the map depends on: the points, the prior variance v, and the ridge e."""
+    """All that the map depends on: the points, the prior variance v, and the ridge e of each column."""
 
     points: Points
     variance: Float[Array, ""]
-    ridge: Float[Array, ""]
+    ridge: Float[Array, " D"]
 
 
 class Mixture(NamedTuple):
@@ -122,8 +122,9 @@ def gaussian_mixture(
         covariance: "full" for a matrix per component, "tied" for a common matrix, "diagonal", or "spherical".
         steps: maximum number of steps.
         pseudo_points: a, the weight of the prior in each component; 0 for maximum likelihood.
-        ridge: e, added to every variance, as a fraction of the total variance of the points; at least eight
-            times the machine epsilon, below which a matrix may not be positive definite.
+        ridge: e, added to the variances, as a fraction of the mean squared distance of the points to their
+            nearest seed along each column; at least eight times the machine epsilon of their total variance,
+            below which a matrix may not be positive definite.
         diff: differentiation rule; `unroll()` unless given.
         tol: stops once no element of the components changes by more than this, in units of the largest
             coordinate.
@@ -207,8 +208,8 @@ def mixture_clusterer(
     def run(points: Points, begin: Components, steps: int) -> tuple[Components, Theta]:
         variance = spread(begin.means, points) / begin.means.shape[1]
         total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
-        part = max(rule.ridge, 8 * float(jnp.finfo(points.x.dtype).eps))
-        theta = Theta(points, variance, part * jnp.where(total > 0, total, 1))
+        least = 8 * jnp.finfo(points.x.dtype).eps * jnp.where(total > 0, total, 1)
+        theta = Theta(points, variance, jnp.maximum(rule.ridge * column_spreads(begin.means, points), least))
         if covariance in ("full", "tied"):
             begin = begin._replace(covariances=jax.vmap(jnp.diag)(begin.covariances))
         return iterate(step, begin, theta, steps=steps, diff=rule.diff or unroll(), tol=rule.tol), theta
@@ -270,7 +271,7 @@ def em_step(
     estimate = jnp.where(count > jnp.finfo(mass.dtype).eps * jnp.sum(mass), scatter / _positive(count), prior)
     if covariance == "spherical":
         estimate = jnp.broadcast_to(estimate.mean(-1, keepdims=True), estimate.shape)
-    ridge = theta.ridge * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
+    ridge = jnp.diag(theta.ridge) if matrices else theta.ridge
 
     parts = jnp.where(used, jnp.maximum(mass + pseudo, jnp.finfo(mass.dtype).tiny), 1)
     log_share = jnp.where(used, jnp.log(parts), LOG_ZERO)

@@ -1,0 +1,158 @@
+"""The weights of clusters that give each its share of the points: the dual problem of optimal transport.
+
+The dual variable g minimises the convex function  sum_n w_n log sum_k exp(g_k + l_kn) - sum_k b_k g_k,  where
+l are logits, w the shares of the points and b those of the clusters. Its gradient is the excess of mass,
+m_k - b_k with m_k = sum_n w_n r_kn, and its Hessian diag(m) - sum_n w_n r_n r_n^T. Sinkhorn's rounds  g_k <-
+g_k + log b_k - log m_k  need thousands where assignments are nearly hard; damped Newton steps need tens. A
+constant added to g changes nothing, so that its mean is kept at zero.
+
+Reference: Cuturi & Peyre 2018, Semidual regularized optimal transport.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from ...weights import LOG_ZERO
+from ..means import Theta, pin
+
+RESERVE = 30.0
+"""Dual variables are bounded by the largest difference of a point's logits, and this much more."""
+
+POLISHING = 2
+"""Newton steps that carry the derivative: after two it is exact up to the third order."""
+
+
+class Balance(NamedTuple):
+    """A balancing problem.
+
+    Attributes:
+        logits: [K, N] -beta ||x_n - c_k||^2, up to a number for each point.
+        weights: [N] share of each point in the total weight.
+        pinned: [N] cluster of each labelled point, out of range for the others; None if no point is labelled.
+        target: [K] share of each cluster.
+        used: [K] which slots are used.
+    """
+
+    logits: Float[Array, "K N"]
+    weights: Float[Array, " N"]
+    pinned: Int[Array, " N"] | None
+    target: Float[Array, " K"]
+    used: Bool[Array, " K"]
+
+    def responses(self, dual: Float[Array, " K"]) -> Float[Array, "K N"]:
+        """The responsibilities at a dual variable."""
+        prior = jnp.where(self.used, dual, LOG_ZERO)
+        return pin(jax.nn.softmax(prior[:, None] + self.logits, 0), self.pinned)
+
+    def excess(self, dual: Float[Array, " K"]) -> Float[Array, " K"]:
+        """The gradient: the mass of each cluster minus its target."""
+        return jnp.where(self.used, self.responses(dual) @ self.weights - self.target, 0)
+
+    def free(self) -> Float[Array, " N"]:
+        """The weights of the points that are not labelled."""
+        if self.pinned is None:
+            return self.weights
+        return jnp.where((self.pinned < 0) | (self.pinned >= len(self.target)), self.weights, 0)
+
+    def hessian(self, dual: Float[Array, " K"]) -> Float[Array, "K K"]:
+        """The derivative of the excess."""
+        shares = self.responses(dual)
+        weighted = shares * self.free()
+        return jnp.diag(jnp.sum(weighted, 1)) - jnp.matmul(weighted, shares.T, precision="highest")
+
+    def centered(self, dual: Float[Array, " K"]) -> Float[Array, " K"]:
+        """The dual variable with mean zero over the used slots, and zero in the others."""
+        return jnp.where(self.used, dual - self.level(dual), 0)
+
+    def level(self, dual: Float[Array, " K"]) -> Float[Array, ""]:
+        """The mean of the dual variable over the used slots."""
+        return jnp.sum(jnp.where(self.used, dual, 0)) / jnp.maximum(jnp.sum(self.used), 1)
+
+    def limit(self) -> Float[Array, ""]:
+        """The largest useful dual variable."""
+        spans = jnp.ptp(jnp.where(self.used[:, None], self.logits, self.logits[0]), 0)
+        return jnp.max(jnp.where(self.free() > 0, spans, 0)) + RESERVE
+
+
+class _Newton(NamedTuple):
+    """The state of the damped Newton method; `improving` is whether the last step halved the excess."""
+
+    dual: Float[Array, " K"]
+    excess: Float[Array, " K"]
+    damping: Float[Array, ""]
+    improving: Bool[Array, ""]
+    round: Int[Array, ""]
+
+
+def balanced_dual(
+    rounds: int, dual: Float[Array, " K"], logits: Float[Array, "K N"], theta: Theta
+) -> Float[Array, " K"]:
+    """The dual variable at which each cluster holds its share of the weight, with the derivative of that.
+
+    Args:
+        rounds: maximum number of Newton steps.
+        dual: [K] the first iterate.
+        logits: [K, N] of the clusters, up to a number for each point.
+        theta: the points and the target shares.
+    """
+    points = theta.points
+    total = jnp.sum(points.weights)
+    used = points.log_slots > LOG_ZERO / 2
+    problem = Balance(
+        logits=logits,
+        weights=points.weights / jnp.where(total > 0, total, 1),
+        pinned=points.pinned,
+        target=jnp.where(used, jnp.exp(theta.log_share), 0),
+        used=used,
+    )
+    fixed = lax.stop_gradient(problem)
+    found = _minimum(fixed, lax.stop_gradient(jnp.where(used, dual, 0)), rounds)
+    left = fixed.excess(found)
+    one = jnp.eye(len(found), dtype=found.dtype)
+    gauge = jnp.outer(used, used).astype(found.dtype) / jnp.maximum(jnp.sum(used), 1)
+    damping = 8 * jnp.finfo(found.dtype).eps + ~used
+    for _ in range(POLISHING):  # of which each has the value zero
+        matrix = problem.hessian(found) + gauge + damping * one
+        found = found - jnp.linalg.solve(matrix, problem.excess(found) + problem.level(found) * used - left)
+    return jnp.where(used, found, LOG_ZERO)
+
+
+def _minimum(problem: Balance, start: Float[Array, " K"], rounds: int) -> Float[Array, " K"]:
+    """The minimum, found by Newton steps whose damping falls after each that is taken and rises otherwise."""
+    eps = jnp.finfo(start.dtype).eps
+    limit = problem.limit()
+    one = jnp.eye(len(start), dtype=start.dtype)
+
+    def unfinished(state: _Newton) -> Bool[Array, ""]:
+        off = jnp.max(jnp.abs(state.excess) - eps**0.75 * problem.target)
+        return ((off > 0) | state.improving) & (state.round < rounds)
+
+    def improve(state: _Newton) -> _Newton:
+        step = jnp.linalg.solve(problem.hessian(state.dual) + state.damping * one, state.excess)
+        moved = problem.centered(jnp.clip(state.dual - step, -limit, limit))
+        taken = moved - state.dual
+        after = problem.excess(moved)
+        better = after @ taken <= jnp.abs(state.excess @ taken) / 2  # the slope has hardly turned around
+        return _Newton(
+            dual=jnp.where(better, moved, state.dual),
+            excess=jnp.where(better, after, state.excess),
+            damping=jnp.where(better, jnp.maximum(state.damping / 10, 8 * eps), state.damping * 10),
+            improving=better & (2 * jnp.max(jnp.abs(after)) < jnp.max(jnp.abs(state.excess))),
+            round=state.round + 1,
+        )
+
+    first = problem.centered(jnp.clip(start, -limit, limit))
+    state = _Newton(
+        dual=first,
+        excess=problem.excess(first),
+        damping=jnp.asarray(1e-2, start.dtype),
+        improving=jnp.asarray(True),
+        round=jnp.asarray(0),
+    )
+    return lax.while_loop(unfinished, improve, state).dual
