@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     **dict.fromkeys(["errors", "records", "trees", "distances", "compiler", "padding", "pairs"], 0),
     **dict.fromkeys(["files", "weights", "validation", "graphs", "iteration", "batching"], 1),
-    **dict.fromkeys(["agreement", "compilation_cache"], 2),
+    **dict.fromkeys(["agreement", "compilation_cache", "tables"], 2),
     **dict.fromkeys(["losses", "metrics", "networks", "tasks"], 3),
     **dict.fromkeys(["clustering", "training"], 4),
     **dict.fromkeys(["learners", "portfolio", "metafeatures", "rl"], 5),
@@ -26,8 +26,7 @@ FLOORS = {
     "search": 7,
     "artifacts": 8,
     **dict.fromkeys(["harness", "doctor", "estimators", "report"], 9),
-    "cli_output": 10,
-    "cli": 11,
+    "cli": 10,
 }
 ONLY_IN = {
     "flax": "networks",
@@ -35,7 +34,7 @@ ONLY_IN = {
     "matplotlib": "report",
     "orbax": "training/checkpoint.py",
     "grain": "tasks",
-    "tyro": ("cli.py", "harness"),
+    "tyro": ("cli", "harness"),
 }
 """Heavy packages, and the one place that may import each."""
 

@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Num
+from scipy import sparse
 from sklearn.decomposition import PCA
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..errors import InputError
 
@@ -15,6 +17,8 @@ UNIT_RATIO = 10.0
 """The ratio of the largest to the smallest standard deviation at which columns have different units."""
 AXES = 50
 """The maximum number of columns; more are projected on their principal axes."""
+BESIDE_WORDS = "numbers and dates are divided by their standard deviations, words are not"
+"""Describes the preparation of a table of numbers and words."""
 LARGEST = 1e300
 """The largest absolute value in a table; sums of larger ones could overflow."""
 
@@ -35,7 +39,10 @@ class Preparation(NamedTuple):
     description: str
 
     def __call__(self, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N E"]:
-        """Maps points."""
+        """Maps points, which may be sparse if there are principal axes."""
+        if sparse.issparse(points):
+            axes = self.axes / self.scale[:, None]
+            return points @ axes - self.center @ axes
         x = (np.asarray(points, np.float64) - self.center) / self.scale
         return x if self.axes is None else x @ self.axes
 
@@ -49,8 +56,11 @@ def deviations(
         InputError: a number is beyond `LARGEST`.
     """
     unit = largest_value(x) or 1.0  # squares of tiny and of huge numbers are then in range
-    center = (x / unit).mean(0)
-    spread = (x / unit).std(0)
+    if sparse.issparse(x):
+        center, variance = mean_variance_axis(x / unit, axis=0)
+        spread = np.sqrt(variance)
+    else:
+        center, spread = (x / unit).mean(0), (x / unit).std(0)
     varies = spread > 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
     return center * unit, spread * unit, varies
 
@@ -61,7 +71,7 @@ def largest_value(x: Num[np.ndarray, "N D"]) -> float:
     Raises:
         InputError: it is beyond `LARGEST`.
     """
-    largest = float(max(np.max(x), -np.min(x)))
+    largest = float(max(x.max(), -x.min()))
     if largest > LARGEST:
         raise InputError(f"the table holds numbers beyond {LARGEST:.0e}; give it in larger units.")
     return largest
@@ -77,12 +87,26 @@ def count_distinct(points: Num[np.ndarray, "N D"], enough: int) -> int:
     return first if first >= enough else len(np.unique(points, axis=0))
 
 
-def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0) -> Preparation:
+def prepare(
+    points: Float[np.ndarray, "N D"],
+    scaling: Scaling,
+    *,
+    numeric: Bool[np.ndarray, " D"] | None = None,
+    seed: int = 0,
+) -> Preparation:
     """Fits the preparation of columns.
 
     With "auto" every column is divided by its standard deviation if these differ by a factor of `UNIT_RATIO`
-    or more, as in columns of different units; else all columns are divided by one number. More than `AXES`
-    columns are projected on their first principal axes.
+    or more, as in columns of different units; else all columns are divided by one number. In a table of
+    numbers and words all numbers are divided by their standard deviations unless `scaling` is "none", and
+    words are not: different words are then one deviation apart. More than `AXES` columns are projected on
+    their first principal axes.
+
+    Args:
+        points: [N, D], a sparse matrix if D is greater than `AXES`.
+        scaling: "auto", "standard" or "none".
+        numeric: [D] whether a column is one of numbers, rather than a part of words; all unless given.
+        seed: of the projection.
 
     Raises:
         InputError: `scaling` is unknown, or a number is beyond `LARGEST`.
@@ -92,24 +116,39 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
     """
     if scaling not in get_args(Scaling):
         raise InputError(f"scaling is {scaling!r}; choose one of {', '.join(get_args(Scaling))}.")
-    x = np.asarray(points, np.float64)
+    x = points.astype(np.float64) if sparse.issparse(points) else np.asarray(points, np.float64)
     center, spread, varies = deviations(x)
+    numeric = np.ones(x.shape[1], bool) if numeric is None else numeric
+    words = not numeric.all()
     factor = spread[varies].max() / spread[varies].min() if varies.any() else 1.0
     description = f"columns keep their proportions; their deviations differ by a factor of {factor:,.3g}"
     overall = np.sqrt(np.mean(np.square(spread / spread.max()))) * spread.max() if varies.any() else 1.0
     scale = np.full(x.shape[1], overall)
-    if scaling == "standard" or (scaling == "auto" and factor >= UNIT_RATIO):
+    if words and numeric.any() and scaling != "none":
+        scale, description = np.where(varies & numeric, spread, 1.0), BESIDE_WORDS
+    elif words:
+        scale, description = np.ones(x.shape[1]), "words keep their proportions"
+    elif scaling == "standard" or (scaling == "auto" and factor >= UNIT_RATIO):
         scale = np.where(varies, spread, 1.0)
         description = (
             f"every column is divided by its standard deviation, as these differ by a factor of {factor:,.0f}"
             if scaling == "auto"
             else "every column is divided by its standard deviation, as requested"
         )
-    if x.shape[1] <= AXES or len(x) <= AXES:
+    if min(x.shape) <= AXES:
         return Preparation(center, scale, None, description)
-    pca = PCA(AXES, svd_solver="randomized", random_state=seed).fit((x - center) / scale)
+    pca = _principal_axes(x, center, scale, seed)
     kept = pca.explained_variance_ratio_.sum()
     description += (
         f"; the first {AXES} principal axes of {x.shape[1]} columns are kept, with {kept:.0%} of the variance"
     )
     return Preparation(center, scale, pca.components_.T, description)
+
+
+def _principal_axes(
+    x: Float[np.ndarray, "N D"], center: Float[np.ndarray, " D"], scale: Float[np.ndarray, " D"], seed: int
+) -> PCA:
+    """The first `AXES` principal axes of scaled columns; a sparse matrix stays sparse."""
+    if sparse.issparse(x):
+        return PCA(AXES, svd_solver="arpack", random_state=seed).fit(x @ sparse.diags(1 / scale))
+    return PCA(AXES, svd_solver="randomized", random_state=seed).fit((x - center) / scale)

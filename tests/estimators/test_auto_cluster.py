@@ -197,7 +197,7 @@ def test_tables_without_clusters_are_one_cluster_with_a_warning():
             model = jm.AutoCluster(clusters).fit(points)
         assert set(model.labels_) == {0}
         assert model.candidates_ == []
-        with pytest.raises(jm.InputError, match="nothing was chosen"):
+        with pytest.raises(jm.InputError, match="cannot be explained: "):
             model.explain()
 
 

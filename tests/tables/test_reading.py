@@ -4,9 +4,9 @@ import builtins
 
 import numpy as np
 import pytest
+from jmeta.estimators.reading import beside_words, encoded, read_sheet
 
 import jmeta as jm
-from jmeta.estimators.reading import beside_words, encoded, read_sheet
 
 
 @pytest.fixture

@@ -11,11 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .estimators import AutoCluster
-    from .estimators.reading import Sheet
+    from ..estimators import AutoCluster
+    from ..tables.reading import Sheet
 
 MAX_SHOWN = 5
 """The maximum number of candidates that are printed."""
+MAX_NAMES = 8
+"""The maximum number of columns named in a printed line."""
+MAX_LINES = 30
+"""The maximum number of printed lines on columns."""
 
 
 def result_of(file: Path, sheet: Sheet, model: AutoCluster, seconds: float) -> dict:
@@ -24,7 +28,7 @@ def result_of(file: Path, sheet: Sheet, model: AutoCluster, seconds: float) -> d
     return {
         "file": str(file),
         "rows": len(labels),
-        "columns": list(sheet.names),
+        "columns": model.encoder_.get_feature_names_out().tolist(),
         "clusters": model.n_clusters_,
         "sizes": [int((labels == place).sum()) for place in range(model.n_clusters_)],
         "noise": int((labels < 0).sum()),
@@ -39,10 +43,32 @@ def result_of(file: Path, sheet: Sheet, model: AutoCluster, seconds: float) -> d
         },
         "ranking": [row._asdict() for row in model.candidates_],
         "cluster_probabilities": {str(k): round(p, 4) for k, p in model.cluster_probabilities_.items()},
-        "notes": list(sheet.notes),
+        "notes": [*sheet.notes, *column_notes(model).values()],
         "labels": labels.tolist(),
         "seconds": round(seconds, 2),
     }
+
+
+def column_notes(model: AutoCluster) -> dict[str, str]:
+    """The name of every column of the table, and a line that says what was done to it."""
+    return {column.name: f"{column.name}: {column.note}" for column in model.encoder_.columns_}
+
+
+def column_lines(model: AutoCluster) -> list[str]:
+    """The same for printing: columns that were treated alike share a line."""
+    alike: dict[str, list[str]] = {}
+    for column in model.encoder_.columns_:
+        alike.setdefault(column.note, []).append(column.name)
+    lines = []
+    for note, names in alike.items():
+        more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+        lines.append(f"{', '.join(names[:MAX_NAMES])}{more}: {note}")
+    hidden = len(lines) - MAX_LINES
+    return (
+        lines
+        if hidden <= 0
+        else [*lines[:MAX_LINES], f"{hidden:,} more lines are in the report and in --json"]
+    )
 
 
 def describe_first(labels: Int[np.ndarray, " N"], expected: float) -> str:
@@ -85,14 +111,14 @@ def _headline(model: AutoCluster) -> str:
 
 def report_of(name: str, sheet: Sheet, model: AutoCluster) -> str:
     """The page that explains the clustering of the file of this name."""
-    from .report import Summary, clustering_report
+    from ..report import Summary, clustering_report
 
     advice = model.strategy_
     explanation = model.explain() if model.candidates_ else None
     sizes = ", ".join(f"{int((model.labels_ == i).sum()):,}" for i in range(model.n_clusters_))
     facts = {
         "rows": f"{len(model.labels_):,}",
-        "columns": f"{len(sheet.names):,}",
+        "columns": f"{sheet.frame.shape[1]:,}, of which {len(model.encoder_.used_):,} are used",
         "algorithm": "none" if advice.candidate is None else advice.candidate.name,
         "sizes of clusters": sizes,
         "rows of noise": f"{int((model.labels_ < 0).sum()):,}",
@@ -109,6 +135,19 @@ def report_of(name: str, sheet: Sheet, model: AutoCluster) -> str:
         headline=f"{_headline(model)} in {name}",
         why=advice.why,
         facts=facts,
-        notes=sheet.notes,
+        notes=[*sheet.notes, *column_notes(model).values()],
     )
-    return clustering_report(summary, model.candidates_, explanation, sheet.columns, model.labels_)
+    return clustering_report(summary, model.candidates_, explanation, _columns(model), model.labels_)
+
+
+def _columns(model: AutoCluster) -> dict[str, np.ndarray]:
+    """The values of the columns that are used: numbers, words, and dates as years."""
+    columns = {}
+    for column in model.encoder_.used_:
+        values = model.table_[column.name]
+        if values.dtype.kind == "M":
+            values = values.dt.year + values.dt.dayofyear / 366
+        columns[column.name] = (
+            values.to_numpy(float) if column.numeric else values.fillna("missing").to_numpy(str)
+        )
+    return columns

@@ -1,0 +1,234 @@
+"""The layout of a table in text, found from its first lines: delimiter, header and row of units."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..errors import InputError
+from .cells import GAPS, is_number
+
+Row = list[str]
+
+BLANKS = r"\s+"
+"""The delimiter of columns that are aligned by blanks."""
+DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma", BLANKS: "blanks"}
+COMMENTS = ("#", "%", "//")
+"""Beginnings of lines above the table that are comments."""
+LEAST_CONSISTENCY = 0.9
+"""The least share of lines that a delimiter must split into the same number of fields."""
+LONGEST_UNIT = 12
+YEARS = range(1700, 2200)
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}(?:[-/.]\d{1,4})?(?:[ T]\d.*)?|\d{1,2}:\d\d.*")
+
+
+class Head(NamedTuple):
+    """What stands above the rows of data.
+
+    Attributes:
+        names: of the columns, empty where they have none.
+        units: of the columns, empty where they have none.
+        rows: the number of rows that are not data.
+        notes: how the rows were read, in words.
+    """
+
+    names: Row
+    units: Row
+    rows: int
+    notes: tuple[str, ...]
+
+
+class Layout(NamedTuple):
+    """The layout of a table in text.
+
+    Attributes:
+        delimiter: between fields, a regular expression if it is `BLANKS`.
+        skipped: the number of lines above the rows of data.
+        head: what stands there.
+    """
+
+    delimiter: str
+    skipped: int
+    head: Head
+
+
+def layout_of(lines: Sequence[str], file: str, decimal: str | None = None) -> Layout:
+    """The layout of a table from its first lines.
+
+    Raises:
+        InputError: the lines are empty, or hold a header only, or do not have equally many fields.
+
+    >>> layout = layout_of(["# of a logger", "length;speed", "mm;m/s", "1,5;2", "3;4,5"], "log.csv")
+    >>> layout.delimiter, layout.skipped, layout.head.names, layout.head.units
+    (';', 3, ['length', 'speed'], ['mm', 'm/s'])
+    """
+    comments = 0
+    while comments < len(lines) and (not lines[comments].strip() or _is_comment(lines[comments])):
+        comments += 1
+    delimiter = _delimiter([line for line in lines[comments:] if line.strip()], decimal)
+    numbered = list(split(lines[comments:], delimiter))
+    comment = next((line for line in reversed(lines[:comments]) if line.strip()), "")
+    above = [row for _, row in split([comment.lstrip("#%/ ")], delimiter)] if comment else []
+    if not numbered:
+        raise InputError(f"{file} is empty; give a table of two rows or more.")
+    rows = [row for _, row in numbered]
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    preamble = next(place for place, row in enumerate(rows) if len(row) == width)
+    if preamble and len(rows[preamble - 1]) == width - 1 > 1 and not any(map(is_value, rows[preamble - 1])):
+        preamble -= 1  # the column of row names has no name, as R writes it
+        rows[preamble] = ["", *rows[preamble]]
+    for line, row in numbered[preamble + 1 :]:
+        if len(row) != width:
+            raise odd_line(file, comments + line, len(row), width)
+    head = head_of(rows[preamble:])
+    if not head.rows and above and len(above[0]) == width > 1:
+        head = Head(above[0], [], 0, ("the comment above the first row is its header",))
+    data = preamble + head.rows
+    if data == len(rows):
+        raise InputError(f"{file} holds a header and no rows; give a table of two rows or more.")
+    notes = [f"{comments} lines above the table are comments"] if comments and not head.notes else []
+    notes += [f"{preamble} lines above the header are skipped"] if preamble else []
+    last_skipped = numbered[data - 1][0] if data else 0
+    return Layout(delimiter, comments + last_skipped, head._replace(notes=(*notes, *head.notes)))
+
+
+def odd_line(file: str, line: int, fields: int, width: int) -> InputError:
+    """The error for a line of another number of fields than the others."""
+    return InputError(
+        f"line {line} of {file} has {fields} fields, most have {width}; correct it, or quote fields that "
+        "contain the delimiter."
+    )
+
+
+def split(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, Row]]:
+    """The number of the last line and the fields of every row that is not blank."""
+    if delimiter == BLANKS:
+        yield from ((line, text.split()) for line, text in enumerate(lines, 1) if text.strip())
+        return
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    try:
+        yield from ((reader.line_num, row) for row in reader if row and (len(row) > 1 or row[0].strip()))
+    except csv.Error as error:
+        raise InputError(f"the table cannot be read as CSV ({error}); write it again.") from None
+
+
+def head_of(rows: Sequence[Row]) -> Head:
+    """The header and the row of units of a table, if it has them.
+
+    >>> head_of([["", "2001", "2002"], ["a", "1.5", "2"], ["b", "3", "4"]]).names
+    ['', '2001', '2002']
+    >>> head_of([["1", "2"], ["3", "4"]]).rows
+    0
+    """
+    first, below = [cell.strip() for cell in rows[0]], rows[1:]
+    columns = [[row[place].strip() for row in below] for place in range(len(first))]
+    if not _is_header(first, columns):
+        return Head([""] * len(first), [""] * len(first), 0, ("without a header",))
+    units = _units([column[0] if column else "" for column in columns], [column[1:] for column in columns])
+    if units is None:
+        return Head(first, [""] * len(first), 1, ())
+    return Head(first, units, 2, ("the row below the header holds units",))
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Names without repetition; an empty one becomes "column" and its place.
+
+    >>> distinct_names(["a", "a", "", "a 2"])
+    ['a', 'a 2', 'column 3', 'a 2 2']
+    """
+    made: dict[str, None] = {}
+    for place, name in enumerate(names, 1):
+        plain = name.strip() or f"column {place}"
+        numbered = (f"{plain} {count}" for count in itertools.count(2))
+        made[next(one for one in itertools.chain([plain], numbered) if one not in made)] = None
+    return list(made)
+
+
+def is_value(cell: str) -> bool:
+    """Whether a cell is a number or a date.
+
+    >>> [is_value(cell) for cell in ("1.5", "2024-03-01", "12:30", "age", "12o")]
+    [True, True, True, False, False]
+    """
+    return is_number(cell) or _DATE.fullmatch(cell) is not None
+
+
+def _is_header(first: Row, columns: Sequence[Row]) -> bool:
+    """Whether the first row differs from the rows below as names do."""
+    if _are_series(first, columns):
+        return True
+    for_it = against_it = 0
+    for cell, column in zip(first, columns, strict=True):
+        if not cell or cell.lower() in GAPS:
+            continue
+        if is_value(cell):
+            against_it += 1
+        elif _are_values(column):
+            for_it += not cell[0].isdigit()
+        else:
+            against_it += len(set(column)) < len(column) and cell in column
+    return for_it > against_it or not against_it
+
+
+def _are_series(first: Row, columns: Sequence[Row]) -> bool:
+    """Whether names are years, dates or 0, 1, 2, ..., above columns of other numbers."""
+    kept = [(cell, column) for cell, column in zip(first, columns, strict=True) if is_value(cell)]
+    if len(kept) < 2 or not all(_are_values(column) for _, column in kept):
+        return False
+    cells = [cell for cell, _ in kept]
+    numbers = [cell for _, column in kept for cell in column if cell.lower() not in GAPS]
+    if all(not is_number(cell) for cell in cells):  # dates
+        return all(is_number(cell) for cell in numbers)
+    if not all(cell.isdigit() for cell in cells):
+        return False
+    steps = {int(after) - int(before) for before, after in itertools.pairwise(cells)}
+    if len(steps) != 1 or min(steps) < 1:
+        return False
+    if all(int(cell) in YEARS for cell in cells):
+        return sum(cell.isdigit() and int(cell) in YEARS for cell in numbers) < len(numbers) / 2
+    others_are_names = len(kept) < len(first) and not any(map(is_value, columns[0]))
+    fractions = sum(not cell.lstrip("+-").isdigit() for cell in numbers) > len(numbers) / 2
+    return int(cells[0]) in (0, 1) and steps == {1} and (fractions or others_are_names or not first[0])
+
+
+def _units(row: Row, columns: Sequence[Row]) -> Row | None:
+    """The units in a row; None if it holds none."""
+    units = []
+    for cell, column in zip(row, columns, strict=True):
+        is_gap = cell.lower() in GAPS
+        if not is_gap and (is_value(cell) or cell[0].isdigit() or len(cell) > LONGEST_UNIT or cell in column):
+            return None
+        units.append("" if is_gap else cell.strip("[]()"))
+    numeric = [unit for unit, column in zip(units, columns, strict=True) if _are_values(column)]
+    return units if any(numeric) else None
+
+
+def _are_values(column: Row) -> bool:
+    """Whether most cells that are not gaps are numbers or dates."""
+    known = [cell for cell in column if cell.lower() not in GAPS]
+    return sum(map(is_value, known)) > len(known) / 2
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith(COMMENTS)
+
+
+def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
+    """The delimiter that splits lines alike and into the most numbers; the comma if none does."""
+    best, most = ",", -1.0
+    for delimiter in DELIMITERS:
+        if delimiter == "," == decimal:
+            continue
+        rows = [row for _, row in split(lines, delimiter)]
+        width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (1, 0)
+        if width < 2 or count < LEAST_CONSISTENCY * len(rows):
+            continue
+        cells = [cell.strip() for row in rows for cell in row]
+        numbers = sum(map(is_number, cells)) / len(cells)
+        if numbers > most and (delimiter != BLANKS or numbers > 0):
+            best, most = delimiter, numbers
+    return best
