@@ -16,6 +16,8 @@ Row = list[str]
 
 BLANKS = r"\s+"
 """The delimiter of columns that are aligned by blanks."""
+ONE_COLUMN = "\x1f"
+"""The delimiter of a file of one column: a character that text does not hold."""
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma", BLANKS: "blanks"}
 COMMENTS = ("#", "%", "//")
 """Beginnings of lines above the table that are comments."""
@@ -86,12 +88,12 @@ def layout_of(lines: Sequence[str], file: str, decimal: str | None = None) -> La
             raise odd_line(file, comments + line, len(row), width)
     head = head_of(rows[preamble:])
     if not head.rows and above and len(above[0]) == width > 1:
-        head = Head(above[0], [], 0, ("the comment above the first row is its header",))
+        head = Head(above[0], [""] * width, 0, ("the comment above the first row is its header",))
     data = preamble + head.rows
     if data == len(rows):
         raise InputError(f"{file} holds a header and no rows; give a table of two rows or more.")
-    notes = [f"{comments} lines above the table are comments"] if comments and not head.notes else []
-    notes += [f"{preamble} lines above the header are skipped"] if preamble else []
+    skipped = comments + preamble
+    notes = [f"{counted(skipped, 'line')} above the table skipped"] if skipped and head.rows else []
     last_skipped = numbered[data - 1][0] if data else 0
     return Layout(delimiter, comments + last_skipped, head._replace(notes=(*notes, *head.notes)))
 
@@ -107,8 +109,7 @@ def odd_line(file: str, line: int, fields: int, width: int) -> InputError:
 def split(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, Row]]:
     """The number of the last line and the fields of every row that is not blank."""
     if delimiter == BLANKS:
-        yield from ((line, text.split()) for line, text in enumerate(lines, 1) if text.strip())
-        return
+        lines, delimiter = [" ".join(line.split()) for line in lines], " "
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         yield from ((reader.line_num, row) for row in reader if row and (len(row) > 1 or row[0].strip()))
@@ -146,6 +147,15 @@ def distinct_names(names: Sequence[str]) -> list[str]:
         numbered = (f"{plain} {count}" for count in itertools.count(2))
         made[next(one for one in itertools.chain([plain], numbered) if one not in made)] = None
     return list(made)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "row"), counted(2_000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def is_value(cell: str) -> bool:
@@ -191,7 +201,7 @@ def _are_series(first: Row, columns: Sequence[Row]) -> bool:
     if all(int(cell) in YEARS for cell in cells):
         return sum(cell.isdigit() and int(cell) in YEARS for cell in numbers) < len(numbers) / 2
     others_are_names = len(kept) < len(first) and not any(map(is_value, columns[0]))
-    fractions = sum(not cell.lstrip("+-").isdigit() for cell in numbers) > len(numbers) / 2
+    fractions = any(_are_fractions(column) for _, column in kept)
     return int(cells[0]) in (0, 1) and steps == {1} and (fractions or others_are_names or not first[0])
 
 
@@ -213,13 +223,24 @@ def _are_values(column: Row) -> bool:
     return sum(map(is_value, known)) > len(known) / 2
 
 
+def _are_fractions(column: Row) -> bool:
+    """Whether most cells are no whole numbers."""
+    return sum(not cell.lstrip("+-").isdigit() for cell in column) > len(column) / 2
+
+
 def _is_comment(line: str) -> bool:
     return line.lstrip().startswith(COMMENTS)
 
 
 def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
-    """The delimiter that splits lines alike and into the most numbers; the comma if none does."""
-    best, most = ",", -1.0
+    """The delimiter that splits lines alike and into the most numbers; `ONE_COLUMN` if none does."""
+    best, most = ONE_COLUMN, -1.0
+    if (
+        len(lines) > 1
+        and not set(lines[0]) & set(DELIMITERS)
+        and all(is_number(line.strip()) for line in lines[1:])
+    ):
+        return ONE_COLUMN  # whose decimal separator may be a comma
     for delimiter in DELIMITERS:
         if delimiter == "," == decimal:
             continue
@@ -229,6 +250,6 @@ def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
             continue
         cells = [cell.strip() for row in rows for cell in row]
         numbers = sum(map(is_number, cells)) / len(cells)
-        if numbers > most and (delimiter != BLANKS or numbers > 0):
+        if numbers > most and (delimiter != BLANKS or numbers >= 0.5):
             best, most = delimiter, numbers
     return best

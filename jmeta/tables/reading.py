@@ -22,7 +22,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..files import MAX_BYTES, READ_ERRORS, STANDARD_INPUT, check_table_file, read_npz
-from .layout import DELIMITERS, Head, Layout, distinct_names, head_of, layout_of, odd_line, split
+from .layout import DELIMITERS, Head, Layout, counted, distinct_names, head_of, layout_of, odd_line, split
 
 HEAD_LINES = 200
 """The number of lines that the layout of a file is found from."""
@@ -90,9 +90,11 @@ def _from_text(raw: bytes, name: str, decimal: str | None) -> Sheet:
         raise _odd_line(text, layout, name) or InputError(
             f"{name} cannot be read as CSV ({' '.join(str(error).split())}); write it again."
         ) from None
-    if frame.isna().any(axis=None) and (odd := _odd_line(text, layout, name)):
-        raise odd
-    return _sheet(frame, layout.head, f"{encoding}, separated by {DELIMITERS[layout.delimiter]}")
+    last = frame.iloc[:, -1]
+    if (last.isna() | (last == "")).any() and (odd := _odd_line(text, layout, name)):
+        raise odd  # pandas fills lines that are too short
+    separated = f", separated by {DELIMITERS[layout.delimiter]}" if frame.shape[1] > 1 else ""
+    return _sheet(frame.fillna(""), layout.head, encoding + separated)
 
 
 def _odd_line(text: str, layout: Layout, name: str) -> InputError | None:
@@ -108,7 +110,7 @@ def _odd_line(text: str, layout: Layout, name: str) -> InputError | None:
 def _sheet(frame: pd.DataFrame, head: Head, how: str) -> Sheet:
     names = distinct_names(head.names)
     units = {name: unit for name, unit in zip(names, head.units, strict=True) if unit}
-    note = f"{len(frame):,} rows of {len(names):,} columns" + (f", {how}" if how else "")
+    note = f"{counted(len(frame), 'row')} of {counted(len(names), 'column')}" + (f", {how}" if how else "")
     return Sheet(frame.set_axis(names, axis=1), units, (", ".join([note, *head.notes]),))
 
 

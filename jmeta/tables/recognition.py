@@ -29,6 +29,7 @@ from .columns import (
     read_numbers,
     weighted_terms,
 )
+from .layout import counted
 
 MAX_WORDS = 20
 """The maximum number of distinct words in a column that is recognised as one of words."""
@@ -288,7 +289,7 @@ def _text(column: pd.Series) -> Column:
 
 
 def _gaps(count: int) -> str:
-    return f"{count:,} gaps are" if count != 1 else "1 gap is"
+    return f"{counted(count, 'gap')} {_are(count)}"
 
 
 def _are(count: int) -> str:
