@@ -83,7 +83,7 @@ def decimal_evidence(cells: pd.Series) -> int:
     return sum((comma(cell) is not None) - (point(cell) is not None) for cell in cells.dropna())
 
 
-def as_numbers(cells: pd.Series, decimal: Decimal = ".") -> Numbers:
+def as_numbers(cells: pd.Series, decimal: Decimal = ".", unit: str | None = None) -> Numbers:
     """The numbers in a column of text.
 
     A number may have thousands separators ("1,234", "1 234", "1'234"), a currency before or after it, a unit
@@ -93,6 +93,7 @@ def as_numbers(cells: pd.Series, decimal: Decimal = ".") -> Numbers:
     Args:
         cells: of `as_cells`.
         decimal: the decimal separator; the other one of "." and "," separates thousands.
+        unit: that numbers may have; that of most numbers unless given.
 
     >>> as_numbers(pd.Series(["$1,234.50", "($8.00)", "$7"])).values.tolist()
     [1234.5, -8.0, 7.0]
@@ -106,16 +107,18 @@ def as_numbers(cells: pd.Series, decimal: Decimal = ".") -> Numbers:
     if decimal == ".":
         values = _plain_numbers(cells)
     left = filled & np.isnan(values)
-    unit = ""
     if left.any():
         codes, distinct = pd.factorize(cells[left])
         numbers, units = _parsed(pd.Series(distinct), decimal)
-        unit = _unit(units.to_numpy()[codes], np.isfinite(numbers)[codes], plain=int((filled & ~left).sum()))
+        if unit is None:
+            unit = _unit(
+                units.to_numpy()[codes], np.isfinite(numbers)[codes], plain=int((filled & ~left).sum())
+            )
         numbers[~units.isin(["", unit]).to_numpy()] = np.nan
         values[left] = numbers[codes]
     values[~np.isfinite(values)] = np.nan
     odd = filled & np.isnan(values)
-    return Numbers(values, unit, cells[odd].unique().tolist(), int(odd.sum()))
+    return Numbers(values, unit or "", cells[odd].unique().tolist(), int(odd.sum()))
 
 
 def _plain_numbers(cells: pd.Series) -> Float[np.ndarray, " N"]:

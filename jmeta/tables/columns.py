@@ -56,7 +56,9 @@ class Number:
 
     def read(self, column: pd.Series) -> pd.Series:
         """The numbers, with NaN in gaps."""
-        return pd.Series(read_numbers(column, self.decimal, self.codes), column.index, name=self.name)
+        return pd.Series(
+            read_numbers(column, self.decimal, self.codes, self.unit), column.index, name=self.name
+        )
 
     def encode(self, values: pd.Series) -> Float[np.ndarray, "N 1"]:
         """The numbers, without gaps."""
@@ -193,11 +195,11 @@ Column = Used | LeftOut
 
 
 def read_numbers(
-    column: pd.Series, decimal: Decimal = ".", codes: tuple[float, ...] = ()
+    column: pd.Series, decimal: Decimal = ".", codes: tuple[float, ...] = (), unit: str = ""
 ) -> Float[np.ndarray, " N"]:
     """A column as numbers; NaN in gaps, for infinity, for `codes` and for what is not a number."""
     if isinstance(column.dtype, pd.CategoricalDtype) or not is_numeric(column):
-        values = as_numbers(as_cells(column), decimal).values
+        values = as_numbers(as_cells(column), decimal, unit).values
     elif pd.api.types.is_timedelta64_dtype(column):
         values = (column / DAY).to_numpy(float)
     else:
@@ -213,6 +215,8 @@ def is_numeric(column: pd.Series) -> bool:
 
 def read_dates(column: pd.Series, format: str) -> pd.Series:
     """A column as dates, in UTC where they have a time zone; NaT in gaps and for what is not a date."""
+    if pd.api.types.is_numeric_dtype(column):  # such as 20240131
+        column = column.round().astype("Int64")
     source = column if pd.api.types.is_datetime64_any_dtype(column) else as_cells(column)
     found = pd.to_datetime(source, format=format or None, errors="coerce", utc=True)
     return found.dt.tz_localize(None).astype("datetime64[us]")

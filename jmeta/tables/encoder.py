@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError, InputWarning
 from .cells import Decimal, as_cells
-from .columns import Category, Column, Date, LeftOut, Number, Text, Used
+from .columns import Category, Column, Date, LeftOut, Number, Text, Used, is_numeric
 from .layout import distinct_names
 from .recognition import Options, recognise
 
@@ -78,7 +78,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Raises:
             InputError: a name is unknown, the table has no rows, or no column can be used.
         """
-        frame = as_frame(X)
+        frame = _with_gaps(as_frame(X), self.missing)
         for name in (*self.identifiers, *self.kept, *self.categorical):
             if name not in frame.columns:
                 raise InputError(f"there is no column {name!r}; the table has {_listed(frame.columns)}.")
@@ -91,7 +91,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             kept=self.kept,
             categorical=self.categorical,
             decimal=self.decimal,
-            missing=self.missing,
+            find_codes=not self.missing,
             units=self.units or {},
         )
         self.columns_ = recognise(frame, options)
@@ -135,7 +135,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             InputError: a column is missing, or holds words where it held numbers or dates.
         """
         check_is_fitted(self, "columns_")
-        frame = self.aligned(X)
+        frame = _with_gaps(self.aligned(X), self.missing)
         read = {column.name: column.read(frame[column.name]) for column in self.columns_}
         for column in self.used_:
             cells = frame[column.name]
@@ -184,7 +184,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 if isinstance(value, np.ndarray)
             }
             header.append({"kind": type(column).__name__.lower(), **fields})
-        return {"columns": header}, arrays
+        return {"columns": header, "missing": list(self.missing)}, arrays
 
     @classmethod
     def from_state(cls, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
@@ -194,7 +194,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         >>> TableEncoder.from_state(*TableEncoder().fit(table).state()).transform(table).round(1).tolist()
         [[1.0, 0.7, 0.0], [2.0, 0.0, 0.7]]
         """
-        made = cls()
+        made = cls(missing=header["missing"])
         made.columns_ = [_column(place, fields, arrays) for place, fields in enumerate(header["columns"])]
         made.feature_names_in_ = np.array([column.name for column in made.columns_], object)
         made.n_features_in_ = len(made.columns_)
@@ -207,6 +207,18 @@ def _column(place: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     kind: Any = KINDS[str(plain.pop("kind"))]
     return kind(**plain, **own)
+
+
+def _with_gaps(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:
+    """A table with gaps in place of some cells, which are compared as numbers where they are numbers."""
+    if not missing:
+        return frame
+    numbers = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce").dropna().tolist()
+    return frame.apply(
+        lambda column: column.mask(
+            column.isin(numbers) if is_numeric(column) else column.astype("string").str.strip().isin(missing)
+        )
+    )
 
 
 def as_frame(table: Any) -> pd.DataFrame:

@@ -21,8 +21,10 @@ ONE_COLUMN = "\x1f"
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma", BLANKS: "blanks"}
 COMMENTS = ("#", "%", "//")
 """Beginnings of lines above the table that are comments."""
-LEAST_CONSISTENCY = 0.9
-"""The least share of lines that a delimiter must split into the same number of fields."""
+ODD_LINES = 0.1
+"""The largest share of lines that a delimiter may split into another number of fields, if not one line."""
+LEAST_NUMBERS = 0.25
+"""The least share of numbers among cells that are separated by blanks, rather than words of a sentence."""
 LONGEST_UNIT = 12
 YEARS = range(1700, 2200)
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}(?:[-/.]\d{1,4})?(?:[ T]\d.*)?|\d{1,2}:\d\d.*")
@@ -71,7 +73,7 @@ def layout_of(lines: Sequence[str], file: str, decimal: str | None = None) -> La
     comments = 0
     while comments < len(lines) and (not lines[comments].strip() or _is_comment(lines[comments])):
         comments += 1
-    delimiter = _delimiter([line for line in lines[comments:] if line.strip()], decimal)
+    delimiter = _delimiter([line.strip(" \r\n") for line in lines[comments:] if line.strip()], decimal)
     numbered = list(split(lines[comments:], delimiter))
     comment = next((line for line in reversed(lines[:comments]) if line.strip()), "")
     above = [row for _, row in split([comment.lstrip("#%/ ")], delimiter)] if comment else []
@@ -155,7 +157,7 @@ def counted(count: int, noun: str) -> str:
     >>> counted(1, "row"), counted(2_000, "row")
     ('1 row', '2,000 rows')
     """
-    return f"{count:,} {noun}" + "s" * (count != 1)
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def is_value(cell: str) -> bool:
@@ -234,22 +236,19 @@ def _is_comment(line: str) -> bool:
 
 def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
     """The delimiter that splits lines alike and into the most numbers; `ONE_COLUMN` if none does."""
+    if len(lines) > 1 and not set(lines[0]) & set(DELIMITERS) and all(map(is_number, lines[1:])):
+        return ONE_COLUMN  # of numbers that may have a decimal comma
     best, most = ONE_COLUMN, -1.0
-    if (
-        len(lines) > 1
-        and not set(lines[0]) & set(DELIMITERS)
-        and all(is_number(line.strip()) for line in lines[1:])
-    ):
-        return ONE_COLUMN  # whose decimal separator may be a comma
     for delimiter in DELIMITERS:
         if delimiter == "," == decimal:
             continue
         rows = [row for _, row in split(lines, delimiter)]
         width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (1, 0)
-        if width < 2 or count < LEAST_CONSISTENCY * len(rows):
+        if width < 2 or len(rows) - count > max(1, ODD_LINES * len(rows)):
             continue
         cells = [cell.strip() for row in rows for cell in row]
         numbers = sum(map(is_number, cells)) / len(cells)
-        if numbers > most and (delimiter != BLANKS or numbers >= 0.5):
-            best, most = delimiter, numbers
+        score = numbers - (1 - count / len(rows))
+        if score > most and (delimiter != BLANKS or numbers >= LEAST_NUMBERS):
+            best, most = delimiter, score
     return best

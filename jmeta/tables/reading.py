@@ -1,8 +1,8 @@
 """Reads a table from a file or from standard input as a pandas DataFrame.
 
-Text is UTF-8 with or without byte order mark, UTF-16 with one, else Latin-1, and may be compressed by gzip;
-its layout is found by `layout_of`. Cells of text stay text: `TableEncoder` decides for whole columns what
-they mean.
+Text is UTF-8 with or without byte order mark, UTF-16 with one, else Windows-1252, and may be compressed by
+gzip; its layout is found by `layout_of`. Cells of text stay text: `TableEncoder` decides for whole columns
+what they mean.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _decoded(raw: bytes, name: str) -> tuple[str, str]:
     elif b"\0" in raw[:4096]:
         raise InputError(f"{name} is not a text file; give a .csv file.")
     else:
-        tried = {"utf-8-sig": "UTF-8", "latin-1": "Latin-1"}
+        tried = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252", "latin-1": "Latin-1"}
     for encoding, shown in tried.items():
         try:
             return raw.decode(encoding), shown
@@ -152,7 +152,8 @@ def _decoded(raw: bytes, name: str) -> tuple[str, str]:
 def _from_excel(file: Path) -> Sheet:
     with pd.ExcelFile(file) as book:
         sheets = book.sheet_names
-        frame = book.parse(sheets[0], header=None, dtype=object).dropna(how="all").dropna(axis=1, how="all")
+        cells = pd.read_excel(book, header=None, dtype=object)
+    frame = cells.dropna(how="all").dropna(axis=1, how="all")
     if frame.empty:
         raise InputError(f"{file.name} is empty; give a table of two rows or more.")
     rows = frame.head(HEAD_LINES).map(lambda cell: "" if pd.isna(cell) else str(cell)).to_numpy().tolist()
@@ -184,7 +185,7 @@ def _from_arrow(table: Any) -> Sheet:
 
 
 def _from_json(file: Path) -> Sheet:
-    return _plain(pd.read_json(file, lines=file.suffix.lower() != ".json", convert_dates=False))
+    return _plain(pd.read_json(file, lines=file.suffix.lower() != ".json", dtype=False))
 
 
 def _from_npy(file: Path) -> Sheet:

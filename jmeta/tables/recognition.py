@@ -66,7 +66,7 @@ class Options(NamedTuple):
         kept: names of columns that are not taken for ones that identify rows.
         categorical: names of columns of words, even if they hold numbers.
         decimal: the decimal separator; None if it is to be found.
-        missing: cells that mean a gap; codes such as -999 are then not searched for.
+        find_codes: whether numbers such as -999 may mean a gap.
         units: name -> unit, of columns whose cells do not hold it.
     """
 
@@ -74,7 +74,7 @@ class Options(NamedTuple):
     kept: Collection[str] = ()
     categorical: Collection[str] = ()
     decimal: Decimal | None = None
-    missing: Collection[str] = ()
+    find_codes: bool = True
     units: Mapping[str, str] = {}
 
 
@@ -105,8 +105,6 @@ def _common_decimal(frame: pd.DataFrame) -> Decimal:
 
 def _recognised(column: pd.Series, options: Options, common: Decimal) -> Column:
     name = str(column.name)
-    if options.missing:
-        column = column.mask(column.astype("string").str.strip().isin(options.missing))
     if name in options.identifiers:
         return LeftOut(name, "left out: it identifies the rows", identifier=True)
     if _holds_collections(column):
@@ -171,7 +169,7 @@ def _names_rows(name: str, cells: pd.Series) -> bool:
 def _number(column: pd.Series, values: Float[np.ndarray, " N"], made: Number, options: Options) -> Column:
     """A column of numbers: codes become gaps, identifiers and constants are left out."""
     name, notes = made.name, [made.note] * bool(made.note)
-    codes = () if options.missing else gap_codes(values)
+    codes = gap_codes(values) if options.find_codes else ()
     gaps = np.isnan(values) | np.isin(values, codes)
     known = values[~gaps]
     if codes:
@@ -222,7 +220,11 @@ def _is_compact_date(known: Float[np.ndarray, " N"]) -> bool:
     """Whether numbers are dates such as 20240131."""
     if not _is_whole(known) or known.min() < 19_000_101 or known.max() > 22_001_231:
         return False
-    return bool(pd.to_datetime(pd.Series(known.astype(int)), format="%Y%m%d", errors="coerce").notna().all())
+    return bool(
+        pd.to_datetime(pd.Series(known.astype(int).astype(str)), format="%Y%m%d", errors="coerce")
+        .notna()
+        .all()
+    )
 
 
 def _date_format(cells: pd.Series) -> str:
