@@ -25,13 +25,15 @@ FLOORS = {
     "selection": 6,
     "search": 7,
     "artifacts": 8,
-    **dict.fromkeys(["harness", "doctor", "estimators", "report"], 9),
-    "cli": 10,
+    **dict.fromkeys(["harness", "doctor", "estimators"], 9),
+    "report": 10,
+    "cli": 11,
 }
 ONLY_IN = {
     "flax": "networks",
     "tensorflow_datasets": "tasks/datasets.py",
     "matplotlib": "report",
+    "plotly": "report",
     "orbax": "training/checkpoint.py",
     "grain": "tasks",
     "tyro": ("cli", "harness"),

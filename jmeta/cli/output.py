@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..estimators import AutoCluster
     from ..tables.reading import Sheet
 
 MAX_SHOWN = 5
-"""The maximum number of candidates that are printed."""
+"""The maximum number of sizes of clusters that are printed."""
 MAX_NAMES = 8
 """The maximum number of columns named in a printed line."""
 MAX_LINES = 30
@@ -80,74 +81,25 @@ def describe_first(labels: Int[np.ndarray, " N"], expected: float) -> str:
 
 
 def print_result(result: dict, model: AutoCluster, console: Console) -> None:
-    """Prints the clusters, the reason for the choice, and the best candidates."""
-    sizes = ", ".join(f"{size:,}" for size in result["sizes"])
-    noise = f", and {result['noise']:,} rows of noise" if result["noise"] else ""
-    console.print(f"\n[bold]{_headline(model)}[/bold] of {sizes} rows{noise}")
-    console.print(result["strategy"]["why"], markup=False, highlight=False)
-    console.print(
-        f"{result['strategy']['scaling']}; {result['strategy']['rows']}", markup=False, highlight=False
-    )
-    timed = any(row.seconds for row in model.candidates_)
-    pooled = any(row.agreement is not None for row in model.candidates_)
-    head = ["agreement"] * pooled + ["predicted", "+-"] + ["seconds"] * timed
-    table = Table("candidate", "clusters", *head, box=None)
-    table.caption = "*: columns scaled first; / 3: run with three clusters"
-    table.caption_justify = "left"
-    for row in model.candidates_[:MAX_SHOWN]:
-        numbers = [f"{row.agreement:.2f}"] * pooled + [f"{row.quality:.2f}", f"{row.width:.2f}"]
-        numbers += [f"{row.seconds:.2f}"] * timed
-        table.add_row(row.name, str(row.clusters), *numbers)
-    console.print(table)
+    """Prints the clusters and what makes each one different."""
+    from ..report.findings import findings_of, lines_of
+
+    first, *others = lines_of(findings_of(model, used_table(model)))
+    console.print(f"\n[bold]{first}[/bold]")
+    for line in (*others, f"found by {result['strategy']['algorithm'] or 'one group'}"):
+        console.print(line, markup=False, highlight=False)
     console.print(f"{result['seconds']:.1f} s", highlight=False)
-
-
-def _headline(model: AutoCluster) -> str:
-    """The number of clusters, in words."""
-    if model.n_clusters_ == 1:
-        return "no clusters: one group" if model.candidates_ else "1 cluster"
-    return f"{model.n_clusters_} clusters"
 
 
 def report_of(name: str, sheet: Sheet, model: AutoCluster) -> str:
     """The page that explains the clustering of the file of this name."""
-    from ..report import Summary, clustering_report
+    from ..report.clustering import clustering_report
 
-    advice = model.strategy_
+    notes = [*sheet.notes, *column_notes(model).values()]
     explanation = model.explain() if model.candidates_ else None
-    sizes = ", ".join(f"{int((model.labels_ == i).sum()):,}" for i in range(model.n_clusters_))
-    facts = {
-        "rows": f"{len(model.labels_):,}",
-        "columns": f"{sheet.frame.shape[1]:,}, of which {len(model.encoder_.used_):,} are used",
-        "algorithm": "none" if advice.candidate is None else advice.candidate.name,
-        "sizes of clusters": sizes,
-        "rows of noise": f"{int((model.labels_ < 0).sum()):,}",
-        "criterion to trust most": advice.criterion.replace("_", " "),
-        "scaling": advice.scaling,
-        "labels": advice.rows,
-    }
-    if explanation is not None and explanation.stability is not None:
-        facts["stability"] = (
-            f"{explanation.stability:.2f} (agreement of clusterings of random parts; 1 is perfect)"
-        )
-    summary = Summary(
-        title=f"Clusters of {name}",
-        headline=f"{_headline(model)} in {name}",
-        why=advice.why,
-        facts=facts,
-        notes=[*sheet.notes, *column_notes(model).values()],
-    )
-    return clustering_report(summary, model.candidates_, explanation, _columns(model), model.labels_)
+    return clustering_report(name, model, used_table(model), notes, explanation)
 
 
-def _columns(model: AutoCluster) -> dict[str, np.ndarray]:
-    """The values of the columns that are used: numbers, words, and dates as years."""
-    columns = {}
-    for column in model.encoder_.used_:
-        values = model.table_[column.name]
-        if values.dtype.kind == "M":
-            values = values.dt.year + values.dt.dayofyear / 366
-        columns[column.name] = (
-            values.to_numpy(float) if column.numeric else values.fillna("missing").to_numpy(str)
-        )
-    return columns
+def used_table(model: AutoCluster) -> pd.DataFrame:
+    """The columns that were used, in the user's own terms."""
+    return model.table_[[column.name for column in model.encoder_.used_]]

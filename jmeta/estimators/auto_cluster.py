@@ -27,7 +27,19 @@ from ..search.explanation import Explanation, explain, explain_pooled
 from ..search.pooled import MOST_CLUSTERS, PooledResult, pooled_search
 from ..search.ranked import ranked_search
 from ..search.result import SearchResult
-from .choice import Advice, CandidateRow, as_nearest, on_all_rows, pooled_rows, ranked_rows, why, why_pooled
+from .choice import (
+    Advice,
+    CandidateRow,
+    Compared,
+    as_nearest,
+    on_all_rows,
+    pooled_rows,
+    print_first,
+    print_progress,
+    ranked_rows,
+    why,
+    why_pooled,
+)
 from .inputs import encoded, fit_encoder
 from .memberships import Neighbours
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
@@ -75,6 +87,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         cluster_probabilities_: number of clusters -> its probability, the most probable first; of a search
             of "all". The partition that is chosen may have another number than the most probable one, as it
             is the one that agrees best with all that are probable.
+        compared_: a `Compared`: the rows that candidates were compared on, and their partitions.
         features_: name -> meta-feature of the table.
         encoder_: the fitted `TableEncoder` of a DataFrame, whose `columns_` say what was done to each column;
             None for an array.
@@ -136,8 +149,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             ValueError: an array is empty, or holds something other than finite numbers.
         """
         self._check()
-        progress = progress or (self._print_progress if self.verbose else _ignore)
-        first_answer = first_answer or (self._print_first if self.verbose else _ignore)
+        progress = progress or (print_progress if self.verbose else _ignore)
+        first_answer = first_answer or (print_first if self.verbose else _ignore)
         seed = int(check_random_state(self.random_state).randint(2**31))
         table, numeric = fit_encoder(self, X)
         self._prepared = prepare(table, self.scaling, numeric=numeric, seed=seed)
@@ -267,13 +280,6 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         tags.input_tags.sparse = True
         return tags
 
-    def _print_progress(self, done: int, total: int, candidate: Candidate) -> None:
-        print(f"[AutoCluster] {done} of {total} candidates, last {candidate.name}")
-
-    def _print_first(self, labels: Int[np.ndarray, " N"], expected: float) -> None:
-        clusters = count_clusters(labels)
-        print(f"[AutoCluster] first answer: {clusters} clusters, expected adjusted Rand index {expected:.2f}")
-
     def explain(self) -> Explanation:
         """The numbers that explain the choice, for a report.
 
@@ -324,6 +330,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         self._result: SearchResult | PooledResult | None = None
         self._features = {}
         self.candidates_: list[CandidateRow] = []
+        kept = np.sort(np.random.default_rng(0).permutation(len(points))[: self.sample_size])
+        self.compared_ = Compared(kept, points[kept], [])
         self.cluster_probabilities_ = {1: 1.0}
         self.strategy_ = Advice(
             candidate=None,
@@ -347,6 +355,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         self.cluster_probabilities_ = {}
         best = result.ranking[0]
         labels = result.outcomes[best].labels
+        partitions = [result.outcomes[place].labels for place in result.ranking]
+        self.compared_ = Compared(kept, self._sample, partitions)
         reason = why(self.candidates_, result.runs)
         return self._advised(
             points, kept, self._advisor.candidates[best], labels, result.criterion, reason, result.seed
@@ -360,6 +370,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         self._features = None
         self.candidates_ = pooled_rows(result)
         self.cluster_probabilities_ = result.cluster_probabilities
+        partitions = [result.pool.partitions[place] for place in result.distinct]
+        self.compared_ = Compared(kept, self._sample, partitions)
         reason = why_pooled(result, self.candidates_)
         return self._advised(points, kept, result.best, result.labels, result.criterion, reason, result.seed)
 

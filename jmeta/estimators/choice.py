@@ -70,6 +70,20 @@ class Advice(NamedTuple):
     why: str
 
 
+class Compared(NamedTuple):
+    """The rows that candidates were compared on.
+
+    Attributes:
+        rows: [M] their places in the table.
+        points: [M, D] the rows as candidates saw them.
+        partitions: [M] clusters by every candidate of the ranking, the best first.
+    """
+
+    rows: Int[np.ndarray, " M"]
+    points: Float[np.ndarray, "M D"]
+    partitions: list[Int[np.ndarray, " M"]]
+
+
 def ranked_rows(advisor: Advisor, result: SearchResult) -> list[CandidateRow]:
     """The candidates of a search that ran them one by one, the best first."""
     quality, width, _ = result.prediction
@@ -171,3 +185,14 @@ def _next_method(rows: Sequence[CandidateRow]) -> CandidateRow | None:
     """The best candidate of another algorithm than the best one."""
     method = rows[0].name.split(" /")[0]
     return next((row for row in rows[1:] if row.name.split(" /")[0] != method), None)
+
+
+def print_progress(done: int, total: int, candidate: Candidate) -> None:
+    """Prints how many candidates have been run."""
+    print(f"[AutoCluster] {done} of {total} candidates, last {candidate.name}")
+
+
+def print_first(labels: Int[np.ndarray, " N"], expected: float) -> None:
+    """Prints the first answer."""
+    clusters = count_clusters(labels)
+    print(f"[AutoCluster] first answer: {clusters} clusters, expected adjusted Rand index {expected:.2f}")
