@@ -44,7 +44,7 @@ def cluster(chosen: Cluster) -> None:
     sheet = read_sheet(chosen.data, decimal=chosen.decimal)
     if len(sheet.frame) < 2:
         raise InputError(f"{chosen.data} holds one row; give a table of two rows or more.")
-    frame, roles = _chosen_columns(sheet.frame, chosen)
+    frame, roles = chosen_columns(sheet.frame, chosen)
     _check_label(chosen, sheet.frame)
     if chosen.clusters is not None and chosen.clusters > len(frame):
         raise InputError(
@@ -123,7 +123,7 @@ def _fitted(
         )
 
 
-def _chosen_columns(frame: pd.DataFrame, chosen: Cluster) -> tuple[pd.DataFrame, dict[str, Sequence[str]]]:
+def chosen_columns(frame: pd.DataFrame, chosen: Cluster) -> tuple[pd.DataFrame, dict[str, Sequence[str]]]:
     """The columns to cluster by and those that identify rows, and what is known of them."""
     names = {
         option: _names(option, getattr(chosen, option), frame)

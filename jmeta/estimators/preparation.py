@@ -19,6 +19,8 @@ AXES = 50
 """The maximum number of columns; more are projected on their principal axes."""
 BESIDE_WORDS = "numbers and dates are divided by their standard deviations, words are not"
 """Describes the preparation of a table of numbers and words."""
+FEW_ROWS = 20
+"""The number of rows below which columns are not projected."""
 LARGEST = 1e300
 """The largest absolute value in a table; sums of larger ones could overflow."""
 
@@ -100,7 +102,7 @@ def prepare(
     or more, as in columns of different units; else all columns are divided by one number. In a table of
     numbers and words all numbers are divided by their standard deviations unless `scaling` is "none", and
     words are not: different words are then one deviation apart. More than `AXES` columns are projected on
-    their first principal axes.
+    their first principal axes, at most `AXES`.
 
     Args:
         points: [N, D], a sparse matrix if D is greater than `AXES`.
@@ -135,20 +137,50 @@ def prepare(
             if scaling == "auto"
             else "every column is divided by its standard deviation, as requested"
         )
-    if min(x.shape) <= AXES:
+    if x.shape[1] <= AXES or x.shape[0] < FEW_ROWS:
         return Preparation(center, scale, None, description)
-    pca = _principal_axes(x, center, scale, seed)
-    kept = pca.explained_variance_ratio_.sum()
+    axes, kept = _principal_axes(x, center, scale, seed)
     description += (
-        f"; the first {AXES} principal axes of {x.shape[1]} columns are kept, with {kept:.0%} of the variance"
+        f"; the first {len(axes)} principal axes of {x.shape[1]:,} columns are kept, with {kept:.0%} of the "
+        "variance"
     )
-    return Preparation(center, scale, pca.components_.T, description)
+    return Preparation(center, scale, axes.T, description)
 
 
 def _principal_axes(
     x: Float[np.ndarray, "N D"], center: Float[np.ndarray, " D"], scale: Float[np.ndarray, " D"], seed: int
-) -> PCA:
-    """The first `AXES` principal axes of scaled columns; a sparse matrix stays sparse."""
+) -> tuple[Float[np.ndarray, "E D"], float]:
+    """The first principal axes of scaled columns, and their share of the variance.
+
+    Of a dense table with more columns than rows only the axes with more variance than chance gives are kept.
+    """
+    count = min(AXES, x.shape[0] - 1)
     if sparse.issparse(x):
-        return PCA(AXES, svd_solver="arpack", random_state=seed).fit(x @ sparse.diags(1 / scale))
-    return PCA(AXES, svd_solver="randomized", random_state=seed).fit((x - center) / scale)
+        pca = PCA(count, svd_solver="arpack", random_state=seed).fit(x @ sparse.diags(1 / scale))
+        return pca.components_, pca.explained_variance_ratio_.sum()
+    scaled = (x - center) / scale
+    pca = PCA(count, svd_solver="randomized", random_state=seed).fit(scaled)
+    if x.shape[1] > x.shape[0]:
+        count = count_axes(scaled, pca.explained_variance_, seed)
+    return pca.components_[:count], pca.explained_variance_ratio_[:count].sum()
+
+
+def count_axes(x: Float[np.ndarray, "N D"], variances: Float[np.ndarray, " E"], seed: int) -> int:
+    """The number of principal axes with more variance than those of independent columns, at least two.
+
+    Columns are made independent by permuting each: parallel analysis (Horn, 1965, "A rationale and test for
+    the number of factors in factor analysis", Psychometrika 30).
+
+    Args:
+        x: [N, D] points.
+        variances: [E] of the first principal axes of `x`.
+        seed: of the permutations.
+
+    >>> x = np.random.default_rng(0).normal(size=(30, 90)) + 3 * (np.arange(30) % 3 == 0)[:, None]
+    >>> count_axes(x, PCA(9).fit(x).explained_variance_, 0)
+    2
+    """
+    independent = np.random.default_rng(seed).permuted(x, axis=0)
+    chance = PCA(len(variances), svd_solver="randomized", random_state=seed).fit(independent)
+    below = np.flatnonzero(variances <= chance.explained_variance_)
+    return max(2, int(below[0]) if len(below) else len(variances))

@@ -51,9 +51,13 @@ CODES = frozenset(
     sign * (10.0**power - last) for power in range(2, 7) for last in (1, 2, 3) for sign in (1, -1)
 )
 """Numbers that may mean a gap: 99, 98, 97, 999, ..., and the same below zero."""
+DATES = 50
+"""The number of different cells that the format of dates is guessed from."""
 IDENTIFIERS = frozenset(
     {"id", "ids", "uuid", "guid", "key", "pk", "index", "idx", "row", "rowid", "rownum"}
-    | {"nr", "no", "num", "number", "nummer", "code"}
+    | {"nr", "no", "num", "number", "nummer", "code", "serial", "barcode", "ean", "isbn", "sku", "phone"}
+    | {"customer", "client", "patient", "user", "account", "respondent", "participant", "subject", "sample"}
+    | {"person", "member", "employee", "invoice", "kundennummer"}
 )
 """Last words of names of columns that identify rows, if no two rows are equal."""
 
@@ -233,12 +237,12 @@ def _date_format(cells: pd.Series) -> str:
     Where days and months cannot be distinguished, the month is first.
     """
     known = cells.dropna()
-    sample = known.head(SAMPLE).drop_duplicates()
+    sample = known.head(SAMPLE).drop_duplicates().head(DATES)
     for day_first in (False, True):
         with warnings.catch_warnings(action="ignore"):
             formats = sample.map(partial(guess_datetime_format, dayfirst=day_first))
         counts = formats.value_counts()
-        if counts.empty:
+        if counts.empty or not re.search("%[YyH]", str(counts.index[0])):
             return ""
         found = pd.to_datetime(known, format=str(counts.index[0]), errors="coerce", utc=True)
         if found.notna().mean() >= 1 - TYPOS:
