@@ -33,6 +33,7 @@ from .choice import (
     Compared,
     as_nearest,
     on_all_rows,
+    one_cluster,
     pooled_rows,
     print_first,
     print_progress,
@@ -333,16 +334,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         kept = np.sort(np.random.default_rng(0).permutation(len(points))[: self.sample_size])
         self.compared_ = Compared(kept, points[kept], [])
         self.cluster_probabilities_ = {1: 1.0}
-        self.strategy_ = Advice(
-            candidate=None,
-            clusters=1,
-            criterion="none",
-            quality=0.0,
-            width=0.0,
-            scaling=self._prepared.description,
-            rows="all rows",
-            why=why,
-        )
+        self.strategy_ = one_cluster(self._prepared.description, why)
         return self._labelled(points, np.zeros(len(points), int))
 
     def _keep(

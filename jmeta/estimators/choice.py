@@ -114,6 +114,20 @@ def pooled_rows(result: PooledResult) -> list[CandidateRow]:
     ]
 
 
+def one_cluster(scaling: str, why: str) -> Advice:
+    """The strategy where nothing was compared."""
+    return Advice(
+        candidate=None,
+        clusters=1,
+        criterion="none",
+        quality=0.0,
+        width=0.0,
+        scaling=scaling,
+        rows="all rows",
+        why=why,
+    )
+
+
 def on_all_rows(
     chosen: Candidate,
     points: Float[np.ndarray, "N D"],
