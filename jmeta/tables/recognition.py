@@ -290,7 +290,7 @@ def _text(column: pd.Series) -> Column:
     svd = TruncatedSVD(size, random_state=0).fit(weights)
     axes = svd.components_ / np.sqrt(2 * svd.explained_variance_.sum())
     gaps = int(cells.isna().sum())
-    note = f"text of {cells.nunique():,} different values, by its n-grams of letters in {size} columns"
+    note = f"text, by its n-grams of letters in {size} columns"
     return Text(str(column.name), note + (f"; {_gaps(gaps)} empty texts" if gaps else ""), rarity, axes)
 
 
