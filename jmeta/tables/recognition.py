@@ -279,6 +279,7 @@ def _category(name: str, cells: pd.Series, most: int) -> Column:
 def _text(column: pd.Series) -> Column:
     """A column of text, encoded by latent semantic analysis of n-grams of letters."""
     from sklearn.decomposition import TruncatedSVD
+    from threadpoolctl import threadpool_limits
 
     cells = as_cells(column).reset_index(drop=True)
     sample = cells.sample(min(len(cells), TEXT_ROWS), random_state=0)
@@ -287,7 +288,8 @@ def _text(column: pd.Series) -> Column:
     rarity = np.log((1 + len(sample)) / (1 + rows_with)) + 1
     weights = weighted_terms(sample, rarity)
     size = min(TEXT_AXES, sample.nunique() - 1)
-    svd = TruncatedSVD(size, random_state=0).fit(weights)
+    with threadpool_limits(1):  # more threads take longer over products as small as these
+        svd = TruncatedSVD(size, random_state=0).fit(weights)
     axes = svd.components_ / np.sqrt(2 * svd.explained_variance_.sum())
     gaps = int(cells.isna().sum())
     note = f"text, by its n-grams of letters in {size} columns"
