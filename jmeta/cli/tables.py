@@ -192,7 +192,8 @@ def _write_files(chosen: Cluster, sheet: Sheet, frame: pd.DataFrame, model: Auto
     if chosen.report is not None:
         from .output import report_of
 
-        write_text(chosen.report, report_of(chosen.data.name, sheet, model))
+        name = "standard input" if chosen.data == STANDARD_INPUT else chosen.data.name
+        write_text(chosen.report, report_of(name, sheet, model))
 
 
 def _output(
@@ -239,5 +240,5 @@ def _warnings_as_notes(console: Console) -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputWarning)
         yield
-    for warning in caught:
-        console.print(f"note: {warning.message}", markup=False, highlight=False)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        console.print(f"note: {message}", markup=False, highlight=False)

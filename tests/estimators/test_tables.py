@@ -136,5 +136,5 @@ def test_clusters_are_kept_in_a_file(fitted, tmp_path):
 
 
 def test_tables_of_one_row_are_refused():
-    with pytest.raises(jm.InputError, match="the table has 1 rows"):
+    with pytest.raises(jm.InputError, match="fewer than two rows"):
         jm.AutoCluster().fit(TABLE.head(1))

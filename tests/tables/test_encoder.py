@@ -208,6 +208,12 @@ def test_what_new_rows_lack_is_said_in_a_sentence():
     assert not rows[:, 3:6].any()
 
 
+def test_a_new_row_may_hold_gaps_and_codes_only():
+    encoder = jm.TableEncoder().fit(table())
+    rows = encoder.transform(table().iloc[[1]].assign(answer=999, size="", color=None))
+    assert rows[0, 1] == encoder.columns_[2].fill
+
+
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [
