@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float, Int
 from rich.console import Console
 
 from ..errors import InputError, InputWarning
@@ -23,7 +25,6 @@ from ..files import STANDARD_INPUT, check_table_file, is_special_file, write_tex
 from .options import Assign, Cluster, Output
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from ..estimators import AutoCluster
@@ -208,8 +209,20 @@ def _output(
     }
     written = table[beside[chosen.out_columns]].assign(**{chosen.label: labels})
     if chosen.confidence:
-        written[f"{chosen.label} probability"] = model.label_probabilities(frame, labels).round(3)
+        written[f"{chosen.label} probability"] = confidence(model.predict_proba(frame), labels).round(3)
     return written
+
+
+def confidence(
+    probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """The probability of the cluster of every row; for noise, that of no cluster.
+
+    >>> confidence(np.array([[0.75, 0.25], [0.5, 0.25]]), np.array([0, -1])).tolist()
+    [0.75, 0.25]
+    """
+    own = np.take_along_axis(probabilities, np.maximum(labels, 0)[:, None], 1)[:, 0]
+    return np.where(labels < 0, 1 - probabilities.sum(1), own)
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

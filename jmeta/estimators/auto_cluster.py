@@ -32,6 +32,7 @@ from .inputs import encoded, fit_encoder
 from .memberships import Neighbours
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
 from .preparation import Scaling, count_distinct, prepare
+from .progress import ignore, print_first_answer, print_progress
 
 if TYPE_CHECKING:
     from ..tables.encoder import TableEncoder
@@ -136,8 +137,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             ValueError: an array is empty, or holds something other than finite numbers.
         """
         self._check()
-        progress = progress or (self._print_progress if self.verbose else _ignore)
-        first_answer = first_answer or (self._print_first if self.verbose else _ignore)
+        progress = progress or (print_progress if self.verbose else ignore)
+        first_answer = first_answer or (print_first_answer if self.verbose else ignore)
         seed = int(check_random_state(self.random_state).randint(2**31))
         table, numeric = fit_encoder(self, X)
         self._prepared = prepare(table, self.scaling, numeric=numeric, seed=seed)
@@ -227,17 +228,6 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         check_is_fitted(self)
         return self._neighbours.probabilities(self._prepared(encoded(self, X)), self.n_clusters_)
 
-    def label_probabilities(
-        self,
-        X: Any,  # noqa: N803 - scikit-learn's name
-        labels: Int[np.ndarray, " N"],
-    ) -> Float[np.ndarray, " N"]:
-        """How much every row belongs to its cluster, by `predict_proba`; for noise, to no cluster."""
-        probabilities = self.predict_proba(X)
-        return np.where(
-            labels < 0, 1 - probabilities.sum(1), probabilities[np.arange(len(labels)), np.maximum(labels, 0)]
-        )
-
     def transform(self, X: Any) -> Float[np.ndarray, "N K"]:  # noqa: N803 - scikit-learn's name
         """The probabilities of `predict_proba`, as columns of a pipeline."""
         return self.predict_proba(X)
@@ -266,13 +256,6 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-    def _print_progress(self, done: int, total: int, candidate: Candidate) -> None:
-        print(f"[AutoCluster] {done} of {total} candidates, last {candidate.name}")
-
-    def _print_first(self, labels: Int[np.ndarray, " N"], expected: float) -> None:
-        clusters = count_clusters(labels)
-        print(f"[AutoCluster] first answer: {clusters} clusters, expected adjusted Rand index {expected:.2f}")
 
     def explain(self) -> Explanation:
         """The numbers that explain the choice, for a report.
@@ -391,7 +374,3 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         self.n_clusters_ = count_clusters(labels)
         self._neighbours = Neighbours(points, labels)
         return self
-
-
-def _ignore(*_: Any) -> None:
-    """Does nothing."""

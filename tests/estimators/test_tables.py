@@ -60,7 +60,6 @@ def test_probabilities_agree_with_labels_and_are_columns_of_a_pipeline(fitted):
     assert probabilities.shape == (N, 3)
     np.testing.assert_allclose(probabilities.sum(1), 1)
     np.testing.assert_array_equal(probabilities.argmax(1), fitted.labels_)
-    np.testing.assert_allclose(fitted.label_probabilities(TABLE, fitted.labels_), probabilities.max(1))
     frame = clone(fitted).set_output(transform="pandas").fit_transform(TABLE)
     assert frame.columns.tolist() == ["autocluster0", "autocluster1", "autocluster2"]
 
