@@ -54,8 +54,8 @@ def cluster(chosen: Cluster) -> None:
         )
     with _warnings_as_notes(console), _typed_words():
         model = _fitted(chosen, frame, roles, sheet, console)
-    _print_columns(sheet, model, console)
-    _write_files(chosen, sheet, frame, model)
+        _print_columns(sheet, model, console)
+        _write_files(chosen, sheet, frame, model)
     from .output import print_result, result_of
 
     result = result_of(chosen.data, sheet, model, time.perf_counter() - began)
