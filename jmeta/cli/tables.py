@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float, Int
 from rich.console import Console
 
 from ..errors import InputError, InputWarning
@@ -23,7 +25,6 @@ from ..files import STANDARD_INPUT, check_table_file, is_special_file, write_tex
 from .options import Assign, Cluster, Output
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from ..estimators import AutoCluster
@@ -53,8 +54,8 @@ def cluster(chosen: Cluster) -> None:
         )
     with _warnings_as_notes(console), _typed_words():
         model = _fitted(chosen, frame, roles, sheet, console)
-    _print_columns(sheet, model, console)
-    _write_files(chosen, sheet, frame, model)
+        _print_columns(sheet, model, console)
+        _write_files(chosen, sheet, frame, model)
     from .output import print_result, result_of
 
     result = result_of(chosen.data, sheet, model, time.perf_counter() - began)
@@ -192,7 +193,8 @@ def _write_files(chosen: Cluster, sheet: Sheet, frame: pd.DataFrame, model: Auto
     if chosen.report is not None:
         from .output import report_of
 
-        write_text(chosen.report, report_of(chosen.data.name, sheet, model))
+        name = "standard input" if chosen.data == STANDARD_INPUT else chosen.data.name
+        write_text(chosen.report, report_of(name, sheet, model))
 
 
 def _output(
@@ -207,8 +209,20 @@ def _output(
     }
     written = table[beside[chosen.out_columns]].assign(**{chosen.label: labels})
     if chosen.confidence:
-        written[f"{chosen.label} probability"] = model.label_probabilities(frame, labels).round(3)
+        written[f"{chosen.label} probability"] = confidence(model.predict_proba(frame), labels).round(3)
     return written
+
+
+def confidence(
+    probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """The probability of the cluster of every row; for noise, that of no cluster.
+
+    >>> confidence(np.array([[0.75, 0.25], [0.5, 0.25]]), np.array([0, -1])).tolist()
+    [0.75, 0.25]
+    """
+    own = np.take_along_axis(probabilities, np.maximum(labels, 0)[:, None], 1)[:, 0]
+    return np.where(labels < 0, 1 - probabilities.sum(1), own)
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
@@ -239,5 +253,5 @@ def _warnings_as_notes(console: Console) -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputWarning)
         yield
-    for warning in caught:
-        console.print(f"note: {warning.message}", markup=False, highlight=False)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        console.print(f"note: {message}", markup=False, highlight=False)

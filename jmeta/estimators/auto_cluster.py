@@ -35,8 +35,6 @@ from .choice import (
     on_all_rows,
     one_cluster,
     pooled_rows,
-    print_first,
-    print_progress,
     ranked_rows,
     why,
     why_pooled,
@@ -45,6 +43,7 @@ from .inputs import encoded, fit_encoder
 from .memberships import Neighbours
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
 from .preparation import Scaling, count_distinct, prepare
+from .progress import ignore, print_first_answer, print_progress
 
 if TYPE_CHECKING:
     from ..tables.encoder import TableEncoder
@@ -150,8 +149,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             ValueError: an array is empty, or holds something other than finite numbers.
         """
         self._check()
-        progress = progress or (print_progress if self.verbose else _ignore)
-        first_answer = first_answer or (print_first if self.verbose else _ignore)
+        progress = progress or (print_progress if self.verbose else ignore)
+        first_answer = first_answer or (print_first_answer if self.verbose else ignore)
         seed = int(check_random_state(self.random_state).randint(2**31))
         table, numeric = fit_encoder(self, X)
         self._prepared = prepare(table, self.scaling, numeric=numeric, seed=seed)
@@ -240,17 +239,6 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         """
         check_is_fitted(self)
         return self._neighbours.probabilities(self._prepared(encoded(self, X)), self.n_clusters_)
-
-    def label_probabilities(
-        self,
-        X: Any,  # noqa: N803 - scikit-learn's name
-        labels: Int[np.ndarray, " N"],
-    ) -> Float[np.ndarray, " N"]:
-        """How much every row belongs to its cluster, by `predict_proba`; for noise, to no cluster."""
-        probabilities = self.predict_proba(X)
-        return np.where(
-            labels < 0, 1 - probabilities.sum(1), probabilities[np.arange(len(labels)), np.maximum(labels, 0)]
-        )
 
     def transform(self, X: Any) -> Float[np.ndarray, "N K"]:  # noqa: N803 - scikit-learn's name
         """The probabilities of `predict_proba`, as columns of a pipeline."""
@@ -395,7 +383,3 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         self.n_clusters_ = count_clusters(labels)
         self._neighbours = Neighbours(points, labels)
         return self
-
-
-def _ignore(*_: Any) -> None:
-    """Does nothing."""

@@ -199,14 +199,3 @@ def _next_method(rows: Sequence[CandidateRow]) -> CandidateRow | None:
     """The best candidate of another algorithm than the best one."""
     method = rows[0].name.split(" /")[0]
     return next((row for row in rows[1:] if row.name.split(" /")[0] != method), None)
-
-
-def print_progress(done: int, total: int, candidate: Candidate) -> None:
-    """Prints how many candidates have been run."""
-    print(f"[AutoCluster] {done} of {total} candidates, last {candidate.name}")
-
-
-def print_first(labels: Int[np.ndarray, " N"], expected: float) -> None:
-    """Prints the first answer."""
-    clusters = count_clusters(labels)
-    print(f"[AutoCluster] first answer: {clusters} clusters, expected adjusted Rand index {expected:.2f}")

@@ -45,7 +45,7 @@ def fit_encoder(
 
     validate_data(estimator, table, skip_check_array=True)
     if len(table) < 2:
-        raise InputError(f"the table has {len(table)} rows; give a table of two rows or more.")
+        raise InputError("the table has fewer than two rows; give a table of two rows or more.")
     estimator.encoder_ = clone(estimator.encoder or TableEncoder()).fit(table)
     estimator.table_ = estimator.encoder_.read(table)
     return estimator.encoder_.encode(estimator.table_), estimator.encoder_.numeric_

@@ -102,7 +102,8 @@ def prepare(
     or more, as in columns of different units; else all columns are divided by one number. In a table of
     numbers and words all numbers are divided by their standard deviations unless `scaling` is "none", and
     words are not: different words are then one deviation apart. More than `AXES` columns are projected on
-    their first principal axes, at most `AXES`.
+    their first principal axes, at most `AXES`; of a table with words, or with more columns than rows, only
+    on those that exceed chance, see `count_axes`.
 
     Args:
         points: [N, D], a sparse matrix if D is greater than `AXES`.
@@ -139,7 +140,7 @@ def prepare(
         )
     if x.shape[1] <= AXES or x.shape[0] < FEW_ROWS:
         return Preparation(center, scale, None, description)
-    axes, kept = _principal_axes(x, center, scale, seed)
+    axes, kept = _principal_axes(x, center, scale, seed, beyond_chance=words or x.shape[1] > x.shape[0])
     description += (
         f"; the first {len(axes)} principal axes of {x.shape[1]:,} columns are kept, with {kept:.0%} of the "
         "variance"
@@ -148,11 +149,16 @@ def prepare(
 
 
 def _principal_axes(
-    x: Float[np.ndarray, "N D"], center: Float[np.ndarray, " D"], scale: Float[np.ndarray, " D"], seed: int
+    x: Float[np.ndarray, "N D"],
+    center: Float[np.ndarray, " D"],
+    scale: Float[np.ndarray, " D"],
+    seed: int,
+    *,
+    beyond_chance: bool,
 ) -> tuple[Float[np.ndarray, "E D"], float]:
     """The first principal axes of scaled columns, and their share of the variance.
 
-    Of a dense table with more columns than rows only the axes with more variance than chance gives are kept.
+    Of a dense table only the axes with more variance than chance gives are kept if `beyond_chance`.
     """
     count = min(AXES, x.shape[0] - 1)
     if sparse.issparse(x):
@@ -160,7 +166,7 @@ def _principal_axes(
         return pca.components_, pca.explained_variance_ratio_.sum()
     scaled = (x - center) / scale
     pca = PCA(count, svd_solver="randomized", random_state=seed).fit(scaled)
-    if x.shape[1] > x.shape[0]:
+    if beyond_chance:
         count = count_axes(scaled, pca.explained_variance_, seed)
     return pca.components_[:count], pca.explained_variance_ratio_[:count].sum()
 

@@ -145,6 +145,6 @@ def _parsed(distinct: pd.Series, decimal: Decimal) -> tuple[Float[np.ndarray, " 
 
 def _unit(units: np.ndarray, numbers: np.ndarray, plain: int) -> str:
     """The unit of most numbers; empty if most have none."""
-    counts = Counter(units[numbers].tolist())
-    counts[""] += plain
+    counts = Counter({"": plain})
+    counts.update(units[numbers].tolist())
     return max(counts, key=counts.__getitem__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -138,8 +139,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         frame = _with_gaps(self.aligned(X), self.missing)
         read = {column.name: column.read(frame[column.name]) for column in self.columns_}
         for column in self.used_:
-            cells = frame[column.name]
-            if read[column.name].isna().all() and as_cells(cells.head(1_000)).notna().any():
+            if read[column.name].isna().all() and _holds_others(column, frame[column.name]):
                 kind = type(column).__name__.lower()
                 raise InputError(
                     f"column {column.name!r} holds no {kind}, but did in the table used for fitting; give "
@@ -207,6 +207,12 @@ def _column(place: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     kind: Any = KINDS[str(plain.pop("kind"))]
     return kind(**plain, **own)
+
+
+def _holds_others(column: Used, cells: pd.Series) -> bool:
+    """Whether a column without values of its kind holds other cells than gaps and codes for gaps."""
+    known = replace(column, codes=()).read(cells).notna() if isinstance(column, Number) else cells.isna()
+    return bool((as_cells(cells).notna() & ~known).any())
 
 
 def _with_gaps(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:

@@ -60,8 +60,14 @@ class Layout(NamedTuple):
     head: Head
 
 
-def layout_of(lines: Sequence[str], file: str, decimal: str | None = None) -> Layout:
+def layout_of(lines: Sequence[str], file: str, decimal: str | None = None, *, whole: bool = True) -> Layout:
     """The layout of a table from its first lines.
+
+    Args:
+        lines: of the file.
+        file: its name, for errors.
+        decimal: the decimal separator if it is known; a comma is then no delimiter.
+        whole: whether the lines are the whole file; else the last one may be within a row.
 
     Raises:
         InputError: the lines are empty, or hold a header only, or do not have equally many fields.
@@ -74,30 +80,43 @@ def layout_of(lines: Sequence[str], file: str, decimal: str | None = None) -> La
     while comments < len(lines) and (not lines[comments].strip() or _is_comment(lines[comments])):
         comments += 1
     delimiter = _delimiter([line.strip(" \r\n") for line in lines[comments:] if line.strip()], decimal)
-    numbered = list(split(lines[comments:], delimiter))
-    comment = next((line for line in reversed(lines[:comments]) if line.strip()), "")
-    above = [row for _, row in split([comment.lstrip("#%/ ")], delimiter)] if comment else []
+    numbered = list(split(lines[comments:], delimiter))[: None if whole else -1]
     if not numbered:
         raise InputError(f"{file} is empty; give a table of two rows or more.")
-    rows = [row for _, row in numbered]
-    width = Counter(map(len, rows)).most_common(1)[0][0]
-    preamble = next(place for place, row in enumerate(rows) if len(row) == width)
-    if preamble and len(rows[preamble - 1]) == width - 1 > 1 and not any(map(is_value, rows[preamble - 1])):
-        preamble -= 1  # the column of row names has no name, as R writes it
-        rows[preamble] = ["", *rows[preamble]]
-    for line, row in numbered[preamble + 1 :]:
+    width = Counter(len(row) for _, row in numbered).most_common(1)[0][0]
+    preamble, rows = _without_preamble([row for _, row in numbered], width)
+    for (line, _), row in zip(numbered[preamble:], rows, strict=True):
         if len(row) != width:
             raise odd_line(file, comments + line, len(row), width)
-    head = head_of(rows[preamble:])
-    if not head.rows and above and len(above[0]) == width > 1:
-        head = Head(above[0], [""] * width, 0, ("the comment above the first row is its header",))
-    data = preamble + head.rows
-    if data == len(rows):
+    head = head_of(rows)
+    above = _fields_of_comment(lines[:comments], delimiter)
+    if not head.rows and len(above) == width > 1:
+        head = Head(above, [""] * width, 0, ("the comment above the first row is its header",))
+    if head.rows == len(rows):
         raise InputError(f"{file} holds a header and no rows; give a table of two rows or more.")
-    skipped = comments + preamble
-    notes = [f"{counted(skipped, 'line')} above the table skipped"] if skipped and head.rows else []
-    last_skipped = numbered[data - 1][0] if data else 0
-    return Layout(delimiter, comments + last_skipped, head._replace(notes=(*notes, *head.notes)))
+    data = preamble + head.rows
+    if head.rows and comments + preamble:
+        note = f"{counted(comments + preamble, 'line')} above the table skipped"
+        head = head._replace(notes=(note, *head.notes))
+    return Layout(delimiter, comments + (numbered[data - 1][0] if data else 0), head)
+
+
+def _without_preamble(rows: list[Row], width: int) -> tuple[int, list[Row]]:
+    """How many rows stand above the header, which are of other widths, and the rows from there on.
+
+    A header that is one field short, as R writes it, gets an empty name for the column of row names.
+    """
+    start = next(place for place, row in enumerate(rows) if len(row) == width)
+    short = rows[start - 1] if start else []
+    if len(short) == width - 1 > 1 and not any(map(is_value, short)):
+        return start - 1, [["", *short], *rows[start:]]
+    return start, rows[start:]
+
+
+def _fields_of_comment(lines: Sequence[str], delimiter: str) -> Row:
+    """The fields of the last comment that is not blank."""
+    comments = [line for line in lines if line.strip()]
+    return next((row for _, row in split([comments[-1].lstrip("#%/ ")], delimiter)), []) if comments else []
 
 
 def odd_line(file: str, line: int, fields: int, width: int) -> InputError:

@@ -74,7 +74,7 @@ def read_sheet(path: str | os.PathLike, *, decimal: str | None = None) -> Sheet:
 def _from_text(raw: bytes, name: str, decimal: str | None) -> Sheet:
     text, encoding = _decoded(_unpacked(raw, name), name)
     lines = list(itertools.islice(io.StringIO(text, newline=None), HEAD_LINES))
-    layout = layout_of(lines, name, decimal)
+    layout = layout_of(lines, name, decimal, whole=len(lines) < HEAD_LINES)
     try:
         frame = pd.read_csv(
             io.StringIO(text),

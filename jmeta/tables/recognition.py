@@ -111,8 +111,8 @@ def _recognised(column: pd.Series, options: Options, common: Decimal) -> Column:
     name = str(column.name)
     if name in options.identifiers:
         return LeftOut(name, "left out: it identifies the rows", identifier=True)
-    if _holds_collections(column):
-        return LeftOut(name, "left out: it holds lists or tables")
+    if _holds_objects(column):
+        return LeftOut(name, "left out: it holds neither numbers, dates nor text")
     if column.isna().mean() > MAX_GAPS or (_is_text(column) and as_cells(column).isna().mean() > MAX_GAPS):
         return LeftOut(name, f"left out: more than {MAX_GAPS:.0%} of it is missing")
     if name in options.categorical or isinstance(column.dtype, pd.CategoricalDtype):
@@ -128,9 +128,12 @@ def _is_text(column: pd.Series) -> bool:
     return not is_numeric(column) and not pd.api.types.is_datetime64_any_dtype(column)
 
 
-def _holds_collections(column: pd.Series) -> bool:
-    cells = column.head(SAMPLE)
-    return column.dtype == object and any(isinstance(cell, list | dict | np.ndarray) for cell in cells)
+def _holds_objects(column: pd.Series) -> bool:
+    """Whether a column holds lists, dictionaries, arrays or complex numbers."""
+    return pd.api.types.is_complex_dtype(column) or (
+        column.dtype == object
+        and any(isinstance(cell, list | dict | np.ndarray) for cell in column.head(SAMPLE))
+    )
 
 
 def _from_text(column: pd.Series, options: Options, common: Decimal) -> Column:
@@ -232,22 +235,29 @@ def _is_compact_date(known: Float[np.ndarray, " N"]) -> bool:
 
 
 def _date_format(cells: pd.Series) -> str:
-    """The format of the dates in a column of text; empty if it holds none.
+    """The format of the dates or times in a column of text; empty if it holds none.
 
     Where days and months cannot be distinguished, the month is first.
     """
     known = cells.dropna()
     sample = known.head(SAMPLE).drop_duplicates().head(DATES)
+    return next((one for one in _guesses(sample) if _fits(one, sample) and _fits(one, known)), "")
+
+
+def _guesses(sample: pd.Series) -> list[str]:
+    """Formats that dates or times may have."""
+    guesses = []
     for day_first in (False, True):
         with warnings.catch_warnings(action="ignore"):
             formats = sample.map(partial(guess_datetime_format, dayfirst=day_first))
-        counts = formats.value_counts()
-        if counts.empty or not re.search("%[YyH]", str(counts.index[0])):
-            return ""
-        found = pd.to_datetime(known, format=str(counts.index[0]), errors="coerce", utc=True)
-        if found.notna().mean() >= 1 - TYPOS:
-            return str(counts.index[0])
-    return ""
+        guesses += formats.value_counts().index[:1].astype(str).tolist()
+    return [one for one in guesses if re.search("%[Yy]", one)] + ["%H:%M", "%H:%M:%S"]
+
+
+def _fits(format: str, cells: pd.Series) -> bool:
+    """Whether cells are dates of a format, but for mistakes."""
+    dates = pd.to_datetime(cells, format=format, errors="coerce", utc=True)
+    return len(cells) > 0 and bool(dates.notna().mean() >= 1 - TYPOS)
 
 
 def _date(column: pd.Series, format: str) -> Column:
@@ -279,6 +289,7 @@ def _category(name: str, cells: pd.Series, most: int) -> Column:
 def _text(column: pd.Series) -> Column:
     """A column of text, encoded by latent semantic analysis of n-grams of letters."""
     from sklearn.decomposition import TruncatedSVD
+    from threadpoolctl import threadpool_limits
 
     cells = as_cells(column).reset_index(drop=True)
     sample = cells.sample(min(len(cells), TEXT_ROWS), random_state=0)
@@ -287,10 +298,11 @@ def _text(column: pd.Series) -> Column:
     rarity = np.log((1 + len(sample)) / (1 + rows_with)) + 1
     weights = weighted_terms(sample, rarity)
     size = min(TEXT_AXES, sample.nunique() - 1)
-    svd = TruncatedSVD(size, random_state=0).fit(weights)
+    with threadpool_limits(1):  # more threads take longer over products as small as these
+        svd = TruncatedSVD(size, random_state=0).fit(weights)
     axes = svd.components_ / np.sqrt(2 * svd.explained_variance_.sum())
     gaps = int(cells.isna().sum())
-    note = f"text of {cells.nunique():,} different values, by its n-grams of letters in {size} columns"
+    note = f"text, by its n-grams of letters in {size} columns"
     return Text(str(column.name), note + (f"; {_gaps(gaps)} empty texts" if gaps else ""), rarity, axes)
 
 

@@ -118,6 +118,11 @@ def test_a_mistyped_cell_is_a_gap_and_is_reported():
         (["red"] * N, "x", "LeftOut"),
         ([""] * (N - 2) + ["1", "2"], "x", "LeftOut"),
         ([[1, 2]] * N, "x", "LeftOut"),
+        (np.exp(1j * np.arange(N)), "x", "LeftOut"),
+        ([f"{place % 24:02d}:{place:02d}" for place in range(N)], "x", "Date"),
+        (["May", "June", "July"] * (N // 3), "x", "Category"),
+        (["1-2", "3-4", "5+"] * (N // 3), "x", "Category"),
+        ([1, 2.5, "12o", None] * (N // 4), "x", "Number"),
         (pd.Categorical(GROUP), "x", "Category"),
         (pd.array([1, None, 3] * (N // 3), dtype="Int64"), "x", "Number"),
     ],
@@ -206,6 +211,12 @@ def test_what_new_rows_lack_is_said_in_a_sentence():
     with pytest.warns(jm.InputWarning, match="column 'color' holds 'green', which"):
         rows = encoder.transform(table().assign(color="green"))
     assert not rows[:, 3:6].any()
+
+
+def test_a_new_row_may_hold_gaps_and_codes_only():
+    encoder = jm.TableEncoder().fit(table())
+    rows = encoder.transform(table().iloc[[1]].assign(answer=999, size="", color=None))
+    assert rows[0, 1] == encoder.columns_[2].fill
 
 
 @pytest.mark.parametrize(

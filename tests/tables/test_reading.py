@@ -78,6 +78,13 @@ def test_a_row_of_units_is_no_data(written):
     assert len(read_sheet(written("age,name\nn/a,a\n1,b\n2,c\n")).frame) == 3
 
 
+def test_rows_of_several_lines_are_read(written):
+    cell = '"one\ntwo, three"'
+    frame = read_sheet(written("a,b\n" + f"{cell},1\n" * 150)).frame
+    assert frame.shape == (150, 2)
+    assert frame["a"][149] == "one\ntwo, three"
+
+
 def test_a_comma_that_is_the_decimal_separator_is_no_delimiter(written):
     path = written("1,5\n2,25\n")
     assert read_sheet(path).frame.shape == (2, 2)
