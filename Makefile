@@ -38,7 +38,7 @@ wheel:
 	rm -rf dist .venv-wheel && $(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/pip wheel --quiet --no-deps --wheel-dir dist .
 	test $$(stat -c %s dist/jmeta-*.whl) -lt 5000000
-	.venv-wheel/bin/pip install --quiet dist/jmeta-*.whl
+	.venv-wheel/bin/pip install --quiet "$$(ls dist/jmeta-*.whl)[tables]"
 	seq 90 | awk 'BEGIN {print "a,b"} {print $$1 % 3 * 9 + sin($$1) "," $$1 % 3 * 9 + cos(7 * $$1)}' > dist/table.csv
 	cd dist && ../.venv-wheel/bin/jmeta doctor && ../.venv-wheel/bin/jmeta cluster table.csv --report page.html
 

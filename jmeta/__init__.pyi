@@ -38,11 +38,14 @@ from .clustering.spectral import spectral as spectral
 from .clustering.zero_shot import zero_shot as zero_shot
 from .compilation_cache import use_compilation_cache as use_compilation_cache
 from .errors import InputError as InputError
+from .errors import InputWarning as InputWarning
 from .estimators.auto_cluster import AutoCluster as AutoCluster
 from .estimators.meta_clusterer import MetaClusterer as MetaClusterer
 from .estimators.on_device import MixtureClusterer as MixtureClusterer
 from .estimators.on_device import SinkhornKMeans as SinkhornKMeans
 from .estimators.on_device import SoftKMeans as SoftKMeans
+from .estimators.saved import load_clustering as load_clustering
+from .estimators.saved import save_clustering as save_clustering
 from .estimators.zero_shot import ZeroShotClusterer as ZeroShotClusterer
 from .iteration import Solution as Solution
 from .iteration import conjugate_gradient as conjugate_gradient
@@ -98,6 +101,7 @@ from .records import MetaStep as MetaStep
 from .records import Model as Model
 from .records import Report as Report
 from .records import Task as Task
+from .tables.encoder import TableEncoder as TableEncoder
 from .tasks import ClassImages as ClassImages
 from .tasks import StoredImages as StoredImages
 from .tasks import by_class as by_class

@@ -114,7 +114,7 @@ def _model() -> str:
 
 
 def _optional() -> str:
-    names = ("tensorflow-datasets", "pyarrow", "gymnasium", "tensorboardX", "wandb")
+    names = ("tensorflow-datasets", "pandas", "pyarrow", "gymnasium", "tensorboardX", "wandb")
     installed = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
     return ", ".join(f"{name} {'' if name in installed else 'not '}installed" for name in names)
 

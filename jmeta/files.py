@@ -53,8 +53,44 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+TABLE_ENDINGS = (
+    *(".csv", ".tsv", ".txt", ".dat", ".gz"),
+    *(
+        ".xlsx",
+        ".xlsm",
+        ".parquet",
+        ".pq",
+        ".feather",
+        ".arrow",
+        ".jsonl",
+        ".ndjson",
+        ".json",
+        ".npy",
+        ".npz",
+    ),
+)
+"""Endings of files that hold a table; the first ones are text."""
+STANDARD_INPUT = Path("-")
+"""The path that stands for standard input, or for standard output."""
+
+
+def check_table_file(path: Path) -> None:
+    """Raises an InputError if a path is neither a file of one of `TABLE_ENDINGS` nor standard input.
+
+    >>> check_table_file(Path("-"))
+    """
+    if path == STANDARD_INPUT:
+        return
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name one file.")
+    if not path.exists():
+        raise InputError(f"there is no file {path}; name a file that holds a table, such as a .csv file.")
+    if path.suffix.lower() not in TABLE_ENDINGS:
+        raise InputError(f"{path.name} is of an unknown type; give one of {', '.join(TABLE_ENDINGS)}.")
+
+
 MAX_BYTES = 2**30
-"""The largest unpacked size of an npz file."""
+"""The largest unpacked size of an npz file, or of a compressed table."""
 
 READ_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, MemoryError),

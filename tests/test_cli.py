@@ -1,15 +1,22 @@
 """The command: what it writes and prints, and how it ends."""
 
 import csv
+import io
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 
 from jmeta import cli
+from jmeta.cli.options import Cluster
+from jmeta.cli.tables import chosen_columns
 from jmeta.doctor import CHECKS
+from jmeta.estimators.preparation import BESIDE_WORDS
+from jmeta.tables.reading import read_sheet
 
 
 @pytest.fixture
@@ -37,11 +44,14 @@ def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "3 clusters" in printed.out
     assert "first answer, by the zero-shot network alone: 3 clusters of" in " ".join(printed.err.split())
-    assert "column 'name' holds 90 different words and is left out" in " ".join(printed.err.split())
-    assert "numeric columns are divided by their standard deviations" in " ".join(printed.out.split())
+    said = " ".join(printed.err.split())
+    assert "name: left out: 90 different words, which identify rows" in said
+    assert "income: number; 1 gap is replaced by the median" in said
+    assert BESIDE_WORDS in " ".join(printed.out.split())
     assert "keep their proportions" not in report.read_text()
     lines = out.read_text().splitlines()
-    assert lines[0] == "cluster"
+    assert lines[0] == "name,cluster"
+    assert lines[1].startswith("person 0,")
     assert len(lines) == 91
     page = report.read_text()
     assert "3 clusters in people.csv" in page
@@ -77,15 +87,25 @@ def test_json_is_all_there_is_on_standard_output(table, capsys):
     [
         (None, [], "there is no file"),
         ("", [], "is empty"),
-        ("a,b\n1,2\n", [], "no column of the table can be used"),
-        ("a,b\n1,2\n3,4\n", ["--clusters", "0"], "n_clusters is 0"),
-        ("a,b\n1,2\n3,4\n", ["--clusters", "9"], "only 2 rows differ"),
-        ("a,b\n1,2\n3,4\n", ["--scaling", "max"], "scaling is 'max'"),
-        ("a,b\n1,2\n3,4\n", ["--time-limit", "-1"], "time_limit is -1"),
+        ("a,b\n1,2\n", [], "holds one row"),
+        ("a,b\n1,2\n1,2\n", [], "no column of the table can be used"),
+        ("a,b\n1,2\n3,4\n", ["--clusters", "0"], "--clusters is 0; give a whole number >= 1"),
+        ("a,b\n1,2\n3,4\n", ["--clusters", "abc"], "--clusters is abc; give a whole number >= 1"),
+        ("a,b\n1,2\n3,4\n", ["--clusters", "9"], "--clusters is 9, but"),
+        ("a,b\n1,2\n1,2\n3,4\n", ["--clusters", "3"], "--clusters is 3, but only 2 rows differ"),
+        ("a,b\n1,2\n3,4\n", ["--scaling", "max"], "--scaling is max; give one of auto, standard, none"),
+        ("a,b\n1,2\n3,4\n", ["--time-limit", "-1"], "--time-limit is -1; give a positive number"),
+        ("a,b\n1,2\n3,4\n", ["--columns", "a,c"], "--columns: there is no column 'c'; did you mean a, b?"),
+        ("height\n1\n3\n", ["--ignore", "hight"], "there is no column 'hight'; did you mean height?"),
+        ("a,b\n1,2\n3,4\n", ["--decimal", ";"], "--decimal is ;; give one of ., ,"),
+        ("a,b\n1,2\n3,4\n", ["--save", "model.bin"], "--save is model.bin; give a name that ends with .npz"),
+        ("a,b\n1,2\n3,4\n", ["--json", "--out", "-"], "both write to standard output"),
+        ("a,b\n1,2\n3,4\n", ["--out-columns", "all", "--label", "a"], "the table has a column 'a'"),
+        ("a,b\n1,2\n3,4\n", ["--search", "all", "--model", "m.npz"], "leave --model out"),
         ("a,b\n1,2\n3,4\n", ["--out", "/missing/labels.csv"], "cannot be written"),
         ("a,b\n1,2\n3,4\n", ["--model", "missing.npz"], "cannot be read"),
-        ("a,b\n1,2\n3,4\n", ["--search", "best"], "choose one of auto, all, ranked, rl2"),
-        ("a,b\n1,2\n3,4\n", ["--search", "rl2", "--clusters", "2"], "leave n_clusters out"),
+        ("a,b\n1,2\n3,4\n", ["--search", "best"], "--search is best; give one of auto, all, ranked, rl2"),
+        ("a,b\n1,2\n3,4\n", ["--search", "rl2", "--clusters", "2"], "leave --clusters out"),
     ],
 )
 def test_bad_input_ends_with_one_sentence_and_code_2(tmp_path, capsys, content, options, message):
@@ -96,6 +116,69 @@ def test_bad_input_ends_with_one_sentence_and_code_2(tmp_path, capsys, content, 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert message in last
+
+
+def test_clusters_are_kept_and_new_rows_are_assigned(table, tmp_path, capsys):
+    kept, out = tmp_path / "groups.npz", tmp_path / "all.csv"
+    options = ("--clusters", "3", "--save", kept, "--out", out, "--out-columns", "all", "--label", "group")
+    cli.main([str(word) for word in ("cluster", table, *options, "--confidence", "--id", "city")])
+    assert out.read_text().splitlines()[0] == "age,income,city,name,group,group probability"
+    capsys.readouterr()
+    cli.main(["assign", str(kept), str(table), "--out-columns", "none"])
+    printed = capsys.readouterr()
+    groups = [row["group"] for row in csv.DictReader(io.StringIO(out.read_text()))]
+    assert printed.out.splitlines() == ["cluster", *groups]
+    assert "90 rows assigned: " in printed.err
+    cli.main(["assign", str(kept), str(table), "--json"])
+    assert list(map(str, json.loads(capsys.readouterr().out)["labels"])) == groups
+    other = tmp_path / "other.csv"
+    other.write_text("age,city\n1,A\n2,B\n")
+    for arguments, message in (
+        ([kept, other], "the table has no column 'income'"),
+        ([tmp_path / "none.npz", table], "there is no file"),
+        ([table, table], "is damaged"),
+    ):
+        assert ended(["assign", *arguments]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_columns_are_chosen_by_options(table):
+    sheet = read_sheet(table)
+    chosen = Cluster(data=table, columns="age,income,name", ignore="income", id="city", missing="-9, 99")
+    frame, roles = chosen_columns(sheet.frame, chosen)
+    assert frame.columns.tolist() == ["age", "city", "name"]
+    assert roles == {
+        "identifiers": ["city"],
+        "kept": ["age", "name"],
+        "categorical": [],
+        "missing": ["-9", "99"],
+    }
+    everything, _ = chosen_columns(sheet.frame, Cluster(data=table))
+    assert everything.columns.tolist() == ["age", "income", "city", "name"]
+
+
+def test_one_cluster_is_a_note_without_a_source_path(table, capsys):
+    cli.main(["cluster", str(table), "--clusters", "1", "--out", "-"])
+    printed = capsys.readouterr()
+    assert "note: one cluster was requested: every row is put into one cluster." in " ".join(
+        printed.err.split()
+    )
+    assert ".py" not in printed.err
+    assert printed.out.splitlines()[:2] == ["name,cluster", "person 0,0"]
+
+
+def test_options_and_files_are_checked_before_jax_is_imported(tmp_path):
+    code = (
+        "import sys; from jmeta import cli\n"
+        "for words in (['--version'], ['cluster', 'none.csv'], ['cluster', 'none.csv', '--clusters', 'x']):\n"
+        "    try: cli.main(words)\n"
+        "    except SystemExit as stopped: assert stopped.code == 2\n"
+        "assert not {'jax', 'pandas', 'sklearn'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("jmeta ")
+    assert len(done.stderr.splitlines()) == 2
 
 
 def test_an_interrupt_leaves_nothing_behind(table, tmp_path, monkeypatch, capsys):

@@ -20,24 +20,25 @@ FLOORS = {
         ["errors", "records", "trees", "distances", "compiler", "padding", "pairs", "precision"], 0
     ),
     **dict.fromkeys(["files", "weights", "validation", "graphs", "iteration", "batching"], 1),
-    **dict.fromkeys(["agreement", "compilation_cache"], 2),
+    **dict.fromkeys(["agreement", "compilation_cache", "tables"], 2),
     **dict.fromkeys(["losses", "metrics", "networks", "tasks"], 3),
     **dict.fromkeys(["clustering", "training"], 4),
     **dict.fromkeys(["learners", "portfolio", "metafeatures", "rl"], 5),
     "selection": 6,
     "search": 7,
     "artifacts": 8,
-    **dict.fromkeys(["harness", "doctor", "estimators", "report"], 9),
-    "cli_output": 10,
+    **dict.fromkeys(["harness", "doctor", "estimators"], 9),
+    "report": 10,
     "cli": 11,
 }
 ONLY_IN = {
     "flax": "networks",
     "tensorflow_datasets": "tasks/datasets.py",
     "matplotlib": "report",
+    "plotly": "report",
     "orbax": "training/checkpoint.py",
     "grain": "tasks",
-    "tyro": ("cli.py", "harness"),
+    "tyro": ("cli", "harness"),
 }
 """Heavy packages, and the one place that may import each."""
 

@@ -11,30 +11,56 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-from jaxtyping import Float, Int, Num
-from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.neighbors import NearestNeighbors
-from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.metrics import silhouette_score
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, check_random_state
 
-from ..errors import InputError
+from ..errors import InputError, InputWarning
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import count_clusters
 from ..search.explanation import Explanation, explain, explain_pooled
 from ..search.pooled import MOST_CLUSTERS, PooledResult, pooled_search
 from ..search.ranked import ranked_search
 from ..search.result import SearchResult
-from .choice import Advice, CandidateRow, as_nearest, on_all_rows, pooled_rows, ranked_rows, why, why_pooled
+from .choice import (
+    Advice,
+    CandidateRow,
+    Compared,
+    as_nearest,
+    on_all_rows,
+    one_cluster,
+    pooled_rows,
+    ranked_rows,
+    why,
+    why_pooled,
+)
+from .inputs import encoded, fit_encoder
+from .memberships import Neighbours
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
 from .preparation import Scaling, count_distinct, prepare
+from .progress import ignore, print_first_answer, print_progress
+
+if TYPE_CHECKING:
+    from ..tables.encoder import TableEncoder
 
 SearchMethod = Literal["auto", "all", "ranked", "rl2"]
 
 
-class AutoCluster(ClusterMixin, BaseEstimator):
+SCORED_ROWS = 5_000
+"""The maximum number of rows that a score is computed from."""
+
+
+class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixin, BaseEstimator):
     """Clusters a table without choosing an algorithm or a number of clusters.
+
+    A table is an array, a sparse matrix, or a DataFrame of pandas or polars. The columns of a DataFrame may
+    hold numbers, dates, words, text and gaps: a `TableEncoder` is fitted to them, and columns that identify
+    rows are left out.
 
     Args:
         n_clusters: the number of clusters, which is then exact; estimated unless given.
@@ -49,6 +75,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             if it scales to them, else every other row gets the label of its nearest row of the sample.
         model: a file written by `save_model`; parts that it lacks are taken from the models that come with
             jmeta.
+        encoder: how the columns of a DataFrame are encoded; `TableEncoder()` unless given.
+        verbose: whether the first answer and the number of candidates that were run are printed.
         random_state: all randomness follows from it.
 
     Attributes:
@@ -59,7 +87,11 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         cluster_probabilities_: number of clusters -> its probability, the most probable first; of a search
             of "all". The partition that is chosen may have another number than the most probable one, as it
             is the one that agrees best with all that are probable.
+        compared_: a `Compared`: the rows that candidates were compared on, and their partitions.
         features_: name -> meta-feature of the table.
+        encoder_: the fitted `TableEncoder` of a DataFrame, whose `columns_` say what was done to each column;
+            None for an array.
+        table_: the DataFrame in its own columns and terms, as `TableEncoder.read` returns it; else None.
 
     >>> points = np.concatenate([np.random.default_rng(0).normal(c, 0.1, (20, 2)) for c in (0, 3)])
     >>> model = AutoCluster(n_clusters=2, n_candidates=3).fit(points)
@@ -79,6 +111,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         scaling: Scaling = "auto",
         sample_size: int = 2_000,
         model: str | os.PathLike | None = None,
+        encoder: TableEncoder | None = None,
+        verbose: bool = False,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -88,34 +122,38 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self.scaling = scaling
         self.sample_size = sample_size
         self.model = model
+        self.encoder = encoder
+        self.verbose = verbose
         self.random_state = random_state
 
     def fit(
         self,
-        X: Num[np.ndarray, "N D"],  # noqa: N803 - scikit-learn's name
+        X: Any,  # noqa: N803 - scikit-learn's name
         y: Any = None,
         *,
-        progress: Callable[[int, int, Candidate], None] = lambda done, total, candidate: None,
-        first_answer: Callable[[Int[np.ndarray, " N"], float], None] = lambda labels, expected: None,
+        progress: Callable[[int, int, Candidate], None] | None = None,
+        first_answer: Callable[[Int[np.ndarray, " N"], float], None] | None = None,
     ) -> Self:
         """Clusters the rows of a table.
 
         Args:
-            X: [N, D] numbers; for tables with text and missing values see `jmeta cluster`.
+            X: [N, D] numbers, dense or sparse; or a DataFrame.
             y: ignored.
             progress: called after each run with the number done, the number in total, and the candidate.
             first_answer: called by a search of "all" before the candidates are run, with the clusters of all
                 rows by the zero-shot network alone and their expected adjusted Rand index.
 
         Raises:
-            InputError: a setting is out of its range, fewer than `n_clusters` rows differ, or the model
-                cannot be read.
-            ValueError: the table is empty, or holds something other than finite numbers.
+            InputError: a setting is out of its range, fewer than `n_clusters` rows differ, the model cannot
+                be read, or no column of a DataFrame can be used.
+            ValueError: an array is empty, or holds something other than finite numbers.
         """
         self._check()
-        table = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        progress = progress or (print_progress if self.verbose else ignore)
+        first_answer = first_answer or (print_first_answer if self.verbose else ignore)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        self._prepared = prepare(table, self.scaling, seed=seed)
+        table, numeric = fit_encoder(self, X)
+        self._prepared = prepare(table, self.scaling, numeric=numeric, seed=seed)
         points = self._prepared(table)
         distinct = count_distinct(points, max(self.n_clusters or 2, 2))
         if self.n_clusters is not None and self.n_clusters > distinct:
@@ -183,15 +221,53 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         )
         return self._keep(points, kept, result)
 
-    def predict(self, X: Num[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:  # noqa: N803 - scikit-learn's name
+    def predict(self, X: Any) -> Int[np.ndarray, " N"]:  # noqa: N803 - scikit-learn's name
         """The cluster of the nearest clustered row, for every new row.
 
         Raises:
+            InputError: a DataFrame lacks a column, or holds words where it held numbers.
             ValueError: the table has different columns, or is not finite.
         """
         check_is_fitted(self)
-        table = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return self.labels_[self._nearest.kneighbors(self._prepared(table))[1][:, 0]]
+        return self._neighbours.labels(self._prepared(encoded(self, X)))
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "N K"]:  # noqa: N803 - scikit-learn's name
+        """How much every new row belongs to each cluster, from the nearest clustered rows.
+
+        The nearest ten rows count, each half as much as the one before, so that the most probable cluster is
+        that of `predict`. A row sums to one less the share of noise among them.
+        """
+        check_is_fitted(self)
+        return self._neighbours.probabilities(self._prepared(encoded(self, X)), self.n_clusters_)
+
+    def transform(self, X: Any) -> Float[np.ndarray, "N K"]:  # noqa: N803 - scikit-learn's name
+        """The probabilities of `predict_proba`, as columns of a pipeline."""
+        return self.predict_proba(X)
+
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803 - scikit-learn's name
+        """The mean silhouette of the predicted clusters, of at most 5,000 rows; 0 if there is one cluster.
+
+        Args:
+            X: rows.
+            y: ignored.
+        """
+        check_is_fitted(self)
+        points = self._prepared(encoded(self, X))
+        kept = np.random.default_rng(0).permutation(len(points))[:SCORED_ROWS]
+        labels = self._neighbours.labels(points[kept])
+        if not 1 < len(np.unique(labels)) < len(kept):
+            return 0.0
+        return float(silhouette_score(points[kept], labels))
+
+    @property
+    def _n_features_out(self) -> int:
+        """The number of columns that `transform` returns."""
+        return self.n_clusters_
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def explain(self) -> Explanation:
         """The numbers that explain the choice, for a report.
@@ -201,7 +277,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if self._result is None:
-            raise InputError(f"nothing was chosen: {self.strategy_.why}.")
+            reason = "it was loaded from a file" if self.candidates_ else self.strategy_.why
+            raise InputError(f"the choice cannot be explained: {reason}.")
         if isinstance(self._result, PooledResult):
             advisor = advisor_of(None, self.n_clusters)
             return explain_pooled(advisor, self._sample, self._result, self.features_, self.n_clusters)
@@ -238,21 +315,14 @@ class AutoCluster(ClusterMixin, BaseEstimator):
             raise InputError(f"time_limit is {self.time_limit!r}; give a positive number of seconds.")
 
     def _one_cluster(self, points: Float[np.ndarray, "N D"], why: str) -> Self:
-        warnings.warn(f"{why}: every row is put into one cluster.", stacklevel=3)
+        warnings.warn(f"{why}: every row is put into one cluster.", InputWarning, stacklevel=3)
         self._result: SearchResult | PooledResult | None = None
         self._features = {}
         self.candidates_: list[CandidateRow] = []
+        kept = np.sort(np.random.default_rng(0).permutation(len(points))[: self.sample_size])
+        self.compared_ = Compared(kept, points[kept], [])
         self.cluster_probabilities_ = {1: 1.0}
-        self.strategy_ = Advice(
-            candidate=None,
-            clusters=1,
-            criterion="none",
-            quality=0.0,
-            width=0.0,
-            scaling=self._prepared.description,
-            rows="all rows",
-            why=why,
-        )
+        self.strategy_ = one_cluster(self._prepared.description, why)
         return self._labelled(points, np.zeros(len(points), int))
 
     def _keep(
@@ -265,6 +335,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self.cluster_probabilities_ = {}
         best = result.ranking[0]
         labels = result.outcomes[best].labels
+        partitions = [result.outcomes[place].labels for place in result.ranking]
+        self.compared_ = Compared(kept, self._sample, partitions)
         asked = self.n_candidates or len(result.outcomes)
         wanted = min(asked, len(result.outcomes)) if self._method() == "ranked" else result.runs
         reason = why(self.candidates_, result.runs, wanted)
@@ -280,6 +352,8 @@ class AutoCluster(ClusterMixin, BaseEstimator):
         self._features = None
         self.candidates_ = pooled_rows(result)
         self.cluster_probabilities_ = result.cluster_probabilities
+        partitions = [result.pool.partitions[place] for place in result.distinct]
+        self.compared_ = Compared(kept, self._sample, partitions)
         reason = why_pooled(result, self.candidates_)
         return self._advised(points, kept, result.best, result.labels, result.criterion, reason, result.seed)
 
@@ -309,5 +383,5 @@ class AutoCluster(ClusterMixin, BaseEstimator):
     def _labelled(self, points: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"]) -> Self:
         self.labels_ = labels
         self.n_clusters_ = count_clusters(labels)
-        self._nearest = NearestNeighbors(n_neighbors=1).fit(points)
+        self._neighbours = Neighbours(points, labels)
         return self

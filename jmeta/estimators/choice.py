@@ -70,6 +70,20 @@ class Advice(NamedTuple):
     why: str
 
 
+class Compared(NamedTuple):
+    """The rows that candidates were compared on.
+
+    Attributes:
+        rows: [M] their places in the table.
+        points: [M, D] the rows as candidates saw them.
+        partitions: [M] clusters by every candidate of the ranking, the best first.
+    """
+
+    rows: Int[np.ndarray, " M"]
+    points: Float[np.ndarray, "M D"]
+    partitions: list[Int[np.ndarray, " M"]]
+
+
 def ranked_rows(advisor: Advisor, result: SearchResult) -> list[CandidateRow]:
     """The candidates of a search that ran them one by one, the best first; of equal partitions only one."""
     quality, width, _ = result.prediction
@@ -99,6 +113,20 @@ def pooled_rows(result: PooledResult) -> list[CandidateRow]:
         )
         for place in result.distinct
     ]
+
+
+def one_cluster(scaling: str, why: str) -> Advice:
+    """The strategy where nothing was compared."""
+    return Advice(
+        candidate=None,
+        clusters=1,
+        criterion="none",
+        quality=0.0,
+        width=0.0,
+        scaling=scaling,
+        rows="all rows",
+        why=why,
+    )
 
 
 def on_all_rows(

@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Num
+from scipy import sparse
 from sklearn.decomposition import PCA
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..errors import InputError
 
@@ -15,6 +17,10 @@ UNIT_RATIO = 10.0
 """The ratio of the largest to the smallest standard deviation at which columns have different units."""
 AXES = 50
 """The maximum number of columns; more are projected on their principal axes."""
+BESIDE_WORDS = "numbers and dates are divided by their standard deviations, words are not"
+"""Describes the preparation of a table of numbers and words."""
+FEW_ROWS = 20
+"""The number of rows below which columns are not projected."""
 LARGEST = 1e300
 """The largest absolute value in a table; sums of larger ones could overflow."""
 
@@ -35,7 +41,10 @@ class Preparation(NamedTuple):
     description: str
 
     def __call__(self, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N E"]:
-        """Maps points."""
+        """Maps points, which may be sparse if there are principal axes."""
+        if sparse.issparse(points):
+            axes = self.axes / self.scale[:, None]
+            return points @ axes - self.center @ axes
         x = (np.asarray(points, np.float64) - self.center) / self.scale
         return x if self.axes is None else x @ self.axes
 
@@ -49,8 +58,11 @@ def deviations(
         InputError: a number is beyond `LARGEST`.
     """
     unit = largest_value(x) or 1.0  # squares of tiny and of huge numbers are then in range
-    center = (x / unit).mean(0)
-    spread = (x / unit).std(0)
+    if sparse.issparse(x):
+        center, variance = mean_variance_axis(x / unit, axis=0)
+        spread = np.sqrt(variance)
+    else:
+        center, spread = (x / unit).mean(0), (x / unit).std(0)
     varies = spread > 1e-12 * np.maximum(np.abs(center), np.finfo(float).tiny)
     return center * unit, spread * unit, varies
 
@@ -61,7 +73,7 @@ def largest_value(x: Num[np.ndarray, "N D"]) -> float:
     Raises:
         InputError: it is beyond `LARGEST`.
     """
-    largest = float(max(np.max(x), -np.min(x)))
+    largest = float(max(x.max(), -x.min()))
     if largest > LARGEST:
         raise InputError(f"the table holds numbers beyond {LARGEST:.0e}; give it in larger units.")
     return largest
@@ -77,12 +89,27 @@ def count_distinct(points: Num[np.ndarray, "N D"], enough: int) -> int:
     return first if first >= enough else len(np.unique(points, axis=0))
 
 
-def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0) -> Preparation:
+def prepare(
+    points: Float[np.ndarray, "N D"],
+    scaling: Scaling,
+    *,
+    numeric: Bool[np.ndarray, " D"] | None = None,
+    seed: int = 0,
+) -> Preparation:
     """Fits the preparation of columns.
 
     With "auto" every column is divided by its standard deviation if these differ by a factor of `UNIT_RATIO`
-    or more, as in columns of different units; else all columns are divided by one number. More than `AXES`
-    columns are projected on their first principal axes.
+    or more, as in columns of different units; else all columns are divided by one number. In a table of
+    numbers and words all numbers are divided by their standard deviations unless `scaling` is "none", and
+    words are not: different words are then one deviation apart. More than `AXES` columns are projected on
+    their first principal axes, at most `AXES`; of a table with words, or with more columns than rows, only
+    on those that exceed chance, see `count_axes`.
+
+    Args:
+        points: [N, D], a sparse matrix if D is greater than `AXES`.
+        scaling: "auto", "standard" or "none".
+        numeric: [D] whether a column is one of numbers, rather than a part of words; all unless given.
+        seed: of the projection.
 
     Raises:
         InputError: `scaling` is unknown, or a number is beyond `LARGEST`.
@@ -92,24 +119,74 @@ def prepare(points: Float[np.ndarray, "N D"], scaling: Scaling, *, seed: int = 0
     """
     if scaling not in get_args(Scaling):
         raise InputError(f"scaling is {scaling!r}; choose one of {', '.join(get_args(Scaling))}.")
-    x = np.asarray(points, np.float64)
+    x = points.astype(np.float64) if sparse.issparse(points) else np.asarray(points, np.float64)
     center, spread, varies = deviations(x)
+    numeric = np.ones(x.shape[1], bool) if numeric is None else numeric
+    words = not numeric.all()
     factor = spread[varies].max() / spread[varies].min() if varies.any() else 1.0
     description = f"columns keep their proportions; their deviations differ by a factor of {factor:,.3g}"
     overall = np.sqrt(np.mean(np.square(spread / spread.max()))) * spread.max() if varies.any() else 1.0
     scale = np.full(x.shape[1], overall)
-    if scaling == "standard" or (scaling == "auto" and factor >= UNIT_RATIO):
+    if words and numeric.any() and scaling != "none":
+        scale, description = np.where(varies & numeric, spread, 1.0), BESIDE_WORDS
+    elif words:
+        scale, description = np.ones(x.shape[1]), "words keep their proportions"
+    elif scaling == "standard" or (scaling == "auto" and factor >= UNIT_RATIO):
         scale = np.where(varies, spread, 1.0)
         description = (
             f"every column is divided by its standard deviation, as these differ by a factor of {factor:,.0f}"
             if scaling == "auto"
             else "every column is divided by its standard deviation, as requested"
         )
-    if x.shape[1] <= AXES or len(x) <= AXES:
+    if x.shape[1] <= AXES or x.shape[0] < FEW_ROWS:
         return Preparation(center, scale, None, description)
-    pca = PCA(AXES, svd_solver="randomized", random_state=seed).fit((x - center) / scale)
-    kept = pca.explained_variance_ratio_.sum()
+    axes, kept = _principal_axes(x, center, scale, seed, beyond_chance=words or x.shape[1] > x.shape[0])
     description += (
-        f"; the first {AXES} principal axes of {x.shape[1]} columns are kept, with {kept:.0%} of the variance"
+        f"; the first {len(axes)} principal axes of {x.shape[1]:,} columns are kept, with {kept:.0%} of the "
+        "variance"
     )
-    return Preparation(center, scale, pca.components_.T, description)
+    return Preparation(center, scale, axes.T, description)
+
+
+def _principal_axes(
+    x: Float[np.ndarray, "N D"],
+    center: Float[np.ndarray, " D"],
+    scale: Float[np.ndarray, " D"],
+    seed: int,
+    *,
+    beyond_chance: bool,
+) -> tuple[Float[np.ndarray, "E D"], float]:
+    """The first principal axes of scaled columns, and their share of the variance.
+
+    Of a dense table only the axes with more variance than chance gives are kept if `beyond_chance`.
+    """
+    count = min(AXES, x.shape[0] - 1)
+    if sparse.issparse(x):
+        pca = PCA(count, svd_solver="arpack", random_state=seed).fit(x @ sparse.diags(1 / scale))
+        return pca.components_, pca.explained_variance_ratio_.sum()
+    scaled = (x - center) / scale
+    pca = PCA(count, svd_solver="randomized", random_state=seed).fit(scaled)
+    if beyond_chance:
+        count = count_axes(scaled, pca.explained_variance_, seed)
+    return pca.components_[:count], pca.explained_variance_ratio_[:count].sum()
+
+
+def count_axes(x: Float[np.ndarray, "N D"], variances: Float[np.ndarray, " E"], seed: int) -> int:
+    """The number of principal axes with more variance than those of independent columns, at least two.
+
+    Columns are made independent by permuting each: parallel analysis (Horn, 1965, "A rationale and test for
+    the number of factors in factor analysis", Psychometrika 30).
+
+    Args:
+        x: [N, D] points.
+        variances: [E] of the first principal axes of `x`.
+        seed: of the permutations.
+
+    >>> x = np.random.default_rng(0).normal(size=(30, 90)) + 3 * (np.arange(30) % 3 == 0)[:, None]
+    >>> count_axes(x, PCA(9).fit(x).explained_variance_, 0)
+    2
+    """
+    independent = np.random.default_rng(seed).permuted(x, axis=0)
+    chance = PCA(len(variances), svd_solver="randomized", random_state=seed).fit(independent)
+    below = np.flatnonzero(variances <= chance.explained_variance_)
+    return max(2, int(below[0]) if len(below) else len(variances))

@@ -1,7 +1,9 @@
-"""Plots and HTML reports; the only package that imports matplotlib."""
+"""Plots and HTML reports; the only package that imports matplotlib and plotly.
 
-from .clustering import Summary, clustering_report
+The page of a clustering, `report.clustering`, needs the extra `tables`.
+"""
+
 from .pictures import learning_curves, task_clusters
 from .run import run_report
 
-__all__ = ["Summary", "clustering_report", "learning_curves", "run_report", "task_clusters"]
+__all__ = ["learning_curves", "run_report", "task_clusters"]

@@ -1,191 +1,275 @@
-"""The report of a clustering: one self-contained HTML file that explains the choice."""
+"""The page of `jmeta cluster`: the clusters first, then pictures, and how they were found last."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from jaxtyping import Float, Int
-from matplotlib.figure import Figure
+import pandas as pd
 
-from ..search.explanation import Explanation, FeaturePercentile, Reason
-from .page import figure, page, table
+from ..search.explanation import Explanation
+from . import charts
+from .findings import Findings, findings_of
+from .page import page
+from .page import table as html_table
+from .profile import is_text, overall, percent
 
-MAX_COLUMNS = 12
-"""The maximum number of columns in the table of clusters."""
-MAX_WORDS = 3
-"""The maximum number of words shown per column and cluster."""
+if TYPE_CHECKING:
+    from ..estimators import AutoCluster
+
+LATITUDE = frozenset({"lat", "latitude"})
+LONGITUDE = frozenset({"lon", "lng", "long", "longitude"})
+MAX_LABELS = 20_000
+"""The largest number of rows whose clusters can be downloaded from the page."""
 MAX_CANDIDATES = 8
-"""The maximum number of candidates that are shown."""
-_COLORS = matplotlib.color_sequences["tab20"]
-
-
-class Summary(NamedTuple):
-    """The text of the report.
-
-    Attributes:
-        title: title of the report, such as the name of the file.
-        headline: the result in one sentence.
-        why: the reason for the choice.
-        facts: name -> value, further facts.
-        notes: how the table was prepared.
-    """
-
-    title: str
-    headline: str
-    why: str
-    facts: Mapping[str, str]
-    notes: Sequence[str]
+"""The largest number of candidates in a table."""
+MAX_COLUMNS = 12
+"""The largest number of columns in a table."""
+MAX_CELL = 60
+"""The largest number of letters of a cell that are shown."""
 
 
 def clustering_report(
-    summary: Summary,
-    ranking: Sequence[Any],
-    explanation: Explanation | None,
-    columns: Mapping[str, np.ndarray],
-    labels: Int[np.ndarray, " N"],
+    name: str,
+    model: AutoCluster,
+    table: pd.DataFrame,
+    notes: Sequence[str] = (),
+    explanation: Explanation | None = None,
 ) -> str:
-    """The report as HTML.
+    """The page as HTML, in one file that needs no network.
 
     Args:
-        summary: the text of the report.
-        ranking: rows with `name`, `clusters`, `quality`, `width` and `seconds`, the best first.
-        explanation: the explanation of the choice; None if no candidate was chosen.
-        columns: name -> [N] values in the file.
-        labels: [N] cluster of each row.
+        name: of the table, such as that of its file.
+        model: fitted to it.
+        table: [N] rows, in the user's columns and units.
+        notes: how the table was read and prepared.
+        explanation: of the choice, if there was one.
     """
+    found = findings_of(model, table)
     parts = [
-        f"<h1>{escape(summary.title)}</h1><p><strong>{escape(summary.headline)}</strong></p>",
-        f"<p>{escape(summary.why)}.</p>",
-        table(["", ""], [[name, value] for name, value in summary.facts.items()]),
+        charts.library(),
+        f"<h1>{escape(found.headline)} in {escape(name)}</h1>",
+        f"<p><strong>{escape(found.certainty)}</strong></p>",
+        *_clusters(found),
+        *_pictures(found, model, table),
+        *_rows(found, table),
+        *_alternatives(found),
+        *_quality(found, model, explanation),
+        *_next(found, model, name),
+        *_how(model, table, notes, explanation),
     ]
-    if explanation is not None:
+    return page(f"Clusters of {name}", parts)
+
+
+def _titles(found: Findings) -> dict[int, str]:
+    """Label -> its number and suggested name."""
+    return {one.label: f"{one.title}: {one.name}" if one.name else one.title for one in found.clusters}
+
+
+def _clusters(found: Findings) -> list[str]:
+    """How large the clusters are, and what makes each one different."""
+    titles = _titles(found)
+    parts = [charts.sizes({one.label: one.rows for one in found.clusters}, titles)]
+    if len(found.clusters) < 2:
+        return parts
+    parts.append("<h2>What makes each cluster different</h2>")
+    for one in found.clusters:
+        color = charts.marker(one.label)["color"]
+        parts.append(
+            f"<h3><span class='dot' style='background:{color}'></span>{escape(titles[one.label])}</h3>"
+            f"<p>{one.rows:,} rows, {percent(one.share)}.</p>"
+        )
+        rows = [[d.column, d.here, d.overall, f"{d.association:.2f}"] for d in one.differences]
+        parts.append(
+            html_table(["column", "here", "all rows", "association"], rows)
+            if rows
+            else "<p>No single column distinguishes it from the rest.</p>"
+        )
+    parts.append(
+        "<p class='note'>Medians of numbers and dates, shares of words. Association is the share of the "
+        "uncertainty about who is in the cluster that the column removes: 1 separates it exactly.</p>"
+    )
+    return parts
+
+
+def _pictures(found: Findings, model: AutoCluster, table: pd.DataFrame) -> list[str]:
+    """The rows in the two columns that separate the clusters best, or on a map, and on principal axes."""
+    titles, labels = _titles(found), model.labels_
+    parts = ["<h2>The rows</h2>"]
+    axes = _own_axes(table, labels)
+    if axes is not None:
+        across, up = axes.names
+        shown = np.isfinite(axes.x) & np.isfinite(axes.y)
+        axes = axes._replace(x=axes.x[shown], y=axes.y[shown])
+        rows = np.flatnonzero(shown)
         parts += [
-            "<h2>The clusters</h2>",
-            figure(
-                _views(explanation, ranking[0].name),
-                "Rows on their first two principal axes, with "
-                f"{explanation.explained_variance:.0%} of the variance; noise is grey.",
+            charts.scatter(axes, labels[shown], rows, titles, f"Rows by {across} and {up}"),
+            f"<p class='note'>Rows by {escape(across)} and {escape(up)}"
+            f"{', as on a map' if axes.ratio else ', which separate the clusters best'}.</p>",
+        ]
+    kept, points = model.compared_.rows, model.compared_.points
+    centered = points - points.mean(0)
+    if points.shape[1] > 1:
+        left, values, _ = np.linalg.svd(centered, full_matrices=False)
+        share = np.square(values) / max(np.square(values).sum(), 1e-300)
+        names = tuple(f"principal axis {i + 1} ({percent(share[i])} of the variance)" for i in range(2))
+        axes = charts.Axes(left[:, 0] * values[0], left[:, 1] * values[1], names)  # type: ignore[arg-type]
+        parts += [
+            charts.scatter(axes, labels[kept], kept, titles, "Rows on their first two principal axes"),
+            "<p class='note'>Rows by all columns that were used, on their first two principal axes.</p>",
+        ]
+    return parts
+
+
+def _own_axes(table: pd.DataFrame, labels: np.ndarray) -> charts.Axes | None:
+    """Longitude and latitude, or the two columns of numbers and dates that separate the clusters best."""
+    by_name = {str(name).lower(): name for name in table}
+    north, east = (next((by_name[n] for n in names if n in by_name), None) for names in (LATITUDE, LONGITUDE))
+    if north is not None and east is not None:
+        latitude, longitude = _numbers(table[north]), _numbers(table[east])
+        ratio = 1 / max(float(np.cos(np.radians(np.nanmean(latitude)))), 0.01)
+        return charts.Axes(longitude, latitude, (str(east), str(north)), ratio)
+    numeric = [name for name, _ in overall(table, labels) if _has_order(table[name])][:2]
+    if len(numeric) < 2:
+        return None
+    return charts.Axes(_numbers(table[numeric[0]]), _numbers(table[numeric[1]]), (numeric[0], numeric[1]))
+
+
+def _has_order(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """The values of a column as numbers; dates as years."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return (column.dt.year + (column.dt.day_of_year - 1) / 365.25).to_numpy(float)
+    return column.to_numpy(float)
+
+
+def _rows(found: Findings, table: pd.DataFrame) -> list[str]:
+    """Typical rows of each cluster, and rows that fit theirs least."""
+    shown = table.columns[:MAX_COLUMNS]
+    heads = ["", "row", *map(str, shown)]
+
+    def cells(title: str, row: int) -> list[str]:
+        return [title, str(row + 1), *(_cell(value) for value in table.iloc[row][shown])]
+
+    typical = [cells(f"cluster {k}", row) for k, rows in found.typical.items() for row in rows]
+    parts = ["<h2>Typical rows</h2>", html_table(heads, typical)]
+    if found.odd:
+        parts += [
+            "<h2>Odd rows</h2>",
+            "<p>These rows fit their cluster least: they are nearer to another, or in none.</p>",
+            html_table(heads, [cells("", row) for row in found.odd]),
+        ]
+    return parts
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d}"
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 3] + "..."
+
+
+def _alternatives(found: Findings) -> list[str]:
+    """What one cluster fewer or more would change."""
+    if not found.alternatives:
+        return []
+    items = "".join(f"<li>With {one.clusters}: {escape(one.change)}.</li>" for one in found.alternatives)
+    return ["<h2>One cluster fewer or more</h2>", f"<ul>{items}</ul>"]
+
+
+def _quality(found: Findings, model: AutoCluster, explanation: Explanation | None) -> list[str]:
+    """How well each cluster is separated, and the probable numbers of clusters."""
+    parts = []
+    if found.silhouettes:
+        parts += [
+            "<h2>How well the clusters are separated</h2>",
+            charts.bars(
+                list(found.silhouettes.values()),
+                [f"cluster {k}" for k in found.silhouettes],
+                "mean silhouette",
+                "Mean silhouette of each cluster",
+                list(found.silhouettes),
             ),
-            "<h2>The ranking</h2>",
-            figure(
-                _bars(ranking),
-                "Predicted agreement of each candidate with the true clusters (adjusted Rand index: 1 is "
-                "perfect, 0 is chance); the bar contains it for four tables in five.",
-            ),
-            "<h2>Reasons for the choice</h2>",
-            figure(
-                _effects(explanation.reasons),
-                "Contribution of each property of the chosen partition to its predicted agreement, "
-                "relative to the mean of all candidates.",
-            ),
-            table(
-                ["property", "chosen", "mean of all"],
-                [[r.name, f"{r.value:.3g}", f"{r.mean:.3g}"] for r in explanation.reasons],
-            ),
-            "<h2>Comparison with the training problems</h2>",
-            figure(
-                _percentiles(explanation.features),
-                "Percentiles of the table among the problems that the model was trained on; predictions "
-                "are less certain for extreme values.",
+            "<p class='note'>The silhouette compares distances within a cluster with those to the nearest "
+            "other one: 1 is far apart, 0 is on the border. Winding clusters have low values although they "
+            "are separated.</p>",
+        ]
+    if explanation is not None and explanation.stability is not None:
+        parts.append(
+            f"<p>Clusterings of random parts of the rows by the same algorithm agree by "
+            f"{explanation.stability:.2f} on average, where 1 is perfect and 0 is chance.</p>"
+        )
+    chances = {k: p for k, p in sorted(model.cluster_probabilities_.items()) if p >= 0.01}
+    if len(chances) > 1:
+        parts += [
+            "<h2>Probable numbers of clusters</h2>",
+            charts.bars(
+                list(chances.values()),
+                [f"{k} cluster{'s' * (k > 1)}" for k in chances],
+                "probability",
+                "Probability of each number of clusters",
             ),
         ]
-    parts += ["<h2>The clusters in the columns of the table</h2>", profile(columns, labels)]
-    if summary.notes:
-        items = "".join(f"<li>{escape(note)}</li>" for note in summary.notes)
-        parts.append(f"<h2>Preparation of the table</h2><ul>{items}</ul>")
-    return page(summary.title, parts)
+    return parts
 
 
-def profile(columns: Mapping[str, np.ndarray], labels: Int[np.ndarray, " N"]) -> str:
-    """An HTML table of cluster sizes, and means or most common words of the columns that differ most.
-
-    >>> "50.0 %" in profile({"x": np.array([1.0, 9.0])}, np.array([0, 1]))
-    True
-    """
-    clusters = np.unique(labels)
-    shown = sorted(columns, key=lambda name: -_explained(columns[name], labels))[:MAX_COLUMNS]
-    rows = [
-        [
-            "rows",
-            *(f"{np.sum(labels == c):,} ({np.mean(labels == c):.1%})".replace("%)", " %)") for c in clusters),
-        ]
+def _next(found: Findings, model: AutoCluster, name: str) -> list[str]:
+    """What to do next, and the clusters to download."""
+    file = escape(name)
+    items = [
+        f"Another number of clusters: <code>jmeta cluster {file} --clusters {one.clusters}</code>"
+        for one in found.alternatives
     ]
-    for name in shown:
-        rows.append([name, *(_typical(columns[name][labels == c]) for c in clusters)])
-    left = len(columns) - len(shown)
-    note = f"<p class='note'>{left} further columns differ less.</p>" if left else ""
-    heads = ["", *("noise" if c < 0 else f"cluster {c}" for c in clusters)]
-    return table(heads, rows) + note
+    items += [
+        f"Leave columns out that should not count: <code>jmeta cluster {file} --ignore NAME,NAME</code>",
+        f"Assign new rows later: <code>jmeta cluster {file} --save clusters.npz</code>, then "
+        "<code>jmeta assign clusters.npz NEW.csv</code>",
+    ]
+    parts = ["<h2>What to do next</h2>", f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"]
+    if len(model.labels_) <= MAX_LABELS:
+        rows = "\n".join(f"{row},{label}" for row, label in enumerate(model.labels_.tolist(), 1))
+        data = base64.b64encode(f"row,cluster\n{rows}\n".encode()).decode()
+        link = f"data:text/csv;base64,{data}"
+        parts.append(f"<p><a download='clusters.csv' href='{link}'>Download the cluster of every row</a></p>")
+    else:
+        parts.append(f"<p>Write the cluster of every row: <code>jmeta cluster {file} --out FILE</code></p>")
+    return parts
 
 
-def _explained(values: np.ndarray, labels: Int[np.ndarray, " N"]) -> float:
-    """The share of a column's variance that clusters explain; words are replaced by their sorted index."""
-    x = values if values.dtype.kind == "f" else np.unique(values, return_inverse=True)[1].astype(float)
-    x = np.where(np.isfinite(x), x, np.nanmedian(x))
-    total = np.sum(np.square(x - x.mean()))
-    within = sum(np.sum(np.square(x[labels == c] - x[labels == c].mean())) for c in np.unique(labels))
-    return 1 - within / total if total > 0 else 0.0
-
-
-def _typical(values: np.ndarray) -> str:
-    """Mean and deviation of numbers, or the most common words and their shares."""
-    if values.dtype.kind == "f":
-        known = values[np.isfinite(values)]
-        return f"{known.mean():.4g} ± {known.std():.2g}" if len(known) else "no value"
-    words, counts = np.unique(values, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:MAX_WORDS]
-    return ", ".join(f"{words[i] or 'missing'} {counts[i] / len(values):.0%}" for i in order)
-
-
-def _views(explanation: Explanation, name: str) -> Figure:
-    views = [(f"chosen: {name}", explanation.chosen)]
-    if explanation.other is not None:
-        views.append((f"runner-up: {explanation.other[0]}", explanation.other[1]))
-    figure = Figure(figsize=(5.2 * len(views), 4.6), layout="constrained")
-    for place, (title, labels) in enumerate(views, 1):
-        axes = figure.add_subplot(1, len(views), place, xticks=[], yticks=[])
-        axes.set_title(title, fontsize=10)
-        colors = [
-            _COLORS[label % len(_COLORS)] if label >= 0 else (0.7, 0.7, 0.7) for label in labels.tolist()
+def _how(
+    model: AutoCluster, table: pd.DataFrame, notes: Sequence[str], explanation: Explanation | None
+) -> list[str]:
+    """How the clusters were found, folded."""
+    advice = model.strategy_
+    ranking = [
+        [row.name, str(row.clusters), f"{row.quality:.2f}", f"{row.width:.2f}"]
+        for row in model.candidates_[:MAX_CANDIDATES]
+    ]
+    columns = [[name, f"{value:.2f}"] for name, value in overall(table, model.labels_)[:MAX_COLUMNS]]
+    texts = [str(name) for name in table if is_text(table[name])]
+    parts = [f"<p>{escape(advice.why)}.</p>", f"<p>{escape(advice.scaling)}; {escape(advice.rows)}.</p>"]
+    if ranking:
+        heads = ["candidate", "clusters", "predicted agreement", "+-"]
+        parts += ["<h3>The best candidates</h3>", html_table(heads, ranking)]
+    if explanation is not None and explanation.reasons:
+        reasons = [
+            [r.name, f"{r.value:.3g}", f"{r.mean:.3g}", f"{r.effect:+.2f}"] for r in explanation.reasons
         ]
-        axes.scatter(explanation.projection[:, 0], explanation.projection[:, 1], s=9, c=colors, linewidths=0)
-    return figure
-
-
-def _bars(ranking: Sequence[Any]) -> Figure:
-    rows = list(ranking[:MAX_CANDIDATES])[::-1]
-    figure = Figure(figsize=(8, 0.9 + 0.38 * len(rows)), layout="constrained")
-    axes = figure.add_subplot(xlabel="predicted adjusted Rand index")
-    quality, width = (np.array([getattr(row, name) for row in rows]) for name in ("quality", "width"))
-    within = np.minimum(width, [quality + 1, 1 - quality])  # an index is at most one
-    axes.errorbar(quality, range(len(rows)), xerr=within, fmt="o", capsize=3)
-    axes.set_yticks(range(len(rows)), [f"{row.name}, {row.clusters} clusters" for row in rows], fontsize=9)
-    axes.grid(axis="x", alpha=0.3)
-    return figure
-
-
-def _effects(reasons: Sequence[Reason]) -> Figure:
-    rows = list(reasons)[::-1]
-    figure = Figure(figsize=(8, 0.9 + 0.38 * len(rows)), layout="constrained")
-    axes = figure.add_subplot(xlabel="contribution to the predicted agreement")
-    axes.barh(range(len(rows)), [row.effect for row in rows], color="#4878a8")
-    axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
-    axes.axvline(0, color="#222", linewidth=0.8)
-    axes.grid(axis="x", alpha=0.3)
-    return figure
-
-
-def _percentiles(features: Sequence[FeaturePercentile]) -> Figure:
-    rows = list(features)[::-1]
-    figure = Figure(figsize=(8, 0.9 + 0.2 * len(rows)), layout="constrained")
-    axes = figure.add_subplot(xlabel="training problems with a smaller value, %", xlim=(-3, 103))
-    places: Float[np.ndarray, " R"] = np.array([row.percentile for row in rows])
-    colors = ["#c44e52" if place <= 1 or place >= 99 else "#4878a8" for place in places]
-    axes.scatter(places, range(len(rows)), c=colors, s=22)
-    axes.set_yticks(range(len(rows)), [f"{row.name} = {row.value:.3g}" for row in rows], fontsize=7)
-    axes.grid(alpha=0.3)
-    return figure
+        heads = ["property", "chosen", "mean of all", "effect on the predicted agreement"]
+        parts += ["<h3>Reasons for the choice</h3>", html_table(heads, reasons)]
+    if model.n_clusters_ > 1 and columns:
+        parts += ["<h3>Columns and clusters</h3>", html_table(["column", "association"], columns)]
+        if texts:
+            parts.append(f"<p class='note'>Without texts: {escape(', '.join(texts))}.</p>")
+    if notes:
+        items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+        parts.append(f"<h3>What was done to the table</h3><ul>{items}</ul>")
+    return [f"<details><summary>How this was found</summary>{''.join(parts)}</details>"]

@@ -12,7 +12,12 @@ from matplotlib.figure import Figure
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff }
-h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
+h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem } h3 { font-size: 1rem }
+.dot { display: inline-block; width: .8rem; height: .8rem; border-radius: 50%; margin-right: .5rem }
+code { background: #f3f3f3; padding: .1rem .3rem; overflow-wrap: anywhere }
+summary { font-size: 1.2rem; font-weight: bold; cursor: pointer; margin-top: 2.2rem }
+@media print { h2, h3 { break-after: avoid } figure, table { break-inside: avoid }
+               .modebar { display: none } }
 figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
 figcaption, .note { color: #555; font-size: .9rem }
 table { border-collapse: collapse; font-size: .9rem } .scroll { overflow-x: auto }

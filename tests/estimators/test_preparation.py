@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jmeta as jm
-from jmeta.estimators.preparation import count_distinct, deviations, prepare
+from jmeta.estimators.preparation import AXES, BESIDE_WORDS, count_distinct, deviations, prepare
 
 POINTS = np.random.default_rng(0).normal(size=(60, 2)) + 1
 
@@ -18,6 +18,29 @@ def test_the_scale_has_no_effect(scale):
     np.testing.assert_allclose(
         prepare(POINTS * scale, "auto")(POINTS * scale), prepare(POINTS, "auto")(POINTS), atol=1e-12
     )
+
+
+@pytest.mark.parametrize("rows", [40, 90])
+def test_of_wide_tables_the_axes_that_exceed_chance_are_kept(rows):
+    random = np.random.default_rng(0)
+    group = np.arange(rows) % 3
+    wide = random.normal(size=(rows, 300))
+    wide[:, :90] += 3 * np.eye(3)[group].repeat(30, 1)
+    made = prepare(wide, "auto")
+    assert made(wide).shape == (rows, 2)
+    assert "the first 2 principal axes of 300 columns" in made.description
+    assert prepare(wide[:, :rows], "auto")(wide[:, :rows]).shape[1] == min(rows, AXES)
+    assert prepare(wide, "auto", numeric=np.arange(300) < 299)(wide).shape[1] == 2
+    assert prepare(wide[:10], "auto").axes is None
+
+
+def test_words_are_not_divided_by_their_deviations():
+    points = np.c_[[1.0, 1, 5, 5], np.eye(2)[[0, 1, 0, 1]] / np.sqrt(2)]
+    numeric = np.array([True, False, False])
+    made = prepare(points, "auto", numeric=numeric)
+    assert made.description == BESIDE_WORDS
+    np.testing.assert_allclose(np.ptp(made(points), axis=0), [2, np.sqrt(0.5), np.sqrt(0.5)])
+    np.testing.assert_allclose(np.ptp(prepare(points[:, 1:], "auto", numeric=numeric[1:]).scale), 0)
 
 
 def test_numbers_that_would_overflow_are_refused():

@@ -2,26 +2,26 @@
 
 import browser
 import numpy as np
+import pandas as pd
 import pytest
 from browser import assert_readable, looked_at
 from sklearn.datasets import make_blobs
 
 import jmeta as jm
-from jmeta.report import Summary, clustering_report, run_report
+from jmeta.report import run_report
+from jmeta.report.clustering import clustering_report
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
 def test_the_report_of_a_clustering_is_readable_on_a_phone(tmp_path):
     points, _ = make_blobs(80, centers=3, cluster_std=0.5, random_state=0)
-    model = jm.AutoCluster(3, n_candidates=4).fit(points)
-    summary = Summary("Clusters of people.csv", "3 clusters", model.strategy_.why, {"rows": "80"}, ["a note"])
-    columns = {"a column of a rather long name, in metres": points[:, 0], "second": points[:, 1]}
+    model = jm.AutoCluster(3).fit(points)
+    table = pd.DataFrame({"a column of a rather long name, in metres": points[:, 0], "second": points[:, 1]})
     page = tmp_path / "report.html"
-    page.write_text(clustering_report(summary, model.candidates_, model.explain(), columns, model.labels_))
+    page.write_text(clustering_report("people.csv", model, table))
     found = looked_at(page, tmp_path / "browser")
     assert_readable(found)
-    assert found["figures"] == 4
     assert found["title"] == "Clusters of people.csv"
 
 

@@ -1,0 +1,5 @@
+"""The command `jmeta`."""
+
+from .command import main
+
+__all__ = ["main"]

@@ -1,0 +1,83 @@
+"""The tables that `AutoCluster` takes: arrays, sparse matrices and DataFrames, as numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.utils.validation import validate_data
+
+from ..errors import InputError
+from .preparation import AXES
+
+if TYPE_CHECKING:
+    from .auto_cluster import AutoCluster
+
+
+def is_frame(table: Any) -> bool:
+    """Whether a table is a DataFrame of pandas, or of a library that converts to it.
+
+    >>> is_frame(np.zeros((2, 2)))
+    False
+    """
+    return hasattr(table, "to_pandas") or (hasattr(table, "iloc") and hasattr(table, "columns"))
+
+
+def fit_encoder(
+    estimator: AutoCluster, table: Any
+) -> tuple[Float[np.ndarray, "N D"], Bool[np.ndarray, " D"] | None]:
+    """Checks a table, fits the encoder of a DataFrame, and sets `encoder_` and `table_` of the estimator.
+
+    Returns:
+        The table as numbers, and which of its columns are numeric if it was a DataFrame.
+
+    Raises:
+        InputError: no column of a DataFrame can be used, or it has fewer than two rows.
+        ValueError: an array is empty, or holds something other than finite numbers.
+    """
+    if not is_frame(table):
+        estimator.encoder_ = estimator.table_ = None
+        return _array(estimator, table, reset=True), None
+    from ..tables.encoder import TableEncoder
+
+    validate_data(estimator, table, skip_check_array=True)
+    if len(table) < 2:
+        raise InputError("the table has fewer than two rows; give a table of two rows or more.")
+    estimator.encoder_ = clone(estimator.encoder or TableEncoder()).fit(table)
+    estimator.table_ = estimator.encoder_.read(table)
+    return estimator.encoder_.encode(estimator.table_), estimator.encoder_.numeric_
+
+
+def encoded(estimator: AutoCluster, table: Any) -> Float[np.ndarray, "N D"]:
+    """New rows as numbers, as the table used for fitting was.
+
+    Raises:
+        InputError: a column holds words where the table used for fitting held numbers.
+        ValueError: the table has other columns, or is not finite.
+    """
+    if estimator.encoder_ is None:
+        return _array(estimator, table, reset=False)
+    validate_data(estimator, table, reset=False, skip_check_array=True)
+    if not is_frame(table):
+        import pandas as pd
+
+        table = pd.DataFrame(table, columns=estimator.encoder_.feature_names_in_)
+    return estimator.encoder_.transform(table)
+
+
+def _array(estimator: AutoCluster, table: Any, *, reset: bool) -> Float[np.ndarray, "N D"]:
+    """A table of numbers; a sparse matrix stays sparse if it is projected on principal axes."""
+    checked = validate_data(
+        estimator,
+        table,
+        dtype=[np.float64, np.float32],
+        accept_sparse="csr",
+        reset=reset,
+        ensure_min_samples=2 if reset else 1,
+    )
+    if not sparse.issparse(checked) or (reset and min(checked.shape) > AXES):
+        return checked
+    return checked if not reset and estimator._prepared.axes is not None else checked.toarray()
