@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -87,11 +87,11 @@ class Compared(NamedTuple):
 def ranked_rows(advisor: Advisor, result: SearchResult) -> list[CandidateRow]:
     """The candidates of a search that ran them one by one, the best first; of equal partitions only one."""
     quality, width, _ = result.prediction
-    partitions = [outcome.labels for outcome in result.outcomes]
+    partitions: list[Any] = [outcome.labels for outcome in result.outcomes]
     return [
         CandidateRow(
             name=advisor.candidates[place].name,
-            clusters=count_clusters(result.outcomes[place].labels),
+            clusters=count_clusters(partitions[place]),
             quality=float(np.clip(quality[place], -1, 1)),
             width=float(width[place]),
             seconds=result.outcomes[place].seconds,

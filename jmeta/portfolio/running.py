@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -142,6 +142,16 @@ def usable_or_failed(outcome: Outcome, clusters: int | None = None) -> Outcome:
     return outcome._replace(labels=None, failure=failure)
 
 
+class Executor(Protocol):
+    """Where candidates run: processes, by `ProcessPoolExecutor`, or this process, by `InProcess`."""
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """The future of a call."""
+
+    def shutdown(self, wait: bool = True, kill_workers: bool = False) -> None:
+        """Ends the processes."""
+
+
 class InProcess:
     """An executor that runs every call in this process, before it returns the future."""
 
@@ -158,7 +168,6 @@ class InProcess:
         """Does nothing, as no call is running."""
 
 
-Executor = ProcessPoolExecutor | InProcess
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS")}
 _EXECUTORS: weakref.WeakSet[Executor] = weakref.WeakSet()
 
@@ -172,7 +181,7 @@ def new_executor(workers: int) -> Executor:
     """An executor of so many processes with one thread each, or of this process where it is daemonic."""
     if multiprocessing.current_process().daemon:
         return InProcess()
-    executor = ProcessPoolExecutor(workers, env=ONE_THREAD)
+    executor: Executor = ProcessPoolExecutor(workers, env=ONE_THREAD)
     _EXECUTORS.add(executor)
     executor.submit(import_algorithms)  # the first call starts the processes
     _kill_at_exit()
@@ -186,9 +195,12 @@ def _kill_at_exit() -> None:
     Executors wait in a function that they register when the first one starts; the last one that was
     registered is called first.
     """
-    threading._register_atexit(  # type: ignore[attr-defined]
-        lambda: [one.shutdown(wait=False, kill_workers=True) for one in list(_EXECUTORS)]
-    )
+
+    def kill() -> None:
+        for executor in list(_EXECUTORS):
+            executor.shutdown(wait=False, kill_workers=True)
+
+    threading._register_atexit(kill)  # type: ignore[attr-defined]
 
 
 class Worker:

@@ -198,8 +198,8 @@ def _of_words(name: str, column: pd.Series, member: Bool[np.ndarray, " N"], stre
     words = column.fillna("missing")
     here, everywhere = (part.value_counts(normalize=True) for part in (words[member], words))
     word = (here - everywhere.reindex(here.index)).idxmax()
-    shares = (f"{word} {percent(part[word])}" for part in (here, everywhere))
-    return Difference(name, strength, *shares, f"{name} {word}")
+    share, in_all = (f"{word} {percent(part[word])}" for part in (here, everywhere))
+    return Difference(name, strength, share, in_all, f"{name} {word}")
 
 
 def _text_describer(column: pd.Series) -> Describe:
@@ -219,9 +219,9 @@ def _text_describer(column: pd.Series) -> Describe:
         strengths = np.array([association(use, member) for use in uses])
         more = np.array([use[member].mean() > use.mean() for use in uses])
         best = int(np.where(more, strengths, -1).argmax())
-        shares = (
-            f"'{terms[best]}' in {percent(share)}" for share in (uses[best][member].mean(), uses[best].mean())
+        share, in_all = (
+            f"'{terms[best]}' in {percent(part.mean())}" for part in (uses[best][member], uses[best])
         )
-        return [Difference(name, float(strengths[best]), *shares, f"{name} with '{terms[best]}'")]
+        return [Difference(name, float(strengths[best]), share, in_all, f"{name} with '{terms[best]}'")]
 
     return describe

@@ -54,7 +54,7 @@ class SearchResult(NamedTuple):
 
 
 def first_of_equal(
-    places: Int[np.ndarray, " P"], partitions: Sequence[Int[np.ndarray, " N"] | None]
+    places: Int[np.ndarray, " P"], partitions: Sequence[Int[np.ndarray, " N"] | None] | Int[np.ndarray, "A N"]
 ) -> list[int]:
     """The places without those whose partition is that of an earlier one, under other numbers of clusters.
 
