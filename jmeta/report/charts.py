@@ -8,11 +8,12 @@ rows are grey crosses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from plotly.offline import get_plotlyjs
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D00", "#333333")
@@ -21,21 +22,21 @@ UNASSIGNED = ("#999999", "x")
 MOST_POINTS = 1_000
 """The largest number of rows in a chart."""
 DIGITS = 4
-"""Significant digits of coordinates."""
+"""Significant digits of coordinates, relative to their range."""
 
 
 class Axes(NamedTuple):
     """The coordinates of rows in a chart.
 
     Attributes:
-        x: [N] across.
-        y: [N] upwards.
+        x: [N] across, numbers or dates.
+        y: [N] upwards, the same.
         names: of the two axes.
         ratio: units of y over those of x, where these have a fixed relation, as on a map.
     """
 
-    x: Float[np.ndarray, " N"]
-    y: Float[np.ndarray, " N"]
+    x: np.ndarray
+    y: np.ndarray
     names: tuple[str, str]
     ratio: float | None = None
 
@@ -93,13 +94,14 @@ def scatter(
         alt: what the chart shows, in words.
     """
     figure = go.Figure()
+    x, y = _rounded(axes.x), _rounded(axes.y)
     drawn = np.sort(np.random.default_rng(0).permutation(len(labels))[:MOST_POINTS])
     for label, title in titles.items():
         of = drawn[labels[drawn] == label]
         if len(of):
-            figure.add_scattergl(
-                x=_rounded(axes.x[of]),
-                y=_rounded(axes.y[of]),
+            figure.add_scatter(
+                x=x[of],
+                y=y[of],
                 mode="markers",
                 name=title,
                 marker={**marker(label), "size": 7, "opacity": 0.75},
@@ -111,7 +113,7 @@ def scatter(
     if axes.ratio is not None:
         figure.update_yaxes(scaleanchor="x", scaleratio=axes.ratio)
     figure.update_layout(legend={"orientation": "h", "y": -0.18, "yanchor": "top"}, showlegend=True)
-    return _part(figure, 520, alt)
+    return _part(figure, 520, alt, buttons=True)
 
 
 def bars(
@@ -121,7 +123,7 @@ def bars(
     colors: Any = [marker(label)["color"] for label in labels] if len(labels) else COLORS[0]
     figure = go.Figure(
         go.Bar(
-            x=_rounded(np.asarray(values)),
+            x=list(values),
             y=list(names),
             orientation="h",
             marker_color=colors,
@@ -134,11 +136,15 @@ def bars(
     return _part(figure, 110 + 28 * len(values), alt)
 
 
-def _rounded(values: Float[np.ndarray, " N"]) -> list[float]:
-    return [float(f"{value:.{DIGITS}g}") for value in values.tolist()]
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Values with the digits that a chart can show; dates as text."""
+    if values.dtype.kind == "M":
+        return np.datetime_as_string(values, "D")
+    spread = float(np.ptp(values)) if len(values) else 0.0
+    return np.round(values, DIGITS - int(np.floor(np.log10(spread))) if spread > 0 else DIGITS)
 
 
-def _part(figure: go.Figure, height: int, alt: str) -> str:
+def _part(figure: go.Figure, height: int, alt: str, buttons: bool = False) -> str:
     """The chart as part of a page, with its description for who cannot see it."""
     figure.update_layout(
         height=height,
@@ -151,6 +157,11 @@ def _part(figure: go.Figure, height: int, alt: str) -> str:
     html = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
-        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        config={
+            "displaylogo": False,
+            "displayModeBar": buttons,
+            "responsive": True,
+            "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+        },
     )
-    return f'<figure role="img" aria-label="{alt}">{html}</figure>'
+    return f'<figure role="img" aria-label="{escape(alt, quote=True)}">{html}</figure>'

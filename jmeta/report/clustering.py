@@ -65,21 +65,21 @@ def clustering_report(
 
 
 def _titles(found: Findings) -> dict[int, str]:
-    """Label -> its number and suggested name."""
-    return {one.label: f"{one.title}: {one.name}" if one.name else one.title for one in found.clusters}
+    """Label -> what the charts call it."""
+    return {one.label: one.title for one in found.clusters}
 
 
 def _clusters(found: Findings) -> list[str]:
     """How large the clusters are, and what makes each one different."""
-    titles = _titles(found)
-    parts = [charts.sizes({one.label: one.rows for one in found.clusters}, titles)]
+    parts = [charts.sizes({one.label: one.rows for one in found.clusters}, _titles(found))]
     if len(found.clusters) < 2:
         return parts
     parts.append("<h2>What makes each cluster different</h2>")
     for one in found.clusters:
         color = charts.marker(one.label)["color"]
+        name = f"{one.title}: {one.name}" if one.name else one.title
         parts.append(
-            f"<h3><span class='dot' style='background:{color}'></span>{escape(titles[one.label])}</h3>"
+            f"<h3><span class='dot' style='background:{color}'></span>{escape(name)}</h3>"
             f"<p>{one.rows:,} rows, {percent(one.share)}.</p>"
         )
         rows = [[d.column, d.here, d.overall, f"{d.association:.2f}"] for d in one.differences]
@@ -102,7 +102,7 @@ def _pictures(found: Findings, model: AutoCluster, table: pd.DataFrame) -> list[
     axes = _own_axes(table, labels)
     if axes is not None:
         across, up = axes.names
-        shown = np.isfinite(axes.x) & np.isfinite(axes.y)
+        shown = pd.notna(axes.x) & pd.notna(axes.y)
         axes = axes._replace(x=axes.x[shown], y=axes.y[shown])
         rows = np.flatnonzero(shown)
         parts += [
@@ -129,24 +129,24 @@ def _own_axes(table: pd.DataFrame, labels: np.ndarray) -> charts.Axes | None:
     by_name = {str(name).lower(): name for name in table}
     north, east = (next((by_name[n] for n in names if n in by_name), None) for names in (LATITUDE, LONGITUDE))
     if north is not None and east is not None:
-        latitude, longitude = _numbers(table[north]), _numbers(table[east])
+        latitude, longitude = _coordinates(table[north]), _coordinates(table[east])
         ratio = 1 / max(float(np.cos(np.radians(np.nanmean(latitude)))), 0.01)
         return charts.Axes(longitude, latitude, (str(east), str(north)), ratio)
     numeric = [name for name, _ in overall(table, labels) if _has_order(table[name])][:2]
     if len(numeric) < 2:
         return None
-    return charts.Axes(_numbers(table[numeric[0]]), _numbers(table[numeric[1]]), (numeric[0], numeric[1]))
+    return charts.Axes(
+        _coordinates(table[numeric[0]]), _coordinates(table[numeric[1]]), (numeric[0], numeric[1])
+    )
 
 
 def _has_order(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
 
 
-def _numbers(column: pd.Series) -> np.ndarray:
-    """The values of a column as numbers; dates as years."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return (column.dt.year + (column.dt.day_of_year - 1) / 365.25).to_numpy(float)
-    return column.to_numpy(float)
+def _coordinates(column: pd.Series) -> np.ndarray:
+    """The values of a column as numbers or dates."""
+    return column.to_numpy("datetime64[s]" if pd.api.types.is_datetime64_any_dtype(column) else float)
 
 
 def _rows(found: Findings, table: pd.DataFrame) -> list[str]:
