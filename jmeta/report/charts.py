@@ -12,9 +12,15 @@ from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Int
-from plotly.offline import get_plotlyjs
+
+from ..errors import InputError
+
+try:
+    import plotly.graph_objects as go
+    from plotly.offline import get_plotlyjs
+except ModuleNotFoundError:
+    raise InputError("a page needs plotly; run pip install 'jmeta[tables]'.") from None
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D00", "#333333")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star")
