@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..estimators import AutoCluster
+    from ..report.findings import Findings
     from ..tables.reading import Sheet
 
 MAX_SHOWN = 5
@@ -80,24 +81,31 @@ def describe_first(labels: Int[np.ndarray, " N"], expected: float) -> str:
     return f"{clusters} of {shown} rows, expected adjusted Rand index {expected:.2f}"
 
 
-def print_result(result: dict, model: AutoCluster, console: Console) -> None:
+def print_result(result: dict, found: Findings, console: Console) -> None:
     """Prints the clusters and what makes each one different."""
-    from ..report.findings import findings_of, lines_of
+    from ..report.findings import lines_of
 
-    first, *others = lines_of(findings_of(model, used_table(model)))
+    first, *others = lines_of(found)
     console.print(f"\n[bold]{first}[/bold]")
     for line in (*others, f"found by {result['strategy']['algorithm'] or 'one group'}"):
         console.print(line, markup=False, highlight=False)
     console.print(f"{result['seconds']:.1f} s", highlight=False)
 
 
-def report_of(name: str, sheet: Sheet, model: AutoCluster) -> str:
+def report_of(name: str, sheet: Sheet, model: AutoCluster, found: Findings) -> str:
     """The page that explains the clustering of the file of this name."""
     from ..report.clustering import clustering_report
 
     notes = [*sheet.notes, *column_notes(model).values()]
     explanation = model.explain() if model.candidates_ else None
-    return clustering_report(name, model, used_table(model), notes, explanation)
+    return clustering_report(name, model, used_table(model), found, notes, explanation)
+
+
+def findings_of_used(model: AutoCluster) -> Findings:
+    """What the clustering says of the columns that were used."""
+    from ..report.findings import findings_of
+
+    return findings_of(model, used_table(model))
 
 
 def used_table(model: AutoCluster) -> pd.DataFrame:

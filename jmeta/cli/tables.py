@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..estimators import AutoCluster
+    from ..report.findings import Findings
     from ..tables.reading import Sheet
 
 
@@ -52,17 +53,18 @@ def cluster(chosen: Cluster) -> None:
             f"--clusters is {chosen.clusters}, but {chosen.data} holds {len(frame)} rows; give a smaller "
             "number."
         )
+    from .output import findings_of_used, print_result, result_of
+
     with _warnings_as_notes(console), _typed_words():
         model = _fitted(chosen, frame, roles, sheet, console)
         _print_columns(sheet, model, console)
-        _write_files(chosen, sheet, frame, model)
-    from .output import print_result, result_of
-
+        found = None if chosen.json and chosen.report is None else findings_of_used(model)
+        _write_files(chosen, sheet, frame, model, found)
     result = result_of(chosen.data, sheet, model, time.perf_counter() - began)
     if chosen.json:
         print(json.dumps(result, indent=2))
-    else:
-        print_result(result, model, Console(stderr=chosen.out == STANDARD_INPUT))
+    elif found is not None:
+        print_result(result, found, Console(stderr=chosen.out == STANDARD_INPUT))
 
 
 def assign(chosen: Assign) -> None:
@@ -183,18 +185,20 @@ def _print_columns(sheet: Sheet, model: AutoCluster, console: Console) -> None:
         console.print(f"  {line}", markup=False, highlight=False)
 
 
-def _write_files(chosen: Cluster, sheet: Sheet, frame: pd.DataFrame, model: AutoCluster) -> None:
+def _write_files(
+    chosen: Cluster, sheet: Sheet, frame: pd.DataFrame, model: AutoCluster, found: Findings | None
+) -> None:
     if chosen.out is not None:
         _write(chosen.out, _output(chosen, sheet.frame, frame, model, model.labels_))
     if chosen.save is not None:
         from ..estimators.saved import save_clustering
 
         save_clustering(chosen.save, model)
-    if chosen.report is not None:
+    if chosen.report is not None and found is not None:
         from .output import report_of
 
         name = "standard input" if chosen.data == STANDARD_INPUT else chosen.data.name
-        write_text(chosen.report, report_of(name, sheet, model))
+        write_text(chosen.report, report_of(name, sheet, model, found))
 
 
 def _output(

@@ -280,9 +280,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             reason = "it was loaded from a file" if self.candidates_ else self.strategy_.why
             raise InputError(f"the choice cannot be explained: {reason}.")
         if isinstance(self._result, PooledResult):
-            advisor = advisor_of(None, self.n_clusters)
-            return explain_pooled(advisor, self._sample, self._result, self.features_, self.n_clusters)
-        return explain(self._advisor, self._sample, self._result, self.n_clusters)
+            return explain_pooled(self._sample, self._result, self.n_clusters)
+        return explain(self._advisor.candidates, self._sample, self._result, self.n_clusters)
 
     @property
     def features_(self) -> dict[str, float]:

@@ -100,7 +100,8 @@ def sparse_counts(
     known = np.ones(len(classes)) if weights is None else np.asarray(weights, np.float64)
     kept = (classes >= 0) & (known != 0)
     places = [np.unique(labels[kept], return_inverse=True)[1] for labels in (clusters, classes)]
-    return sparse.coo_array((known[kept], tuple(places))).tocsr(), known[kept]
+    shape = tuple(int(place.max(initial=0)) + 1 for place in places)
+    return sparse.coo_array((known[kept], tuple(places)), shape=shape).tocsr(), known[kept]
 
 
 def numbered(name: str, labels: Any, slots: int | None) -> tuple[AnyArray, int]:

@@ -10,6 +10,7 @@ ends the search after the candidate that exceeds it.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 import warnings
@@ -309,3 +310,15 @@ class WorkerPool:
 
 SHARED_POOL = WorkerPool()
 """The processes of every search."""
+
+
+def _forget_processes() -> None:
+    """Forgets, in a process made by `fork`, the processes of its parent, which would never answer it."""
+    _LOCAL.worker = None
+    _EXECUTORS.clear()
+    _kill_at_exit.cache_clear()
+    SHARED_POOL.__init__()  # type: ignore[misc]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_processes)

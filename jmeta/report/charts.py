@@ -145,7 +145,8 @@ def bars(
 def _rounded(values: np.ndarray) -> np.ndarray:
     """Values with the digits that a chart can show; dates as text."""
     if values.dtype.kind == "M":
-        return np.datetime_as_string(values, "D")
+        days = np.ptp(values) / np.timedelta64(1, "D") if len(values) else 0
+        return np.datetime_as_string(values, "D" if days > 3 else "m")
     spread = float(np.ptp(values)) if len(values) else 0.0
     return np.round(values, DIGITS - int(np.floor(np.log10(spread))) if spread > 0 else DIGITS)
 

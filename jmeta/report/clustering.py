@@ -12,17 +12,17 @@ import pandas as pd
 
 from ..search.explanation import Explanation
 from . import charts
-from .findings import Findings, findings_of
+from .findings import Findings
 from .page import page
 from .page import table as html_table
-from .profile import is_text, overall, percent
+from .profile import date_format, is_text, overall, percent, show_date
 
 if TYPE_CHECKING:
     from ..estimators import AutoCluster
 
 LATITUDE = frozenset({"lat", "latitude"})
 LONGITUDE = frozenset({"lon", "lng", "long", "longitude"})
-MAX_LABELS = 20_000
+MAX_LABELS = 10_000
 """The largest number of rows whose clusters can be downloaded from the page."""
 MAX_CANDIDATES = 8
 """The largest number of candidates in a table."""
@@ -36,6 +36,7 @@ def clustering_report(
     name: str,
     model: AutoCluster,
     table: pd.DataFrame,
+    found: Findings,
     notes: Sequence[str] = (),
     explanation: Explanation | None = None,
 ) -> str:
@@ -45,10 +46,10 @@ def clustering_report(
         name: of the table, such as that of its file.
         model: fitted to it.
         table: [N] rows, in the user's columns and units.
+        found: what it says, by `findings_of`.
         notes: how the table was read and prepared.
         explanation: of the choice, if there was one.
     """
-    found = findings_of(model, table)
     parts = [
         charts.library(),
         f"<h1>{escape(found.headline)} in {escape(name)}</h1>",
@@ -100,6 +101,7 @@ def _pictures(found: Findings, model: AutoCluster, table: pd.DataFrame) -> list[
     titles, labels = _titles(found), model.labels_
     parts = ["<h2>The rows</h2>"]
     axes = _own_axes(table, labels)
+    best = ", which separate the clusters best" if len(found.clusters) > 1 else ""
     if axes is not None:
         across, up = axes.names
         shown = pd.notna(axes.x) & pd.notna(axes.y)
@@ -108,7 +110,7 @@ def _pictures(found: Findings, model: AutoCluster, table: pd.DataFrame) -> list[
         parts += [
             charts.scatter(axes, labels[shown], rows, titles, f"Rows by {across} and {up}"),
             f"<p class='note'>Rows by {escape(across)} and {escape(up)}"
-            f"{', as on a map' if axes.ratio else ', which separate the clusters best'}.</p>",
+            f"{', as on a map' if axes.ratio else best}.</p>",
         ]
     kept, points = model.compared_.rows, model.compared_.points
     centered = points - points.mean(0)
@@ -128,7 +130,7 @@ def _own_axes(table: pd.DataFrame, labels: np.ndarray) -> charts.Axes | None:
     """Longitude and latitude, or the two columns of numbers and dates that separate the clusters best."""
     by_name = {str(name).lower(): name for name in table}
     north, east = (next((by_name[n] for n in names if n in by_name), None) for names in (LATITUDE, LONGITUDE))
-    if north is not None and east is not None:
+    if north is not None and east is not None and _within(table[north], 90) and _within(table[east], 180):
         latitude, longitude = _coordinates(table[north]), _coordinates(table[east])
         ratio = 1 / max(float(np.cos(np.radians(np.nanmean(latitude)))), 0.01)
         return charts.Axes(longitude, latitude, (str(east), str(north)), ratio)
@@ -138,6 +140,11 @@ def _own_axes(table: pd.DataFrame, labels: np.ndarray) -> charts.Axes | None:
     return charts.Axes(
         _coordinates(table[numeric[0]]), _coordinates(table[numeric[1]]), (numeric[0], numeric[1])
     )
+
+
+def _within(column: pd.Series, limit: float) -> bool:
+    """Whether a column holds numbers of at most this size."""
+    return pd.api.types.is_numeric_dtype(column) and bool(column.abs().max() <= limit)
 
 
 def _has_order(column: pd.Series) -> bool:
@@ -152,10 +159,13 @@ def _coordinates(column: pd.Series) -> np.ndarray:
 def _rows(found: Findings, table: pd.DataFrame) -> list[str]:
     """Typical rows of each cluster, and rows that fit theirs least."""
     shown = table.columns[:MAX_COLUMNS]
+    formats = {
+        name: date_format(table[name]) for name in shown if pd.api.types.is_datetime64_any_dtype(table[name])
+    }
     heads = ["", "row", *map(str, shown)]
 
     def cells(title: str, row: int) -> list[str]:
-        return [title, str(row + 1), *(_cell(value) for value in table.iloc[row][shown])]
+        return [title, str(row + 1), *(_cell(table[name].iloc[row], formats.get(name, "")) for name in shown)]
 
     typical = [cells(f"cluster {k}", row) for k, rows in found.typical.items() for row in rows]
     parts = ["<h2>Typical rows</h2>", html_table(heads, typical)]
@@ -168,9 +178,9 @@ def _rows(found: Findings, table: pd.DataFrame) -> list[str]:
     return parts
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, format: str) -> str:
     if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d}"
+        return show_date(value, format)
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.6g}"
     text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STRONG, MODERATE = 0.75, 0.5
 """Predicted adjusted Rand indices from which on a clustering is called strong and moderate."""
+MOST_ROWS = 5_000
+"""The largest number of rows whose silhouettes are computed."""
 TYPICAL = 3
 """The number of typical rows that are shown of each cluster."""
 ODD = 5
@@ -66,14 +68,14 @@ def findings_of(model: AutoCluster, table: pd.DataFrame) -> Findings:
     """
     labels = model.labels_
     units = {} if model.encoder_ is None else {one.name: one.unit for one in model.encoder_.used_}
-    kept, points = model.compared_.rows, model.compared_.points
+    kept, points = model.compared_.rows[:MOST_ROWS], model.compared_.points[:MOST_ROWS]
     widths = _silhouettes(points, labels[kept])
-    clusters = np.unique(labels[labels >= 0]).tolist()
+    clusters = np.unique(labels[kept][labels[kept] >= 0]).tolist()
     return Findings(
         headline=headline(model),
         certainty=certainty(model),
         clusters=profiles(table, labels, units),
-        alternatives=_alternatives(model, labels[kept]),
+        alternatives=_alternatives(model),
         silhouettes={k: float(widths[labels[kept] == k].mean()) for k in clusters}
         if len(clusters) > 1
         else {},
@@ -157,15 +159,13 @@ def _silhouettes(points: Float[np.ndarray, "M D"], labels: Int[np.ndarray, " M"]
 
 def _typical(points: Float[np.ndarray, "M D"], kept: Int[np.ndarray, " M"], member: np.ndarray) -> list[int]:
     """The rows of a cluster that are nearest to its center."""
-    if not member.any():
-        return []
     distances = np.linalg.norm(points[member] - points[member].mean(0), axis=1)
     return kept[member][np.argsort(distances, kind="stable")[:TYPICAL]].tolist()
 
 
-def _alternatives(model: AutoCluster, labels: Int[np.ndarray, " M"]) -> list[Alternative]:
+def _alternatives(model: AutoCluster) -> list[Alternative]:
     """What the best candidates of one cluster fewer and of one more would change."""
-    found = []
+    found, labels = [], model.labels_[model.compared_.rows]
     for clusters in (model.n_clusters_ - 1, model.n_clusters_ + 1):
         partitions = model.compared_.partitions if clusters > 1 else []
         other = next((one for one in partitions if count_clusters(one) == clusters), None)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from datetime import date
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
-from scipy.stats import entropy
-from sklearn.metrics import mutual_info_score
+from jaxtyping import Float, Int, Num
+from scipy.special import entr, rel_entr
 
 BINS = 8
 """The number of quantiles that numbers are sorted into."""
@@ -25,6 +25,10 @@ MOST = 4
 """The largest number of columns that are shown for a cluster."""
 NAMED_BY = 2
 """The number of columns in a suggested name."""
+MOST_ROWS = 20_000
+"""The largest number of rows that are described."""
+SHORT_TIME = pd.Timedelta(days=3)
+"""Dates that are not farther apart are shown with the time of day."""
 LOW, HIGH = 1 / 3, 2 / 3
 """Quantiles of all rows, below and above which the median of a cluster is low and high."""
 
@@ -74,7 +78,9 @@ class Profile(NamedTuple):
 
 
 def profiles(table: pd.DataFrame, labels: Int[np.ndarray, " N"], units: dict[str, str]) -> list[Profile]:
-    """The profile of every cluster, those of unassigned rows last.
+    """The profile of every cluster, that of unassigned rows last.
+
+    Of more than `MOST_ROWS` rows, a random part is described.
 
     Args:
         table: N rows of numbers, dates and words, with gaps.
@@ -86,42 +92,72 @@ def profiles(table: pd.DataFrame, labels: Int[np.ndarray, " N"], units: dict[str
     >>> low.name, [(one.here, one.overall) for one in high.differences]
     ('low height', [('7.1 m', '4.1 m')])
     """
-    described = [_describer(table[name], units.get(name, "")) for name in table.columns]
+    clusters = sorted(np.unique(labels).tolist(), key=lambda label: (label < 0, label))
+    kept = np.sort(np.random.default_rng(0).permutation(len(labels))[:MOST_ROWS])
+    owners = pd.Index(clusters).get_indexer(labels[kept])
+    part = table.iloc[kept].reset_index(drop=True)
+    of_columns = (
+        [_differences(part[name], owners, len(clusters), units.get(str(name), "")) for name in part]
+        if len(clusters) > 1
+        else []
+    )
     found = []
-    for label in sorted(np.unique(labels).tolist(), key=lambda label: (label < 0, label)):
-        member = labels == label
-        differences = [] if member.all() else [one for describe in described for one in describe(member)]
-        differences = [one for one in differences if one.association >= LEAST]
-        differences.sort(key=lambda one: -one.association)
-        rows = int(member.sum())
-        found.append(Profile(label, rows, rows / len(labels), tuple(differences[:MOST])))
+    for place, label in enumerate(clusters):
+        own = [of_column[place] for of_column in of_columns if place in of_column]
+        shown = sorted((one for one in own if one.association >= LEAST), key=lambda one: -one.association)
+        rows = int((labels == label).sum())
+        found.append(Profile(label, rows, rows / len(labels), tuple(shown[:MOST])))
     return found
 
 
 def overall(table: pd.DataFrame, labels: Int[np.ndarray, " N"]) -> list[tuple[str, float]]:
     """The association of every column with the clusters, the strongest first; texts are left out."""
+    kept = np.sort(np.random.default_rng(0).permutation(len(labels))[:MOST_ROWS])
+    owners = np.unique(labels[kept], return_inverse=True)[1]
+    part = table.iloc[kept]
     found = [
-        (str(name), association(codes(table[name]), labels)) for name in table if not is_text(table[name])
+        (str(name), float(association(contingency(codes(part[name]), owners))))
+        for name in part
+        if not is_text(part[name])
     ]
     return sorted(found, key=lambda pair: -pair[1])
 
 
-def association(values: Int[np.ndarray, " N"], labels: np.ndarray) -> float:
-    """The share of the uncertainty about the labels that values remove, from 0 to 1.
+def contingency(
+    values: Int[np.ndarray, " N"], owners: Int[np.ndarray, " N"], clusters: int | None = None
+) -> Int[np.ndarray, "V K"]:
+    """How often every value occurs in every cluster; values from -1, clusters from 0."""
+    count = int(owners.max()) + 1 if clusters is None else clusters
+    size = int(values.max()) + 2
+    return np.bincount((values + 1) * count + owners, minlength=size * count).reshape(size, count)
 
-    It is I(values; labels) / H(labels), less what values of the same number would remove by chance, which is
-    (V - 1) (K - 1) / 2N nats (Miller 1955). It serves numbers, sorted into quantiles, and words alike.
 
-    >>> association(np.array([0, 0, 1, 1] * 25), np.array([5, 5, 7, 7] * 25)) > 0.99
-    True
+def association(counts: Num[np.ndarray, "... V K"]) -> Float[np.ndarray, "..."]:
+    """The share of the uncertainty about clusters that values remove, from 0 to 1.
+
+    It is I(values; clusters) / H(clusters), less what values of the same number would remove by chance, which
+    is (V - 1) (K - 1) / 2N nats (Miller 1955). It serves numbers, sorted into quantiles, and words alike.
+
+    Args:
+        counts: [..., V, K] how often every value occurs in every cluster.
+
+    >>> association(np.array([[[50, 0], [0, 50]], [[5, 5], [5, 5]]])).round(2)
+    array([0.99, 0.  ])
     """
-    counts = np.unique(labels, return_counts=True)[1]
-    if len(counts) < 2:
-        return 0.0
-    kinds = len(np.unique(values))
-    chance = (kinds - 1) * (len(counts) - 1) / (2 * len(labels))
-    information = float(mutual_info_score(labels, values)) - chance
-    return float(np.clip(information / entropy(counts), 0, 1))
+    total = np.maximum(counts.sum((-1, -2), keepdims=True), 1)
+    shares = counts / total
+    rows, columns = shares.sum(-1, keepdims=True), shares.sum(-2, keepdims=True)
+    information = rel_entr(shares, rows * columns).sum((-1, -2))
+    freedom = ((rows > 0).sum((-1, -2)) - 1) * ((columns > 0).sum((-1, -2)) - 1)
+    uncertainty = entr(columns).sum((-1, -2))
+    removed = information - np.maximum(freedom, 0) / (2 * total[..., 0, 0])
+    return np.clip(removed / np.where(uncertainty > 0, uncertainty, np.inf), 0, 1)
+
+
+def against_rest(counts: Int[np.ndarray, "V K"]) -> Float[np.ndarray, " K"]:
+    """The association with being in each cluster."""
+    own = counts.T[:, :, None]
+    return association(np.concatenate([own, counts.sum(1)[:, None] - own], -1))
 
 
 def is_text(column: pd.Series) -> bool:
@@ -144,45 +180,104 @@ def codes(column: pd.Series) -> Int[np.ndarray, " N"]:
     return pd.qcut(column.rank(), BINS, labels=False, duplicates="drop").fillna(-1).to_numpy(int)
 
 
-Describe = Callable[[Bool[np.ndarray, " N"]], list[Difference]]
-
-
-def _describer(column: pd.Series, unit: str) -> Describe:
-    """A function from the rows of a cluster to its differences in a column."""
-    name = str(column.name)
+def _differences(
+    column: pd.Series, owners: Int[np.ndarray, " M"], clusters: int, unit: str
+) -> dict[int, Difference]:
+    """The difference of every cluster that has rows, by place."""
     if is_text(column):
-        return _text_describer(column)
-    values = codes(column)
-    if _is_words(column):
-        return lambda member: [_of_words(name, column, member, association(values, member))]
-    return lambda member: [_of_numbers(name, column, member, association(values, member), unit)]
+        return _of_text(column, owners, clusters)
+    counts = contingency(codes(column), owners, clusters)
+    strengths = against_rest(counts)
+    describe = _of_words if _is_words(column) else partial(_of_numbers, unit=unit)
+    return describe(column, owners, strengths)
 
 
 def _of_numbers(
-    name: str, column: pd.Series, member: Bool[np.ndarray, " N"], strength: float, unit: str
-) -> Difference:
-    middle = column[member].median()
-    if pd.isna(middle):
-        return Difference(name, strength, "missing", _value(column.median(), unit), f"no {name}")
-    below = float((column < middle).sum() + (column == middle).sum() / 2) / max(int(column.notna().sum()), 1)
-    place = (below >= LOW) + (below > HIGH)
-    if pd.api.types.is_datetime64_any_dtype(column):
-        words = f"{name} {('early', 'in between', 'late')[place]}"
-    else:
-        words = f"{('low', 'medium', 'high')[place]} {name}"
-    return Difference(name, strength, _value(middle, unit), _value(column.median(), unit), words)
+    column: pd.Series, owners: Int[np.ndarray, " M"], strengths: Float[np.ndarray, " K"], unit: str
+) -> dict[int, Difference]:
+    """Medians, and whether they are low or high among all rows."""
+    name, is_date = str(column.name), pd.api.types.is_datetime64_any_dtype(column)
+    show = partial(show_date, format=date_format(column)) if is_date else partial(_show_number, unit=unit)
+    degrees = ("early", "in between", "late") if is_date else ("low", "medium", "high")
+    known, middle = np.sort(column.dropna().to_numpy()), column.median()
+    found = {}
+    for place, median in column.groupby(owners).median().items():
+        if pd.isna(median):
+            found[place] = Difference(name, strengths[place], "missing", show(middle), f"no {name}")
+            continue
+        at = median.to_datetime64() if is_date else median
+        below = sum(np.searchsorted(known, at, side) for side in ("left", "right")) / (2 * len(known))
+        degree = degrees[int(below >= LOW) + int(below > HIGH)]
+        words = f"{name} {degree}" if is_date else f"{degree} {name}"
+        found[place] = Difference(name, float(strengths[place]), show(median), show(middle), words)
+    return found
 
 
-def _value(value: Any, unit: str) -> str:
-    """A number with its unit, or a date.
+def _of_words(
+    column: pd.Series, owners: Int[np.ndarray, " M"], strengths: Float[np.ndarray, " K"]
+) -> dict[int, Difference]:
+    """The word whose share exceeds that in all rows most."""
+    name, words = str(column.name), column.fillna("missing")
+    everywhere = words.value_counts(normalize=True)
+    here = pd.crosstab(words, owners, normalize="columns")
+    found = {}
+    for place in here:
+        word = (here[place] - everywhere).idxmax()
+        share, in_all = (f"{word} {percent(part[word])}" for part in (here[place], everywhere))
+        found[place] = Difference(name, float(strengths[place]), share, in_all, f"{name} {word}")
+    return found
 
-    >>> _value(1234567.0, ""), _value(0.012345, "kg"), _value(pd.Timestamp("2024-05-06"), "")
-    ('1,234,567', '0.01235 kg', '2024-05-06')
+
+def _of_text(column: pd.Series, owners: Int[np.ndarray, " M"], clusters: int) -> dict[int, Difference]:
+    """The word of a text whose use is associated with the cluster most."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    name = str(column.name)
+    pattern = rf"(?u)\b[^\W\d_]{{{SHORT_WORD},}}\b"
+    counter = CountVectorizer(max_features=TERMS, binary=True, token_pattern=pattern)
+    try:
+        uses = counter.fit_transform(column.fillna("").astype(str))
+    except ValueError:  # there is no word
+        return {}
+    terms, sizes = counter.get_feature_names_out(), np.bincount(owners, minlength=clusters)
+    used = np.asarray(uses.T @ np.eye(clusters, dtype=int)[owners])
+    strengths = np.stack([against_rest(np.stack([one, sizes - one])) for one in used])
+    shares, in_all = used / np.maximum(sizes, 1), used.sum(1) / len(owners)
+    best = np.where(shares > in_all[:, None], strengths, -1).argmax(0)
+    return {
+        place: Difference(
+            name,
+            float(strengths[term, place]),
+            f"'{terms[term]}' in {percent(shares[term, place])}",
+            f"'{terms[term]}' in {percent(in_all[term])}",
+            f"{name} with '{terms[term]}'",
+        )
+        for place, term in enumerate(best)
+        if sizes[place]
+    }
+
+
+def _show_number(value: float, unit: str) -> str:
+    """A number with its unit.
+
+    >>> _show_number(1234567.0, ""), _show_number(0.012345, "kg")
+    ('1,234,567', '0.01235 kg')
     """
-    if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d}"
     shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{shown} {unit}".strip()
+
+
+def date_format(column: pd.Series) -> str:
+    """How the dates of a column are shown: with the time of day if they are of a few days."""
+    first, last = column.min(), column.max()
+    if pd.isna(first) or last - first > SHORT_TIME:
+        return "%Y-%m-%d"
+    return "%H:%M" if first.date() == last.date() == date(1900, 1, 1) else "%Y-%m-%d %H:%M"
+
+
+def show_date(value: pd.Timestamp, format: str) -> str:
+    """A date in a format; empty for a gap."""
+    return "" if pd.isna(value) else value.strftime(format)
 
 
 def percent(share: float) -> str:
@@ -192,36 +287,3 @@ def percent(share: float) -> str:
     '26 %'
     """
     return f"{100 * share:.0f} %"
-
-
-def _of_words(name: str, column: pd.Series, member: Bool[np.ndarray, " N"], strength: float) -> Difference:
-    words = column.fillna("missing")
-    here, everywhere = (part.value_counts(normalize=True) for part in (words[member], words))
-    word = (here - everywhere.reindex(here.index)).idxmax()
-    share, in_all = (f"{word} {percent(part[word])}" for part in (here, everywhere))
-    return Difference(name, strength, share, in_all, f"{name} {word}")
-
-
-def _text_describer(column: pd.Series) -> Describe:
-    """The same for a text: the word in it whose use is associated with the cluster most."""
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    name = str(column.name)
-    pattern = rf"(?u)\b[^\W\d_]{{{SHORT_WORD},}}\b"
-    counter = CountVectorizer(max_features=TERMS, binary=True, token_pattern=pattern)
-    try:
-        uses = counter.fit_transform(column.fillna("")).toarray().astype(bool).T
-    except ValueError:  # there is no word
-        return lambda member: []
-    terms = counter.get_feature_names_out()
-
-    def describe(member: Bool[np.ndarray, " N"]) -> list[Difference]:
-        strengths = np.array([association(use, member) for use in uses])
-        more = np.array([use[member].mean() > use.mean() for use in uses])
-        best = int(np.where(more, strengths, -1).argmax())
-        share, in_all = (
-            f"'{terms[best]}' in {percent(part.mean())}" for part in (uses[best][member], uses[best])
-        )
-        return [Difference(name, float(strengths[best]), share, in_all, f"{name} with '{terms[best]}'")]
-
-    return describe

@@ -189,3 +189,10 @@ def test_a_single_class_is_whole_and_every_cluster_of_it_pure(count):
 def test_weights_of_another_length_are_refused():
     with pytest.raises(jm.InputError, match="give one for each"):
         jm.adjusted_rand_index(np.array([0, 1]), np.array([0, 1]), np.ones(1))
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_labels_that_are_all_unknown_or_without_weight_have_a_finite_score(name):
+    ours, _ = PAIRS[name]
+    assert np.isfinite(ours(np.array([0, 1]), np.array([-1, -1])))
+    assert np.isfinite(ours(np.array([0, 1]), np.array([0, 1]), weights=np.zeros(2)))

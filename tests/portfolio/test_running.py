@@ -1,5 +1,6 @@
 """Processes that run candidates: one thread each, none in a daemonic process, and none left at the end."""
 
+import os
 import subprocess
 import sys
 
@@ -44,3 +45,25 @@ if __name__ == "__main__":
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("{1}\n", "", 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_starts_its_own_processes():
+    code = """
+import os, warnings
+from jmeta.portfolio.running import SHARED_POOL
+if __name__ == "__main__":
+    with SHARED_POOL as pool:
+        pool.submit(int).result()
+    warnings.simplefilter("ignore")  # that threads are running
+    child = os.fork()
+    with SHARED_POOL as pool:
+        print(pool.submit(int).result(), flush=True)
+    if child:
+        os.waitpid(child, 0)
+    else:
+        pool.shutdown(wait=True, kill_workers=True)
+        os._exit(0)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.returncode) == ("0\n0\n", 0)

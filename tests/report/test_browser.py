@@ -10,6 +10,7 @@ from sklearn.datasets import make_blobs
 import jmeta as jm
 from jmeta.report import run_report
 from jmeta.report.clustering import clustering_report
+from jmeta.report.findings import findings_of
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium on this machine")
 
@@ -19,7 +20,7 @@ def test_the_report_of_a_clustering_is_readable_on_a_phone(tmp_path):
     model = jm.AutoCluster(3).fit(points)
     table = pd.DataFrame({"a column of a rather long name, in metres": points[:, 0], "second": points[:, 1]})
     page = tmp_path / "report.html"
-    page.write_text(clustering_report("people.csv", model, table))
+    page.write_text(clustering_report("people.csv", model, table, findings_of(model, table)))
     found = looked_at(page, tmp_path / "browser")
     assert_readable(found)
     assert found["title"] == "Clusters of people.csv"

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import entropy
+from sklearn.metrics import mutual_info_score
 
 from jmeta.estimators.choice import Compared
 from jmeta.report import charts
 from jmeta.report.clustering import clustering_report
 from jmeta.report.findings import findings_of, lines_of
-from jmeta.report.profile import association, codes, overall, percent, profiles
+from jmeta.report.profile import association, codes, contingency, date_format, overall, percent, profiles
 from jmeta.search.explanation import Explanation, Reason
 
 N = 300
@@ -57,8 +59,16 @@ def test_a_column_that_decides_is_one_and_one_that_does_not_is_zero():
     assert strengths["income"] > 0.7
     assert strengths["height"] < 0.02
     mixed = np.where(np.arange(N) % 2 == 0, LABELS, 0)
-    assert 0.2 < association(mixed, LABELS) < 0.6
-    assert association(LABELS, 0 * LABELS) == 0
+    assert 0.2 < association(contingency(mixed, LABELS)) < 0.6
+    assert association(contingency(LABELS, 0 * LABELS)) == 0
+
+
+def test_the_association_is_the_mutual_information_of_scikit_learn_less_chance():
+    values, labels = RANDOM.integers(-1, 4, N), RANDOM.integers(0, 3, N)
+    labels[values == 2] = 1
+    expected = mutual_info_score(values, labels) - 4 * 2 / (2 * N)
+    expected /= entropy(np.bincount(labels))
+    assert association(contingency(values, labels)) == pytest.approx(expected)
 
 
 def test_numbers_become_quantiles_and_words_become_places_with_gaps_apart():
@@ -129,8 +139,11 @@ def test_one_group_is_said_to_be_no_clusters():
 def page():
     labels = np.where(np.arange(N) % 50 == 0, -1, LABELS)
     reasons = [Reason("silhouette", 0.9, 0.4, 0.1)]
-    explanation = Explanation(LABELS, 1.0, LABELS, None, 0.93, [], reasons)
-    return clustering_report("people.csv", fitted(labels), TABLE, ["height: number"], explanation)
+    model = fitted(labels)
+    found = findings_of(model, TABLE)
+    return clustering_report(
+        "people.csv", model, TABLE, found, ["height: number"], Explanation(0.93, reasons)
+    )
 
 
 def test_the_page_has_everything_in_one_file_in_the_order_of_a_reader(page):
@@ -173,7 +186,36 @@ def test_a_cluster_has_one_color_everywhere_and_unassigned_rows_are_apart(page):
 
 def test_positions_are_drawn_as_on_a_map():
     table = pd.DataFrame({"Lat": 60 + RANDOM.normal(size=N), "lon": 10 + LABELS + RANDOM.normal(0, 0.1, N)})
-    html = clustering_report("places.csv", fitted(table=table.assign(income=1.0)), table)
+    model = fitted(table=table.assign(income=1.0))
+    html = clustering_report("places.csv", model, table, findings_of(model, table))
     assert "as on a map" in html
     ratio = float(re.search(r'"scaleratio":([\d.]+)', html)[1])
     assert ratio == pytest.approx(2, abs=0.1)  # a degree of longitude is half as long at 60 degrees north
+
+
+def test_words_called_lat_and_long_are_no_positions():
+    table = pd.DataFrame({"lat": ["a", "b", "c"] * 100, "long": RANDOM.normal(size=N)})
+    model = fitted(table=table.assign(income=1.0))
+    assert "as on a map" not in clustering_report("words.csv", model, table, findings_of(model, table))
+
+
+def test_times_of_one_day_are_shown_as_times():
+    day = pd.Timestamp("1900-01-01") + pd.to_timedelta(60 * (5 * LABELS + np.arange(N) % 3), "min")
+    table = pd.DataFrame({"at": day})
+    assert date_format(table["at"]) == "%H:%M"
+    assert [one.differences[0].here for one in profiles(table, LABELS, {})] == ["00:00", "06:00", "12:00"]
+    model = fitted(table=table.assign(income=1.0))
+    assert (
+        "1900"
+        not in clustering_report("log.csv", model, table, findings_of(model, table)).split("</script>", 1)[1]
+    )
+
+
+def test_many_rows_are_described_by_a_part_of_them_with_sizes_of_all():
+    labels = np.repeat(np.arange(2), 30_000)
+    table = pd.DataFrame(
+        {"x": labels + RANDOM.normal(0, 0.1, len(labels)), "text": [f"row {i}" for i in range(60_000)]}
+    )
+    low, high = profiles(table, labels, {})
+    assert (low.rows, high.rows) == (30_000, 30_000)
+    assert low.name == "low x"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 
-from jmeta.estimators.models import advisor_of, pair_network, pool_quality
+from jmeta.estimators.models import pair_network, pool_quality
 from jmeta.portfolio.candidates import candidate
 from jmeta.search.explanation import _stability, explain_pooled
 from jmeta.search.pooled import pooled_search
@@ -27,7 +27,7 @@ def explained(result, algorithm):
     expected[place] = 2.0
     chosen = choice._replace(ranking=np.argsort(-expected), expected=expected)
     changed = result._replace(choice=chosen)
-    return explain_pooled(advisor_of(None, 3), POINTS, changed, changed.features(POINTS, 3), 3)
+    return explain_pooled(POINTS, changed, 3)
 
 
 def test_a_pooled_spectral_clustering_has_no_stability_and_warns_of_nothing(found):
