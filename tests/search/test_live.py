@@ -206,7 +206,9 @@ def test_a_learned_search_runs_no_more_than_it_may(trained):
     run = [outcome.failure != "not run" for outcome in found.outcomes]
     assert 1 <= sum(run) <= 2
     assert found.quality_model is trained[0].view.quality
-    assert {reason.name for reason in explain(advisor, made(7, "blobs").points, found).reasons} <= {*NAMES}
+    assert {
+        reason.name for reason in explain(advisor.candidates, made(7, "blobs").points, found).reasons
+    } <= {*NAMES}
     assert heard == [(done + 1, 2) for done in range(sum(run))]  # nothing is run beyond the budget
     again = find(advisor, made(7, "blobs").points, max_candidates=2)
     np.testing.assert_array_equal(again.ranking, found.ranking)

@@ -259,5 +259,5 @@ def test_an_explanation_uses_the_seed_of_the_search(learned, monkeypatch):
     seen = []
     monkeypatch.setattr("jmeta.search.explanation._stability", lambda *given: seen.append(given[-1]))
     points = made(11, "moons").points
-    explain(learned[0], points, ranked_search(learned[0], points, 2, seed=7), 2)
+    explain(learned[0].candidates, points, ranked_search(learned[0], points, 2, seed=7), 2)
     assert seen == [7]
