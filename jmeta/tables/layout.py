@@ -6,7 +6,7 @@ import csv
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import InputError
@@ -127,7 +127,7 @@ def odd_line(file: str, line: int, fields: int, width: int) -> InputError:
     )
 
 
-def split(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, Row]]:
+def split(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Row]]:
     """The number of the last line and the fields of every row that is not blank."""
     if delimiter == BLANKS:
         lines, delimiter = [" ".join(line.split()) for line in lines], " "

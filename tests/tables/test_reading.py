@@ -63,6 +63,7 @@ def test_delimiters_and_encodings_are_found(written, delimiter, encoding):
         ("said\nit is good, I think\nit was bad\n", ["said"], 2),
         ("a,b\r\n1,2\r\n3,4\r\n", ["a", "b"], 2),
         ("a,b\n1,2\n\n3,4\n", ["a", "b"], 2),
+        ('"a\n(kg)",b\n1,2\n3,4\n', ["a\n(kg)", "b"], 2),  # a line break in the header
     ],
 )
 def test_headers_and_rows_are_found(written, text, names, rows):
