@@ -51,6 +51,8 @@ CODES = frozenset(
     sign * (10.0**power - last) for power in range(2, 7) for last in (1, 2, 3) for sign in (1, -1)
 )
 """Numbers that may mean a gap: 99, 98, 97, 999, ..., and the same below zero."""
+SHORT_DATES = ("%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
+"""Formats of dates with years of two digits, those with the day first before the others."""
 DATES = 50
 """The number of different cells that the format of dates is guessed from."""
 IDENTIFIERS = frozenset(
@@ -146,7 +148,7 @@ def _from_text(column: pd.Series, options: Options, common: Decimal) -> Column:
         if count and _few(len(found.odd), found.odd_count, count):
             odd = f"{_quoted(found.odd)} {_are(len(found.odd))} not a number" if found.odd else ""
             return _number(column, found.values, Number(name, odd, 0.0, decimal, (), found.unit), options)
-    if format := _date_format(cells):
+    if format := _date_format(cells, common):
         return _date(column, format)
     distinct = cells.nunique()
     if distinct <= MAX_WORDS:
@@ -234,24 +236,27 @@ def _is_compact_date(known: Float[np.ndarray, " N"]) -> bool:
     )
 
 
-def _date_format(cells: pd.Series) -> str:
+def _date_format(cells: pd.Series, decimal: Decimal) -> str:
     """The format of the dates or times in a column of text; empty if it holds none.
 
-    Where days and months cannot be distinguished, the month is first.
+    Where days and months cannot be distinguished, the day is first if a dot separates them or the decimal
+    separator of the table is a comma, else the month.
     """
     known = cells.dropna()
     sample = known.head(SAMPLE).drop_duplicates().head(DATES)
-    return next((one for one in _guesses(sample) if _fits(one, sample) and _fits(one, known)), "")
+    day_first = decimal == "," or bool(sample.str.fullmatch(r"\d+\.\d+\..*").any())
+    return next((one for one in _guesses(sample, day_first) if _fits(one, sample) and _fits(one, known)), "")
 
 
-def _guesses(sample: pd.Series) -> list[str]:
-    """Formats that dates or times may have."""
+def _guesses(sample: pd.Series, day_first: bool) -> list[str]:
+    """Formats that dates or times may have, the preferred one first."""
     guesses = []
-    for day_first in (False, True):
+    for first in (day_first, not day_first):
         with warnings.catch_warnings(action="ignore"):
-            formats = sample.map(partial(guess_datetime_format, dayfirst=day_first))
+            formats = sample.map(partial(guess_datetime_format, dayfirst=first))
         guesses += formats.value_counts().index[:1].astype(str).tolist()
-    return [one for one in guesses if re.search("%[Yy]", one)] + ["%H:%M", "%H:%M:%S"]
+    short = SHORT_DATES if day_first else SHORT_DATES[::-1]
+    return [one for one in guesses if re.search("%[Yy]", one)] + [*short, "%H:%M", "%H:%M:%S"]
 
 
 def _fits(format: str, cells: pd.Series) -> bool:

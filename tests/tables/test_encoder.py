@@ -144,6 +144,23 @@ def test_dates_are_days(format):
     assert "1 gap is replaced by the median 2020" in found.note
 
 
+@pytest.mark.parametrize(
+    ("cells", "beside", "days"),
+    [
+        (["01.01.2022", "01.02.2022"], "1.5", [18993, 19024]),
+        (["01.02.22", "03.04.22"], "1.5", [19024, 19085]),
+        (["01/02/2022", "03/04/2022"], "1,5", [19024, 19085]),
+        (["01/02/2022", "03/04/2022"], "1.5", [18994, 19055]),
+        (["01/02/22", "03/04/22"], "1,5", [19024, 19085]),
+        (["01/02/22", "03/04/22"], "1.5", [18994, 19055]),
+        (["31/01/22", "03/04/22"], "1.5", [19023, 19085]),
+    ],
+)
+def test_the_day_is_first_in_dates_with_dots_or_beside_decimal_commas(cells, beside, days):
+    table = pd.DataFrame({"x": cells, "beside": [beside, "2"]})
+    assert jm.TableEncoder(kept=["x"]).fit(table).transform(table)[:, 0].tolist() == days
+
+
 def test_words_are_at_distance_one_and_gaps_are_a_word():
     encoder = jm.TableEncoder().fit(pd.DataFrame({"x": ["a", "b", "", "a"], "y": [1.0, 2, 3, 4]}))
     assert encoder.get_feature_names_out().tolist() == ["x=a", "x=b", "x=missing", "y"]
