@@ -139,7 +139,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         frame = _with_gaps(self.aligned(X), self.missing)
         read = {column.name: column.read(frame[column.name]) for column in self.columns_}
         for column in self.used_:
-            if read[column.name].isna().all() and _holds_others(column, frame[column.name]):
+            if read[column.name].isna().all() and len(_unreadable(column, frame[column.name])):
                 kind = type(column).__name__.lower()
                 raise InputError(
                     f"column {column.name!r} holds no {kind}, but did in the table used for fitting; give "
@@ -209,10 +209,12 @@ def _column(place: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     return kind(**plain, **own)
 
 
-def _holds_others(column: Used, cells: pd.Series) -> bool:
-    """Whether a column without values of its kind holds other cells than gaps and codes for gaps."""
-    known = replace(column, codes=()).read(cells).notna() if isinstance(column, Number) else cells.isna()
-    return bool((as_cells(cells).notna() & ~known).any())
+def _unreadable(column: Used, cells: pd.Series) -> pd.Series:
+    """The cells of a column of numbers or dates that are neither such values, nor gaps, nor codes for gaps."""
+    if not isinstance(column, Number | Date):
+        return cells[:0]
+    left = cells[column.read(cells).isna()]
+    return left[as_cells(left).notna() & replace(column, codes=()).read(left).isna()]
 
 
 def _with_gaps(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:

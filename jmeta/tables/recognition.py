@@ -16,6 +16,9 @@ from pandas.tseries.api import guess_datetime_format
 
 from .cells import Decimal, as_cells, as_numbers, decimal_evidence
 from .columns import (
+    COMPACT,
+    DAY,
+    EPOCH,
     MISSING,
     Category,
     Column,
@@ -51,6 +54,8 @@ CODES = frozenset(
     sign * (10.0**power - last) for power in range(2, 7) for last in (1, 2, 3) for sign in (1, -1)
 )
 """Numbers that may mean a gap: 99, 98, 97, 999, ..., and the same below zero."""
+YEAR_CODES = (1, 2999, 9999)
+"""Years of dates that mean a gap: 9999-12-31, 0001-01-01 and the like."""
 SHORT_DATES = ("%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 """Formats of dates with years of two digits, those with the day first before the others."""
 DATES = 50
@@ -120,7 +125,7 @@ def _recognised(column: pd.Series, options: Options, common: Decimal) -> Column:
     if name in options.categorical or isinstance(column.dtype, pd.CategoricalDtype):
         return _category(name, as_cells(column), MAX_CATEGORIES)
     if pd.api.types.is_datetime64_any_dtype(column):
-        return _date(column, "")
+        return _date(column, "", options)
     if is_numeric(column):
         return _number(column, read_numbers(column), Number(name, "", 0.0), options)
     return _from_text(column, options, common)
@@ -149,7 +154,7 @@ def _from_text(column: pd.Series, options: Options, common: Decimal) -> Column:
             odd = f"{_quoted(found.odd)} {_are(len(found.odd))} not a number" if found.odd else ""
             return _number(column, found.values, Number(name, odd, 0.0, decimal, (), found.unit), options)
     if format := _date_format(cells, common):
-        return _date(column, format)
+        return _date(column, format, options)
     distinct = cells.nunique()
     if distinct <= MAX_WORDS:
         return _category(name, cells, MAX_WORDS)
@@ -186,7 +191,7 @@ def _number(column: pd.Series, values: Float[np.ndarray, " N"], made: Number, op
     if gaps.mean() > MAX_GAPS:
         return LeftOut(name, f"left out: more than {MAX_GAPS:.0%} of it is missing")
     if _is_compact_date(known):
-        return _date(column, "%Y%m%d")
+        return _date(column, COMPACT, options)
     if name not in options.kept and _is_whole(known) and _is_running_or_named(name, known):
         note = f"left out: {len(known):,} different whole numbers, which identify rows"
         return LeftOut(name, note, identifier=True)
@@ -227,10 +232,11 @@ def _is_running_or_named(name: str, known: Float[np.ndarray, " N"]) -> bool:
 
 def _is_compact_date(known: Float[np.ndarray, " N"]) -> bool:
     """Whether numbers are dates such as 20240131."""
+    known = known[~np.isin(known // 10_000, YEAR_CODES)]
     if not _is_whole(known) or known.min() < 19_000_101 or known.max() > 22_001_231:
         return False
     return bool(
-        pd.to_datetime(pd.Series(known.astype(int).astype(str)), format="%Y%m%d", errors="coerce")
+        pd.to_datetime(pd.Series(known.astype(int).astype(str)), format=COMPACT, errors="coerce")
         .notna()
         .all()
     )
@@ -265,18 +271,23 @@ def _fits(format: str, cells: pd.Series) -> bool:
     return len(cells) > 0 and bool(dates.notna().mean() >= 1 - TYPOS)
 
 
-def _date(column: pd.Series, format: str) -> Column:
+def _date(column: pd.Series, format: str, options: Options) -> Column:
+    """A column of dates: years that mean a gap become gaps, constants are left out."""
     name = str(column.name)
-    dates = read_dates(column, format)
-    number = days(dates)
+    years = read_dates(column, format).dt.year
+    codes = tuple(year for year in YEAR_CODES if options.find_codes and (years == year).any())
+    number = days(read_dates(column, format, codes))
+    if number.isna().mean() > MAX_GAPS:
+        return LeftOut(name, f"left out: more than {MAX_GAPS:.0%} of it is missing")
     if number.nunique() == 1:
         return LeftOut(name, "left out: it holds one date")
     fill = float(number.median())
-    notes = [f"date ({format})" if format else "date", "in days"]
+    notes = [f"date ({format}), in days" if format else "date, in days"]
+    if codes:
+        notes.append(f"dates in the year {' or '.join(map(str, codes))} are taken for gaps")
     if gaps := int(number.isna().sum()):
-        middle = pd.Timestamp(0) + pd.Timedelta(days=fill)
-        notes.append(f"{_gaps(gaps)} replaced by the median {middle:%Y-%m-%d}")
-    return Date(name, ", ".join(notes[:2]) + "".join(f"; {note}" for note in notes[2:]), fill, format)
+        notes.append(f"{_gaps(gaps)} replaced by the median {EPOCH + fill * DAY:%Y-%m-%d}")
+    return Date(name, "; ".join(notes), fill, format, codes)
 
 
 def _category(name: str, cells: pd.Series, most: int) -> Column:

@@ -161,6 +161,25 @@ def test_the_day_is_first_in_dates_with_dots_or_beside_decimal_commas(cells, bes
     assert jm.TableEncoder(kept=["x"]).fit(table).transform(table)[:, 0].tolist() == days
 
 
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (["2022-01-01", "2022-01-02", "9999-12-31", "2022-01-03"], [18993, 18994, 18994, 18995]),
+        (np.array(["2022-01-01", "9999-12-31", "2022-01-03"], "datetime64[us]"), [18993, 18994, 18995]),
+        (["1500-01-01", "1500-01-02", None, "1500-01-03"], [-171664, -171663, -171663, -171662]),
+        (np.array(["1500-01-01", "NaT", "1500-01-03"], "datetime64[us]"), [-171664, -171663, -171662]),
+        (["20220101.0", "20220103.0"] * 12 + ["inf"], [18993, 18995] * 12 + [18994]),
+        ([20220101, 20220103] * 12 + [np.inf], [18993, 18995] * 12 + [18994]),
+        ([20220101, 20220103] * 12 + [99991231], [18993, 18995] * 12 + [18994]),
+    ],
+)
+def test_dates_of_any_year_are_days_and_open_ends_are_gaps(cells, days):
+    table = pd.DataFrame({"x": cells})
+    encoder = jm.TableEncoder().fit(table)
+    assert type(encoder.columns_[0]).__name__ == "Date"
+    assert encoder.transform(table)[:, 0].tolist() == days
+
+
 def test_words_are_at_distance_one_and_gaps_are_a_word():
     encoder = jm.TableEncoder().fit(pd.DataFrame({"x": ["a", "b", "", "a"], "y": [1.0, 2, 3, 4]}))
     assert encoder.get_feature_names_out().tolist() == ["x=a", "x=b", "x=missing", "y"]
