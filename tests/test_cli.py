@@ -18,6 +18,9 @@ from jmeta.doctor import CHECKS
 from jmeta.estimators.preparation import BESIDE_WORDS
 from jmeta.tables.reading import read_sheet
 
+P = ("--confidence", "--label", "p")
+RUNNING = "customer,b\n" + "".join(f"{row},{row % 7}\n" for row in range(30))
+
 
 @pytest.fixture
 def table(tmp_path):
@@ -101,6 +104,9 @@ def test_json_is_all_there_is_on_standard_output(table, capsys):
         ("a,b\n1,2\n3,4\n", ["--save", "model.bin"], "--save is model.bin; give a name that ends with .npz"),
         ("a,b\n1,2\n3,4\n", ["--json", "--out", "-"], "both write to standard output"),
         ("a,b\n1,2\n3,4\n", ["--out-columns", "all", "--label", "a"], "the table has a column 'a'"),
+        ("cluster,b\nx,2\ny,4\n", ["--id", "cluster"], "the table has a column 'cluster'"),
+        (RUNNING, ["--label", "customer"], "the table has a column 'customer'"),
+        ("p probability,b\n1,2\n3,4\n", [*P, "--id", "p probability"], "has a column 'p probability'"),
         ("a,b\n1,2\n3,4\n", ["--search", "all", "--model", "m.npz"], "leave --model out"),
         ("a,b\n1,2\n3,4\n", ["--out", "/missing/labels.csv"], "cannot be written"),
         ("a,b\n1,2\n3,4\n", ["--model", "missing.npz"], "cannot be read"),
