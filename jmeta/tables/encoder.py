@@ -210,7 +210,7 @@ def _column(place: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarr
 
 
 def _unreadable(column: Used, cells: pd.Series) -> pd.Series:
-    """The cells of a column of numbers or dates that are neither such values, nor gaps, nor codes for gaps."""
+    """The cells of a column of numbers or dates that are neither values, gaps nor codes for gaps."""
     if not isinstance(column, Number | Date):
         return cells[:0]
     left = cells[column.read(cells).isna()]

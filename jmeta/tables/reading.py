@@ -163,7 +163,7 @@ def _from_excel(file: Path) -> Sheet:
     if frame.empty:
         raise InputError(f"{file.name} is empty; give a table of two rows or more.")
     rows = frame.head(HEAD_LINES).map(lambda cell: "" if pd.isna(cell) else str(cell)).to_numpy().tolist()
-    title = next(place for place, row in enumerate(rows) if all(row) or sum(map(bool, row)) > len(row) / 2)
+    title = next((place for place, row in enumerate(rows) if sum(map(bool, row)) > len(row) / 2), 0)
     head = head_of(rows[title:])
     body = frame.iloc[title + head.rows :].reset_index(drop=True).infer_objects()
     return _sheet(body, head, f"sheet {sheets[0]!r}" + (f" of {len(sheets)}" if len(sheets) > 1 else ""))

@@ -3,6 +3,7 @@
 import gzip
 import io
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -131,6 +132,23 @@ def test_excel_with_a_title_and_units_is_read(tmp_path):
     sheet = read_sheet(tmp_path / "a.xlsx")
     assert sheet.units == {"size": "mm"}
     assert sheet.frame["size"].tolist() == [1.5, 2]
+
+
+def test_excel_of_mostly_empty_cells_is_read(tmp_path):
+    rows = [["a", None, None], [1, None, None], [None, "x", None], [None, None, 3.5]]
+    pd.DataFrame(rows).to_excel(tmp_path / "a.xlsx", index=False, header=False)
+    sheet = read_sheet(tmp_path / "a.xlsx")
+    assert sheet.frame.columns.tolist() == ["a", "column 2", "column 3"]
+    assert len(sheet.frame) == 3
+
+
+def test_excel_with_damaged_xml_is_refused(tmp_path):
+    pd.DataFrame({"a": [1, 2]}).to_excel(tmp_path / "a.xlsx", index=False)
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as whole, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as damaged:
+        for name in whole.namelist():
+            damaged.writestr(name, whole.read(name)[: 90 if "sheet1" in name else None])
+    with pytest.raises(jm.InputError, match=r"b\.xlsx is damaged"):
+        read_sheet(tmp_path / "b.xlsx")
 
 
 def test_a_dash_is_standard_input(monkeypatch):
