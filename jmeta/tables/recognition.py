@@ -147,7 +147,7 @@ def _from_text(column: pd.Series, options: Options, common: Decimal) -> Column:
     name, cells = str(column.name), as_cells(column)
     evidence = 0 if options.decimal else decimal_evidence(cells.head(SAMPLE))
     decimal: Decimal = common if not evidence else "," if evidence > 0 else "."
-    if not cells.str.fullmatch(r"0\d+").any():  # codes such as 01067 are no numbers
+    if not _are_codes(cells):
         found = as_numbers(cells, decimal)
         count = int(np.isfinite(found.values).sum())
         if count and _few(len(found.odd), found.odd_count, count):
@@ -163,6 +163,12 @@ def _from_text(column: pd.Series, options: Options, common: Decimal) -> Column:
         note = f"left out: {distinct:,} different words, which identify rows"
         return LeftOut(name, note, identifier=True, text=True)
     return _text(column)
+
+
+def _are_codes(cells: pd.Series) -> bool:
+    """Whether a column holds codes of one width that begin with 0, such as 01067, not only as mistakes."""
+    codes = cells[cells.str.fullmatch(r"0\d{2,}")]
+    return len(codes) > TYPOS * cells.notna().sum() and codes.str.len().nunique() == 1
 
 
 def _few(odd: int, odd_rows: int, good: int) -> bool:

@@ -111,6 +111,9 @@ def test_a_mistyped_cell_is_a_gap_and_is_reported():
         ([f"the parcel {place} was late again" for place in range(N)], "x", "Text"),
         ([f"town {place % 25}" for place in range(N)], "x", "Text"),
         (["01067", "04109"] * (N // 2), "zip", "Category"),
+        ([*map(str, SIZES), "05", "007"], "x", "Number"),  # padded by mistake
+        ([f"{place % 24:02d}" for place in range(N)], "x", "Number"),
+        ([f"{place % 7 + 8:03d}" for place in range(N)], "x", "Category"),
         (np.array(["red", "blue", ""])[GROUP], "x", "Category"),
         (GROUP, "x", "Number"),
         (GROUP > 0, "x", "Number"),
