@@ -54,12 +54,16 @@ class Numbers(NamedTuple):
 
 
 def as_cells(column: pd.Series) -> pd.Series:
-    """A column as text without surrounding blanks; gaps are missing.
+    """A column as text without surrounding blanks; gaps are missing, whole numbers have no decimals.
 
     >>> as_cells(pd.Series([" a ", "#N/A", None])).fillna("gap").tolist()
     ['a', 'gap', 'gap']
+    >>> as_cells(pd.Series([1.0, 2.5])).tolist()
+    ['1', '2.5']
     """
     text = column.astype("string").str.strip().astype("str")
+    if pd.api.types.is_float_dtype(column):
+        text = text.str.removesuffix(".0")
     return text.mask(text.str.lower().isin(GAPS))
 
 

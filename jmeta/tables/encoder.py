@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import InputError, InputWarning
 from .cells import Decimal, as_cells
 from .columns import Category, Column, Date, LeftOut, Number, Text, Used, is_numeric
-from .layout import distinct_names
+from .layout import counted, distinct_names
 from .recognition import Options, recognise
 
 KINDS = {kind.__name__.lower(): kind for kind in (Number, Date, Category, Text, LeftOut)}
@@ -79,7 +79,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Raises:
             InputError: a name is unknown, the table has no rows, or no column can be used.
         """
-        frame = _with_gaps(as_frame(X), self.missing)
+        frame = as_frame(X)
         for name in (*self.identifiers, *self.kept, *self.categorical):
             if name not in frame.columns:
                 raise InputError(f"there is no column {name!r}; the table has {_listed(frame.columns)}.")
@@ -87,6 +87,13 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             raise InputError(f"decimal is {self.decimal!r}; give '.' or ','.")
         if not len(frame):
             raise InputError("the table has no rows; give a table of two rows or more.")
+        for value in self.missing:
+            if not any(_is_one_of(frame[name], [value]).any() for name in frame):
+                warnings.warn(
+                    f"no cell of the table is {value!r}, which is given as missing; check how it is written.",
+                    InputWarning,
+                    stacklevel=2,
+                )
         options = Options(
             identifiers=self.identifiers,
             kept=self.kept,
@@ -95,7 +102,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             find_codes=not self.missing,
             units=self.units or {},
         )
-        self.columns_ = recognise(frame, options)
+        self.columns_ = recognise(_with_gaps(frame, self.missing), options)
         if not self.used_:
             reasons = "; ".join(f"{column.name}: {column.note}" for column in self.columns_[:5])
             raise InputError(
@@ -127,7 +134,17 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Raises:
             InputError: a column is missing, or holds words where it held numbers or dates.
         """
-        return self.encode(self.read(X))
+        table, cells = self.read(X), _with_gaps(self.aligned(X), self.missing)
+        for column in self.used_:
+            if len(odd := _unreadable(column, table[column.name], cells[column.name])):
+                kind = type(column).__name__.lower()
+                warnings.warn(
+                    f"{counted(len(odd), 'cell')} of column {column.name!r} cannot be read as {kind}s, such "
+                    f"as {str(odd.iloc[0])!r}; they are treated as gaps.",
+                    InputWarning,
+                    stacklevel=2,
+                )
+        return self.encode(table)
 
     def read(self, X: Any) -> pd.DataFrame:  # noqa: N803 - scikit-learn's name
         """The table in the user's own columns and terms: numbers, dates and words, with gaps.
@@ -139,7 +156,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         frame = _with_gaps(self.aligned(X), self.missing)
         read = {column.name: column.read(frame[column.name]) for column in self.columns_}
         for column in self.used_:
-            if read[column.name].isna().all() and len(_unreadable(column, frame[column.name])):
+            values, cells = read[column.name], frame[column.name]
+            if values.isna().all() and len(_unreadable(column, values, cells)):
                 kind = type(column).__name__.lower()
                 raise InputError(
                     f"column {column.name!r} holds no {kind}, but did in the table used for fitting; give "
@@ -209,24 +227,30 @@ def _column(place: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     return kind(**plain, **own)
 
 
-def _unreadable(column: Used, cells: pd.Series) -> pd.Series:
+def _unreadable(column: Used, values: pd.Series, cells: pd.Series) -> pd.Series:
     """The cells of a column of numbers or dates that are neither values, gaps nor codes for gaps."""
     if not isinstance(column, Number | Date):
         return cells[:0]
-    left = cells[column.read(cells).isna()]
+    left = cells[values.isna()]
     return left[as_cells(left).notna() & replace(column, codes=()).read(left).isna()]
 
 
 def _with_gaps(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:
-    """A table with gaps in place of some cells, which are compared as numbers where they are numbers."""
-    if not missing:
-        return frame
-    numbers = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce").dropna().tolist()
-    return frame.apply(
-        lambda column: column.mask(
-            column.isin(numbers) if is_numeric(column) else column.astype("string").str.strip().isin(missing)
-        )
-    )
+    """A table with gaps in place of some cells."""
+    return frame.apply(lambda column: column.mask(_is_one_of(column, missing))) if missing else frame
+
+
+def _is_one_of(column: pd.Series, values: Sequence[str]) -> pd.Series:
+    """Whether cells are among values, as text or as numbers: "-9,0" is -9.
+
+    >>> _is_one_of(pd.Series(["-9.0", "-9,0", "9", "x"]), ["-9", "x"]).tolist()
+    [True, True, False, True]
+    """
+    numbers = pd.to_numeric(pd.Series(list(values), dtype=object), errors="coerce").dropna().tolist()
+    if is_numeric(column):
+        return column.isin(numbers)
+    text = column.astype("string").str.strip().astype("str")
+    return text.isin(values) | pd.to_numeric(text.str.replace(",", "."), errors="coerce").isin(numbers)
 
 
 def as_frame(table: Any) -> pd.DataFrame:

@@ -89,6 +89,31 @@ def test_values_said_to_be_missing_take_the_place_of_codes():
     assert jm.TableEncoder(missing=["9"]).fit_transform(frame)[:, 0].tolist() == [1, 2, 2, 3]
 
 
+def test_values_said_to_be_missing_are_numbers_where_cells_are_and_must_occur():
+    frame = pd.DataFrame({"x": ["1.0", "2.0", "-9.0", "3.0"]})
+    assert jm.TableEncoder(missing=["-9"]).fit_transform(frame)[:, 0].tolist() == [1, 2, 2, 3]
+    with pytest.warns(jm.InputWarning, match="no cell of the table is '-8'"):
+        jm.TableEncoder(missing=["-9", "-8"]).fit(frame)
+
+
+def test_unreadable_cells_of_new_rows_are_gaps_with_a_warning():
+    frame = pd.DataFrame({"x": ["1", "2", "4"], "day": ["2022-01-01", "2022-01-02", "2022-01-04"]})
+    encoder = jm.TableEncoder().fit(frame)
+    new = pd.DataFrame({"x": ["7", "old", "n/a", "new"], "day": ["2022-01-05", "", "May", "2022-01-07"]})
+    with pytest.warns(jm.InputWarning) as caught:
+        assert encoder.transform(new)[:3, 0].tolist() == [7, 2, 2]
+    assert [str(warning.message).split(";")[0] for warning in caught] == [
+        "2 cells of column 'x' cannot be read as numbers, such as 'old'",
+        "1 cell of column 'day' cannot be read as dates, such as 'May'",
+    ]
+
+
+def test_words_that_are_whole_numbers_have_no_decimals():
+    encoder = jm.TableEncoder(categorical=["x"]).fit(pd.DataFrame({"x": [1, 2, 3]}))
+    rows = encoder.transform(pd.DataFrame({"x": [1.0, 3.0, 2.0]}))
+    np.testing.assert_allclose(rows * np.sqrt(2), np.eye(3)[[0, 2, 1]])
+
+
 def test_a_mistyped_cell_is_a_gap_and_is_reported():
     cells = [*map(str, range(0, 90, 3)), "12o"]
     found = column(cells)
@@ -180,7 +205,7 @@ def test_dates_of_any_year_are_days_and_open_ends_are_gaps(cells, days):
     table = pd.DataFrame({"x": cells})
     encoder = jm.TableEncoder().fit(table)
     assert type(encoder.columns_[0]).__name__ == "Date"
-    assert encoder.transform(table)[:, 0].tolist() == days
+    assert encoder.encode(encoder.read(table))[:, 0].tolist() == days
 
 
 def test_words_are_at_distance_one_and_gaps_are_a_word():
