@@ -36,6 +36,8 @@ from .layout import counted
 
 MAX_WORDS = 20
 """The maximum number of distinct words in a column that is recognised as one of words."""
+LEAST_ROWS = 5
+"""The least number of rows from which different words or whole numbers may identify rows."""
 MAX_CATEGORIES = 1_000
 """The same for a column that is said to be one of words."""
 MAX_GAPS = 0.9
@@ -92,7 +94,8 @@ class Options(NamedTuple):
 def recognise(frame: pd.DataFrame, options: Options = Options()) -> list[Column]:  # noqa: B008 - never changed
     """The column of every name.
 
-    Names and identifiers are encoded as text only if there is no other column.
+    Names, and numbers of rows in a table of at most `MAX_WORDS` rows, are encoded only if there is no other
+    column.
 
     >>> table = pd.DataFrame({"size": ["1,5", "", "3,25"], "kind": ["a", "b", "a"], "same": 7})
     >>> [type(column).__name__ for column in recognise(table)]
@@ -102,10 +105,10 @@ def recognise(frame: pd.DataFrame, options: Options = Options()) -> list[Column]
     columns = [_recognised(frame[name], options, common) for name in frame.columns]
     if any(not isinstance(column, LeftOut) for column in columns):
         return columns
-    return [
-        _text(frame[column.name]) if isinstance(column, LeftOut) and column.text else column
-        for column in columns
-    ]
+    small = len(frame) <= MAX_WORDS
+    names = [column.name for column in columns if isinstance(column, LeftOut) and (column.text or small)]
+    options = options._replace(kept=[*options.kept, *names])
+    return [_recognised(frame[name], options, common) for name in frame.columns]
 
 
 def _common_decimal(frame: pd.DataFrame) -> Decimal:
@@ -156,13 +159,11 @@ def _from_text(column: pd.Series, options: Options, common: Decimal) -> Column:
     if format := _date_format(cells, common):
         return _date(column, format, options)
     distinct = cells.nunique()
-    if distinct <= MAX_WORDS:
-        return _category(name, cells, MAX_WORDS)
-    all_different = distinct == len(cells) or _names_rows(name, cells)
+    all_different = distinct >= LEAST_ROWS and (distinct == len(cells) or _names_rows(name, cells))
     if name not in options.kept and all_different and _words_per_cell(cells) < SENTENCE:
         note = f"left out: {distinct:,} different words, which identify rows"
         return LeftOut(name, note, identifier=True, text=True)
-    return _text(column)
+    return _category(name, cells, MAX_WORDS) if distinct <= MAX_WORDS else _text(column)
 
 
 def _are_codes(cells: pd.Series) -> bool:
@@ -227,13 +228,16 @@ def gap_codes(values: Float[np.ndarray, " N"]) -> tuple[float, ...]:
 
 
 def _is_whole(known: Float[np.ndarray, " N"]) -> bool:
-    return len(known) > MAX_WORDS and bool(np.all(known == np.round(known)))
+    return len(known) >= LEAST_ROWS and bool(np.all(known == np.round(known)))
 
 
 def _is_running_or_named(name: str, known: Float[np.ndarray, " N"]) -> bool:
-    """Whether numbers are n, n + 1, n + 2, ..., in any order, or differ and are named as identifiers."""
-    running = np.ptp(known) == len(known) - 1 and len(np.unique(known)) == len(known)
-    return running or _names_rows(name, pd.Series(known))
+    """Whether numbers are n, n + 1, n + 2, ..., or differ and are named as identifiers.
+
+    More than `MAX_WORDS` numbers may be in any order.
+    """
+    ordered = np.sort(known) if len(known) > MAX_WORDS else known
+    return bool(np.all(np.diff(ordered) == 1)) or _names_rows(name, pd.Series(known))
 
 
 def _is_compact_date(known: Float[np.ndarray, " N"]) -> bool:

@@ -208,6 +208,20 @@ def test_dates_of_any_year_are_days_and_open_ends_are_gaps(cells, days):
     assert encoder.encode(encoder.read(table))[:, 0].tolist() == days
 
 
+@pytest.mark.parametrize(
+    ("cells", "kinds"),
+    [
+        ({"name": list("abcdef"), "x": [1, 5, 2, 2, 7, 9]}, ["LeftOut", "Number"]),
+        ({"row": range(6), "x": [1, 5, 2, 2, 7, 9]}, ["LeftOut", "Number"]),
+        ({"rank": [3, 1, 2, 6, 5, 4], "x": [1, 5, 2, 2, 7, 9]}, ["Number", "Number"]),
+        ({"name": list("abcd"), "x": [1, 5, 2, 2]}, ["Category", "Number"]),
+        ({"row": range(6), "same": 1}, ["Number", "LeftOut"]),  # where no other column remains
+    ],
+)
+def test_names_and_numbers_of_few_rows_are_left_out_where_others_remain(cells, kinds):
+    assert [type(column).__name__ for column in recognise(pd.DataFrame(cells))] == kinds
+
+
 def test_words_are_at_distance_one_and_gaps_are_a_word():
     encoder = jm.TableEncoder().fit(pd.DataFrame({"x": ["a", "b", "", "a"], "y": [1.0, 2, 3, 4]}))
     assert encoder.get_feature_names_out().tolist() == ["x=a", "x=b", "x=missing", "y"]
