@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import make_blobs
 
@@ -122,6 +123,12 @@ def test_bad_input_ends_with_one_sentence_and_code_2(tmp_path, capsys, content, 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert message in last
+
+
+def test_a_file_without_rows_is_refused(tmp_path, capsys):
+    pd.DataFrame({"a": np.zeros(0)}).to_parquet(tmp_path / "a.parquet")
+    assert ended(["cluster", tmp_path / "a.parquet"]) == 2
+    assert "a.parquet holds no rows" in capsys.readouterr().err
 
 
 def test_clusters_are_kept_and_new_rows_are_assigned(table, tmp_path, capsys):

@@ -46,7 +46,8 @@ def cluster(chosen: Cluster) -> None:
 
     sheet = read_sheet(chosen.data, decimal=chosen.decimal)
     if len(sheet.frame) < 2:
-        raise InputError(f"{chosen.data} holds one row; give a table of two rows or more.")
+        rows = "one row" if len(sheet.frame) else "no rows"
+        raise InputError(f"{chosen.data} holds {rows}; give a table of two rows or more.")
     frame, roles = chosen_columns(sheet.frame, chosen)
     encoder = TableEncoder(**roles, decimal=chosen.decimal, units=sheet.units)  # type: ignore[arg-type]
     if chosen.clusters is not None and chosen.clusters > len(frame):

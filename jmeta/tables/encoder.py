@@ -77,8 +77,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """Recognises the columns of a DataFrame of pandas, or of a library that converts to it.
 
         Raises:
-            InputError: a name is unknown, the table has no rows, or no column can be used.
+            InputError: names are not in a list or unknown, the table has no rows, or no column can be used.
         """
+        for option in ("identifiers", "kept", "categorical", "missing"):
+            if isinstance(given := getattr(self, option), str):
+                raise InputError(f"{option} is {given!r}; give a list, such as [{given!r}].")
         frame = as_frame(X)
         for name in (*self.identifiers, *self.kept, *self.categorical):
             if name not in frame.columns:

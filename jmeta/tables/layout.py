@@ -94,7 +94,7 @@ def layout_of(lines: Sequence[str], file: str, decimal: str | None = None, *, wh
             raise odd_line(file, comments + line, len(row), width)
     head = head_of(rows)
     above = _fields_of_comment(lines[:comments], delimiter)
-    if not head.rows and len(above) == width > 1:
+    if len(above) == width > 1 and (not head.rows or _holds_names(lines[:comments], rows)):
         head = Head(above, [""] * width, 0, ("the comment above the first row is its header",))
     if head.rows == len(rows):
         raise InputError(f"{file} holds a header and no rows; give a table of two rows or more.")
@@ -124,6 +124,12 @@ def _fields_of_comment(lines: Sequence[str], delimiter: str) -> Row:
     """The fields of the last comment that is not blank."""
     comments = [line for line in lines if line.strip() and not DECLARED.fullmatch(line)]
     return next((row for _, row in split([comments[-1].lstrip("#%/ ")], delimiter)), []) if comments else []
+
+
+def _holds_names(comments: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Whether the last comment is written as "#name", above rows of words that need not have a header."""
+    written = re.match(r"#\w", comments[-1]) is not None
+    return written and not any(is_value(cell.strip()) for row in rows for cell in row)
 
 
 def odd_line(file: str, line: int, fields: int, width: int) -> InputError:

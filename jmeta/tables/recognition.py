@@ -50,6 +50,8 @@ TEXT_AXES = 20
 """The maximum number of encoded columns of a text."""
 TEXT_ROWS = 20_000
 """The maximum number of rows that the encoding of text is fitted to."""
+SAME = 1e-9
+"""The largest difference between weights of n-grams in texts that are equal."""
 SAMPLE = 1_000
 """The number of cells that the format of numbers and of dates is found from."""
 CODES = frozenset(
@@ -313,7 +315,7 @@ def _category(name: str, cells: pd.Series, most: int) -> Column:
 
 
 def _text(column: pd.Series) -> Column:
-    """A column of text, encoded by latent semantic analysis of n-grams of letters."""
+    """A column of text, encoded by latent semantic analysis of n-grams of letters, unless all are equal."""
     from sklearn.decomposition import TruncatedSVD
     from threadpoolctl import threadpool_limits
 
@@ -323,6 +325,8 @@ def _text(column: pd.Series) -> Column:
     rows_with = np.bincount(counts.indices, minlength=counts.shape[1])
     rarity = np.log((1 + len(sample)) / (1 + rows_with)) + 1
     weights = weighted_terms(sample, rarity)
+    if (weights.max(0) - weights.min(0)).max() < SAME:
+        return LeftOut(str(column.name), "left out: its texts differ only in case, blanks or order of words")
     size = min(TEXT_AXES, sample.nunique() - 1)
     with threadpool_limits(1):  # more threads take longer over products as small as these
         svd = TruncatedSVD(size, random_state=0).fit(weights)

@@ -23,10 +23,14 @@ def column(cells, **options):
     return found
 
 
+def column_beside_numbers(cells, name="x"):
+    """What a column of these cells is taken for beside one of numbers."""
+    return recognise(pd.DataFrame({name: cells, "beside": np.sin(np.arange(len(cells)))}))[0]
+
+
 def kind(cells, name="x"):
     """The kind of a column beside one of numbers."""
-    frame = pd.DataFrame({name: cells, "beside": np.sin(np.arange(len(cells)))})
-    return type(recognise(frame)[0]).__name__
+    return type(column_beside_numbers(cells, name)).__name__
 
 
 @pytest.mark.parametrize(
@@ -150,6 +154,7 @@ def test_a_mistyped_cell_is_a_gap_and_is_reported():
         ([f"{place % 24:02d}:{place:02d}" for place in range(N)], "x", "Date"),
         (["May", "June", "July"] * (N // 3), "x", "Category"),
         (["1-2", "3-4", "5+"] * (N // 3), "x", "Category"),
+        (["2010_01", "2010_02", "2011_01"] * (N // 3), "x", "Category"),
         ([1, 2.5, "12o", None] * (N // 4), "x", "Number"),
         (pd.Categorical(GROUP), "x", "Category"),
         (pd.array([1, None, 3] * (N // 3), dtype="Int64"), "x", "Number"),
@@ -220,6 +225,17 @@ def test_dates_of_any_year_are_days_and_open_ends_are_gaps(cells, days):
 )
 def test_names_and_numbers_of_few_rows_are_left_out_where_others_remain(cells, kinds):
     assert [type(column).__name__ for column in recognise(pd.DataFrame(cells))] == kinds
+
+
+def test_texts_that_differ_only_in_case_are_left_out():
+    cells = ["".join(np.where(bits, list("ABCDEF"), list("abcdef"))) for bits in np.ndindex(*[2] * 6)]
+    assert "differ only in case" in column_beside_numbers(cells * 2).note
+
+
+@pytest.mark.parametrize("option", ["identifiers", "kept", "categorical", "missing"])
+def test_an_option_that_is_no_list_is_refused(option):
+    with pytest.raises(jm.InputError, match=rf"{option} is 'x'; give a list, such as \['x'\]"):
+        column([1, 2], **{option: "x"})
 
 
 def test_words_are_at_distance_one_and_gaps_are_a_word():

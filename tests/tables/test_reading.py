@@ -65,6 +65,7 @@ def test_delimiters_and_encodings_are_found(written, delimiter, encoding):
         ("a,b\r\n1,2\r\n3,4\r\n", ["a", "b"], 2),
         ("a,b\n1,2\n\n3,4\n", ["a", "b"], 2),
         ("a,b\n1,2,\n3,4,\n", ["a", "b", "column 3"], 2),  # a delimiter at the end of rows only
+        ("#name,city\nAnn,Rome\nBen,Paris\n", ["name", "city"], 2),  # a comment that is the header
         ("sep=;\na;b\n1,5;2\n3;4\n", ["a", "b"], 2),  # for Excel
         ("sep=,\n1,5\n2,7\n", ["column 1", "column 2"], 2),
         ("sep=|\r\na,5|b\r\nx,y|z\r\nu,v|w\r\n", ["a,5", "b"], 2),
