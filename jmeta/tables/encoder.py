@@ -28,7 +28,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     - Numbers stay; gaps become the median. Text such as "1.200,50", "$1,234.50", "12.3%" or "8 kg" is read as
       numbers, and a code such as -999, far from all other numbers, as a gap.
-    - Dates become days since 1970.
+    - Dates become days since 1970; those in the years 9999, 2999 and 1, such as 9999-12-31, are gaps. Where
+      days and months cannot be distinguished, the day is first if dots separate them or numbers have a
+      decimal comma.
     - A column of at most 20 words becomes one column per word, divided by the square root of two, so that
       rows with different words are at distance one.
     - Text becomes at most 20 columns, by latent semantic analysis of its n-grams of letters.
@@ -40,7 +42,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         kept: names of columns that are not taken for ones that identify rows.
         categorical: names of columns of words, even if they hold numbers.
         decimal: the decimal separator of numbers in text, "." or ","; found in the table unless given.
-        missing: cells that mean a gap; codes such as -999 are then not searched for.
+        missing: cells that mean a gap; codes such as -999 and years such as 9999 are then not searched for.
         units: name -> unit, of columns whose cells do not hold it.
 
     Attributes:
