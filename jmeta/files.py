@@ -94,7 +94,7 @@ MAX_BYTES = 2**30
 
 READ_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, SyntaxError),  # the last one of XML
 )
 """Errors that readers raise on damaged files; none has a single error class for them."""
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import make_blobs
 
@@ -17,6 +18,9 @@ from jmeta.cli.tables import chosen_columns
 from jmeta.doctor import CHECKS
 from jmeta.estimators.preparation import BESIDE_WORDS
 from jmeta.tables.reading import read_sheet
+
+P = ("--confidence", "--label", "p")
+RUNNING = "customer,b\n" + "".join(f"{row},{row % 7}\n" for row in range(30))
 
 
 @pytest.fixture
@@ -101,6 +105,9 @@ def test_json_is_all_there_is_on_standard_output(table, capsys):
         ("a,b\n1,2\n3,4\n", ["--save", "model.bin"], "--save is model.bin; give a name that ends with .npz"),
         ("a,b\n1,2\n3,4\n", ["--json", "--out", "-"], "both write to standard output"),
         ("a,b\n1,2\n3,4\n", ["--out-columns", "all", "--label", "a"], "the table has a column 'a'"),
+        ("cluster,b\nx,2\ny,4\n", ["--id", "cluster"], "the table has a column 'cluster'"),
+        (RUNNING, ["--label", "customer"], "the table has a column 'customer'"),
+        ("p probability,b\n1,2\n3,4\n", [*P, "--id", "p probability"], "has a column 'p probability'"),
         ("a,b\n1,2\n3,4\n", ["--search", "all", "--model", "m.npz"], "leave --model out"),
         ("a,b\n1,2\n3,4\n", ["--out", "/missing/labels.csv"], "cannot be written"),
         ("a,b\n1,2\n3,4\n", ["--model", "missing.npz"], "cannot be read"),
@@ -116,6 +123,12 @@ def test_bad_input_ends_with_one_sentence_and_code_2(tmp_path, capsys, content, 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert message in last
+
+
+def test_a_file_without_rows_is_refused(tmp_path, capsys):
+    pd.DataFrame({"a": np.zeros(0)}).to_parquet(tmp_path / "a.parquet")
+    assert ended(["cluster", tmp_path / "a.parquet"]) == 2
+    assert "a.parquet holds no rows" in capsys.readouterr().err
 
 
 def test_clusters_are_kept_and_new_rows_are_assigned(table, tmp_path, capsys):

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..estimators import AutoCluster
     from ..report.findings import Findings
+    from ..tables.encoder import TableEncoder
     from ..tables.reading import Sheet
 
 
@@ -41,13 +42,15 @@ def cluster(chosen: Cluster) -> None:
         raise InputError(f"--model {chosen.model} cannot be read; name a file that holds a model.")
     console = Console(stderr=True)
     console.print(f"reading {chosen.data}", markup=False)
+    from ..tables.encoder import TableEncoder
     from ..tables.reading import read_sheet
 
     sheet = read_sheet(chosen.data, decimal=chosen.decimal)
     if len(sheet.frame) < 2:
-        raise InputError(f"{chosen.data} holds one row; give a table of two rows or more.")
+        rows = "one row" if len(sheet.frame) else "no rows"
+        raise InputError(f"{chosen.data} holds {rows}; give a table of two rows or more.")
     frame, roles = chosen_columns(sheet.frame, chosen)
-    _check_label(chosen, sheet.frame)
+    encoder = TableEncoder(**roles, decimal=chosen.decimal, units=sheet.units)  # type: ignore[arg-type]
     if chosen.clusters is not None and chosen.clusters > len(frame):
         raise InputError(
             f"--clusters is {chosen.clusters}, but {chosen.data} holds {len(frame)} rows; give a smaller "
@@ -56,7 +59,8 @@ def cluster(chosen: Cluster) -> None:
     from .output import findings_of_used, print_result, result_of
 
     with _warnings_as_notes(console), _typed_words():
-        model = _fitted(chosen, frame, roles, sheet, console)
+        _check_label(chosen, sheet.frame, lambda: encoder.fit(frame))
+        model = _fitted(chosen, frame, encoder, console)
         _print_columns(sheet, model, console)
         found = None if chosen.json and chosen.report is None else findings_of_used(model)
         _write_files(chosen, sheet, frame, model, found)
@@ -76,12 +80,12 @@ def assign(chosen: Assign) -> None:
     from ..tables.reading import read_sheet
 
     sheet = read_sheet(chosen.data)
-    _check_label(chosen, sheet.frame)
     from ..estimators.saved import load_clustering
 
     model = load_clustering(chosen.kept)
     if model.encoder_ is None:
         raise InputError(f"{chosen.kept} was made from an array; assign rows by load_clustering in Python.")
+    _check_label(chosen, sheet.frame, lambda: model.encoder_)
     with _warnings_as_notes(console):
         frame = model.encoder_.aligned(sheet.frame)
         labels = model.predict(frame)
@@ -96,16 +100,12 @@ def assign(chosen: Assign) -> None:
         _write(chosen.out or STANDARD_INPUT, table)
 
 
-def _fitted(
-    chosen: Cluster, frame: pd.DataFrame, roles: dict[str, Sequence[str]], sheet: Sheet, console: Console
-) -> AutoCluster:
+def _fitted(chosen: Cluster, frame: pd.DataFrame, encoder: TableEncoder, console: Console) -> AutoCluster:
     from ..compilation_cache import use_compilation_cache
     from ..estimators import AutoCluster
-    from ..tables.encoder import TableEncoder
     from .output import describe_first
 
     use_compilation_cache(None if chosen.cache else "")
-    encoder = TableEncoder(**roles, decimal=chosen.decimal, units=sheet.units)  # type: ignore[arg-type]
     model = AutoCluster(
         chosen.clusters,
         time_limit=chosen.time_limit,
@@ -164,9 +164,12 @@ def _check_files(chosen: Cluster | Assign, *further: Path | None) -> None:
         raise InputError("--json and --out - both write to standard output; leave one of them out.")
 
 
-def _check_label(chosen: Output, frame: pd.DataFrame) -> None:
-    if chosen.out_columns == "all" and chosen.label in frame.columns:
-        raise InputError(f"the table has a column {chosen.label!r}; give another name with --label.")
+def _check_label(chosen: Output, table: pd.DataFrame, encoder: Callable[[], TableEncoder]) -> None:
+    """Raises an InputError if a column that is added has the name of one that is written beside it."""
+    added = [chosen.label, *[_probability(chosen)] * chosen.confidence]
+    for name in added:
+        if name in table.columns and name in _beside(chosen, table, encoder()):
+            raise InputError(f"the table has a column {name!r}; give another name with --label.")
 
 
 def check_writable(path: Path | None) -> None:
@@ -205,16 +208,26 @@ def _output(
     chosen: Output, table: pd.DataFrame, frame: pd.DataFrame, model: AutoCluster, labels: np.ndarray
 ) -> pd.DataFrame:
     """The rows that are written: the columns asked for, the cluster, and its probability."""
-    identifiers = [column.name for column in model.encoder_.columns_ if getattr(column, "identifier", False)]
+    written = table[_beside(chosen, table, model.encoder_)].assign(**{chosen.label: labels})
+    if chosen.confidence:
+        written[_probability(chosen)] = confidence(model.predict_proba(frame), labels).round(3)
+    return written
+
+
+def _beside(chosen: Output, table: pd.DataFrame, encoder: TableEncoder) -> list[str]:
+    """The columns of the table that are written beside the cluster."""
+    identifiers = [column.name for column in encoder.columns_ if getattr(column, "identifier", False)]
     beside = {
         "id": [name for name in identifiers if name in table.columns],
         "all": list(table.columns),
         "none": [],
     }
-    written = table[beside[chosen.out_columns]].assign(**{chosen.label: labels})
-    if chosen.confidence:
-        written[f"{chosen.label} probability"] = confidence(model.predict_proba(frame), labels).round(3)
-    return written
+    return beside[chosen.out_columns]
+
+
+def _probability(chosen: Output) -> str:
+    """The name of the column of probabilities."""
+    return f"{chosen.label} probability"
 
 
 def confidence(

@@ -52,7 +52,7 @@ def fit_encoder(
 
 
 def encoded(estimator: AutoCluster, table: Any) -> Float[np.ndarray, "N D"]:
-    """New rows as numbers, as the table used for fitting was.
+    """New rows as numbers, as the table used for fitting was; columns that were left out may be missing.
 
     Raises:
         InputError: a column holds words where the table used for fitting held numbers.
@@ -60,6 +60,11 @@ def encoded(estimator: AutoCluster, table: Any) -> Float[np.ndarray, "N D"]:
     """
     if estimator.encoder_ is None:
         return _array(estimator, table, reset=False)
+    from ..tables.columns import LeftOut
+
+    unused = {column.name for column in estimator.encoder_.columns_ if isinstance(column, LeftOut)}
+    if is_frame(table) and not unused <= set(table.columns):
+        return estimator.encoder_.transform(table)
     validate_data(estimator, table, reset=False, skip_check_array=True)
     if not is_frame(table):
         import pandas as pd

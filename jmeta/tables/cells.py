@@ -54,12 +54,16 @@ class Numbers(NamedTuple):
 
 
 def as_cells(column: pd.Series) -> pd.Series:
-    """A column as text without surrounding blanks; gaps are missing.
+    """A column as text without surrounding blanks; gaps are missing, whole numbers have no decimals.
 
     >>> as_cells(pd.Series([" a ", "#N/A", None])).fillna("gap").tolist()
     ['a', 'gap', 'gap']
+    >>> as_cells(pd.Series([1.0, 2.5])).tolist()
+    ['1', '2.5']
     """
     text = column.astype("string").str.strip().astype("str")
+    if pd.api.types.is_float_dtype(column):
+        text = text.str.removesuffix(".0")
     return text.mask(text.str.lower().isin(GAPS))
 
 
@@ -122,11 +126,8 @@ def as_numbers(cells: pd.Series, decimal: Decimal = ".", unit: str | None = None
 
 
 def _plain_numbers(cells: pd.Series) -> Float[np.ndarray, " N"]:
-    """The numbers that Python can read, and NaN elsewhere."""
-    try:
-        return cells.to_numpy(float).copy()  # faster, where there is no other cell
-    except ValueError:
-        return pd.to_numeric(cells, errors="coerce").to_numpy(float, copy=True)
+    """The numbers that pandas can read, and NaN elsewhere; Python would read "2010_01" too."""
+    return pd.to_numeric(cells, errors="coerce").to_numpy(float, copy=True)
 
 
 def _parsed(distinct: pd.Series, decimal: Decimal) -> tuple[Float[np.ndarray, " N"], pd.Series]:

@@ -24,7 +24,10 @@ MISSING = "missing"
 """The word for the gaps of a column of words."""
 TERMS = 2**12
 """The number of hashed n-grams of letters in a text."""
+EPOCH = pd.Timestamp("1970-01-01")
 DAY = pd.Timedelta(days=1)
+COMPACT = "%Y%m%d"
+"""The format of dates that may be stored as numbers, such as 20240131."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,14 @@ class Date:
         note: what was done to the column.
         fill: the days in place of gaps.
         format: of dates in text, as in `datetime.strptime`.
+        codes: years that mean a gap.
     """
 
     name: str
     note: str
     fill: float
     format: str = ""
+    codes: tuple[int, ...] = ()
 
     numeric: ClassVar = True
     unit: ClassVar = ""
@@ -91,7 +96,7 @@ class Date:
 
     def read(self, column: pd.Series) -> pd.Series:
         """The dates, with NaT in gaps."""
-        return read_dates(column, self.format).rename(self.name)
+        return read_dates(column, self.format, self.codes).rename(self.name)
 
     def encode(self, values: pd.Series) -> Float[np.ndarray, "N 1"]:
         """The days since 1970, without gaps."""
@@ -213,22 +218,29 @@ def is_numeric(column: pd.Series) -> bool:
     return types.is_numeric_dtype(column) or types.is_timedelta64_dtype(column)
 
 
-def read_dates(column: pd.Series, format: str) -> pd.Series:
-    """A column as dates, in UTC where they have a time zone; NaT in gaps and for what is not a date."""
-    if pd.api.types.is_numeric_dtype(column):  # such as 20240131
-        column = column.round().astype("Int64")
-    source = column if pd.api.types.is_datetime64_any_dtype(column) else as_cells(column)
+def read_dates(column: pd.Series, format: str, codes: tuple[int, ...] = ()) -> pd.Series:
+    """A column as dates, in UTC where they have a time zone.
+
+    Gaps, what is not a date and dates in the years `codes` become NaT.
+    """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        source = column
+    elif format == COMPACT:
+        source = pd.Series(read_numbers(column), column.index).round().astype("Int64").astype("string")
+    else:
+        source = as_cells(column)
     found = pd.to_datetime(source, format=format or None, errors="coerce", utc=True)
-    return found.dt.tz_localize(None).astype("datetime64[us]")
+    dates = found.dt.tz_localize(None).astype("datetime64[us]")
+    return dates.mask(dates.dt.year.isin(codes))
 
 
 def days(dates: pd.Series) -> pd.Series:
     """Days since 1970.
 
-    >>> days(pd.Series(pd.to_datetime(["1970-01-02 12:00"]))).tolist()
-    [1.5]
+    >>> days(pd.Series(pd.to_datetime(["1970-01-02", "1500-01-01"]))).tolist()
+    [1.0, -171664.0]
     """
-    return (dates - pd.Timestamp(0)) / DAY
+    return (dates - EPOCH) / DAY
 
 
 def weighted_terms(texts: pd.Series, rarity: Float[np.ndarray, " H"]) -> sparse.csr_matrix:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import InputError, InputWarning
 from .cells import Decimal, as_cells
 from .columns import Category, Column, Date, LeftOut, Number, Text, Used, is_numeric
-from .layout import distinct_names
+from .layout import counted, distinct_names
 from .recognition import Options, recognise
 
 KINDS = {kind.__name__.lower(): kind for kind in (Number, Date, Category, Text, LeftOut)}
@@ -28,7 +28,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     - Numbers stay; gaps become the median. Text such as "1.200,50", "$1,234.50", "12.3%" or "8 kg" is read as
       numbers, and a code such as -999, far from all other numbers, as a gap.
-    - Dates become days since 1970.
+    - Dates become days since 1970; those in the years 9999, 2999 and 1, such as 9999-12-31, are gaps. Where
+      days and months cannot be distinguished, the day is first if dots separate them or numbers have a
+      decimal comma.
     - A column of at most 20 words becomes one column per word, divided by the square root of two, so that
       rows with different words are at distance one.
     - Text becomes at most 20 columns, by latent semantic analysis of its n-grams of letters.
@@ -40,7 +42,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         kept: names of columns that are not taken for ones that identify rows.
         categorical: names of columns of words, even if they hold numbers.
         decimal: the decimal separator of numbers in text, "." or ","; found in the table unless given.
-        missing: cells that mean a gap; codes such as -999 are then not searched for.
+        missing: cells that mean a gap; codes such as -999 and years such as 9999 are then not searched for.
         units: name -> unit, of columns whose cells do not hold it.
 
     Attributes:
@@ -77,9 +79,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """Recognises the columns of a DataFrame of pandas, or of a library that converts to it.
 
         Raises:
-            InputError: a name is unknown, the table has no rows, or no column can be used.
+            InputError: names are not in a list or unknown, the table has no rows, or no column can be used.
         """
-        frame = _with_gaps(as_frame(X), self.missing)
+        for option in ("identifiers", "kept", "categorical", "missing"):
+            if isinstance(given := getattr(self, option), str):
+                raise InputError(f"{option} is {given!r}; give a list, such as [{given!r}].")
+        frame = as_frame(X)
         for name in (*self.identifiers, *self.kept, *self.categorical):
             if name not in frame.columns:
                 raise InputError(f"there is no column {name!r}; the table has {_listed(frame.columns)}.")
@@ -87,6 +92,13 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             raise InputError(f"decimal is {self.decimal!r}; give '.' or ','.")
         if not len(frame):
             raise InputError("the table has no rows; give a table of two rows or more.")
+        for value in self.missing:
+            if not any(_is_one_of(frame[name], [value]).any() for name in frame):
+                warnings.warn(
+                    f"no cell of the table is {value!r}, which is given as missing; check how it is written.",
+                    InputWarning,
+                    stacklevel=2,
+                )
         options = Options(
             identifiers=self.identifiers,
             kept=self.kept,
@@ -95,7 +107,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             find_codes=not self.missing,
             units=self.units or {},
         )
-        self.columns_ = recognise(frame, options)
+        self.columns_ = recognise(_with_gaps(frame, self.missing), options)
         if not self.used_:
             reasons = "; ".join(f"{column.name}: {column.note}" for column in self.columns_[:5])
             raise InputError(
@@ -127,7 +139,17 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Raises:
             InputError: a column is missing, or holds words where it held numbers or dates.
         """
-        return self.encode(self.read(X))
+        table, cells = self.read(X), _with_gaps(self.aligned(X), self.missing)
+        for column in self.used_:
+            if len(odd := _unreadable(column, table[column.name], cells[column.name])):
+                kind = type(column).__name__.lower()
+                warnings.warn(
+                    f"{counted(len(odd), 'cell')} of column {column.name!r} cannot be read as {kind}s, such "
+                    f"as {str(odd.iloc[0])!r}; they are treated as gaps.",
+                    InputWarning,
+                    stacklevel=2,
+                )
+        return self.encode(table)
 
     def read(self, X: Any) -> pd.DataFrame:  # noqa: N803 - scikit-learn's name
         """The table in the user's own columns and terms: numbers, dates and words, with gaps.
@@ -139,7 +161,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         frame = _with_gaps(self.aligned(X), self.missing)
         read = {column.name: column.read(frame[column.name]) for column in self.columns_}
         for column in self.used_:
-            if read[column.name].isna().all() and _holds_others(column, frame[column.name]):
+            values, cells = read[column.name], frame[column.name]
+            if values.isna().all() and len(_unreadable(column, values, cells)):
                 kind = type(column).__name__.lower()
                 raise InputError(
                     f"column {column.name!r} holds no {kind}, but did in the table used for fitting; give "
@@ -209,22 +232,30 @@ def _column(place: int, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     return kind(**plain, **own)
 
 
-def _holds_others(column: Used, cells: pd.Series) -> bool:
-    """Whether a column without values of its kind holds other cells than gaps and codes for gaps."""
-    known = replace(column, codes=()).read(cells).notna() if isinstance(column, Number) else cells.isna()
-    return bool((as_cells(cells).notna() & ~known).any())
+def _unreadable(column: Used, values: pd.Series, cells: pd.Series) -> pd.Series:
+    """The cells of a column of numbers or dates that are neither values, gaps nor codes for gaps."""
+    if not isinstance(column, Number | Date):
+        return cells[:0]
+    left = cells[values.isna()]
+    return left[as_cells(left).notna() & replace(column, codes=()).read(left).isna()]
 
 
 def _with_gaps(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:
-    """A table with gaps in place of some cells, which are compared as numbers where they are numbers."""
-    if not missing:
-        return frame
-    numbers = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce").dropna().tolist()
-    return frame.apply(
-        lambda column: column.mask(
-            column.isin(numbers) if is_numeric(column) else column.astype("string").str.strip().isin(missing)
-        )
-    )
+    """A table with gaps in place of some cells."""
+    return frame.apply(lambda column: column.mask(_is_one_of(column, missing))) if missing else frame
+
+
+def _is_one_of(column: pd.Series, values: Sequence[str]) -> pd.Series:
+    """Whether cells are among values, as text or as numbers: "-9,0" is -9.
+
+    >>> _is_one_of(pd.Series(["-9.0", "-9,0", "9", "x"]), ["-9", "x"]).tolist()
+    [True, True, False, True]
+    """
+    numbers = pd.to_numeric(pd.Series(list(values), dtype=object), errors="coerce").dropna().tolist()
+    if is_numeric(column):
+        return column.isin(numbers)
+    text = column.astype("string").str.strip().astype("str")
+    return text.isin(values) | pd.to_numeric(text.str.replace(",", "."), errors="coerce").isin(numbers)
 
 
 def as_frame(table: Any) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import csv
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import InputError
@@ -21,6 +21,8 @@ ONE_COLUMN = "\x1f"
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma", BLANKS: "blanks"}
 COMMENTS = ("#", "%", "//")
 """Beginnings of lines above the table that are comments."""
+DECLARED = re.compile(r"sep=(.)\s*")
+"""The line that declares the delimiter to Excel, above the table."""
 ODD_LINES = 0.1
 """The largest share of lines that a delimiter may split into another number of fields, if not one line."""
 LEAST_NUMBERS = 0.25
@@ -79,7 +81,9 @@ def layout_of(lines: Sequence[str], file: str, decimal: str | None = None, *, wh
     comments = 0
     while comments < len(lines) and (not lines[comments].strip() or _is_comment(lines[comments])):
         comments += 1
-    delimiter = _delimiter([line.strip(" \r\n") for line in lines[comments:] if line.strip()], decimal)
+    delimiter = _declared(lines) or _delimiter(
+        [line.strip(" \r\n") for line in lines[comments:] if line.strip()], decimal
+    )
     numbered = list(split(lines[comments:], delimiter))[: None if whole else -1]
     if not numbered:
         raise InputError(f"{file} is empty; give a table of two rows or more.")
@@ -90,7 +94,7 @@ def layout_of(lines: Sequence[str], file: str, decimal: str | None = None, *, wh
             raise odd_line(file, comments + line, len(row), width)
     head = head_of(rows)
     above = _fields_of_comment(lines[:comments], delimiter)
-    if not head.rows and len(above) == width > 1:
+    if len(above) == width > 1 and (not head.rows or _holds_names(lines[:comments], rows)):
         head = Head(above, [""] * width, 0, ("the comment above the first row is its header",))
     if head.rows == len(rows):
         raise InputError(f"{file} holds a header and no rows; give a table of two rows or more.")
@@ -104,19 +108,28 @@ def layout_of(lines: Sequence[str], file: str, decimal: str | None = None, *, wh
 def _without_preamble(rows: list[Row], width: int) -> tuple[int, list[Row]]:
     """How many rows stand above the header, which are of other widths, and the rows from there on.
 
-    A header that is one field short, as R writes it, gets an empty name for the column of row names.
+    A header that is one field short gets an empty name: for the last column if this is empty, as below a
+    header without the delimiter at the end of rows, else for the column of row names, as R writes it.
     """
     start = next(place for place, row in enumerate(rows) if len(row) == width)
-    short = rows[start - 1] if start else []
-    if len(short) == width - 1 > 1 and not any(map(is_value, short)):
-        return start - 1, [["", *short], *rows[start:]]
-    return start, rows[start:]
+    short, data = rows[start - 1] if start else [], rows[start:]
+    if len(short) != width - 1 or any(map(is_value, short)):
+        return start, data
+    if not any(row[-1].strip() for row in data if len(row) == width):
+        return start - 1, [[*short, ""], *data]
+    return (start - 1, [["", *short], *data]) if len(short) > 1 else (start, data)
 
 
 def _fields_of_comment(lines: Sequence[str], delimiter: str) -> Row:
     """The fields of the last comment that is not blank."""
-    comments = [line for line in lines if line.strip()]
+    comments = [line for line in lines if line.strip() and not DECLARED.fullmatch(line)]
     return next((row for _, row in split([comments[-1].lstrip("#%/ ")], delimiter)), []) if comments else []
+
+
+def _holds_names(comments: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Whether the last comment is written as "#name", above rows of words that need not have a header."""
+    written = re.match(r"#\w", comments[-1]) is not None
+    return written and not any(is_value(cell.strip()) for row in rows for cell in row)
 
 
 def odd_line(file: str, line: int, fields: int, width: int) -> InputError:
@@ -127,7 +140,7 @@ def odd_line(file: str, line: int, fields: int, width: int) -> InputError:
     )
 
 
-def split(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, Row]]:
+def split(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Row]]:
     """The number of the last line and the fields of every row that is not blank."""
     if delimiter == BLANKS:
         lines, delimiter = [" ".join(line.split()) for line in lines], " "
@@ -250,7 +263,13 @@ def _are_fractions(column: Row) -> bool:
 
 
 def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith(COMMENTS)
+    return line.lstrip().startswith(COMMENTS) or DECLARED.fullmatch(line) is not None
+
+
+def _declared(lines: Sequence[str]) -> str | None:
+    """The delimiter that the first line declares to Excel; None if it declares none of `DELIMITERS`."""
+    found = DECLARED.fullmatch(lines[0]) if lines else None
+    return found[1] if found and found[1] in DELIMITERS else None
 
 
 def _delimiter(lines: Sequence[str], decimal: str | None) -> str:

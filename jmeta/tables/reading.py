@@ -77,11 +77,10 @@ def _from_text(raw: bytes, name: str, decimal: str | None) -> Sheet:
     layout = layout_of(lines, name, decimal, whole=len(lines) < HEAD_LINES)
     try:
         frame = pd.read_csv(
-            io.StringIO(text),
+            _rows_of_data(text, layout),
             sep=layout.delimiter,
             header=None,
             index_col=False,
-            skiprows=layout.skipped,
             dtype=str,
             keep_default_na=False,
             skipinitialspace=True,
@@ -97,11 +96,18 @@ def _from_text(raw: bytes, name: str, decimal: str | None) -> Sheet:
     return _sheet(frame.fillna(""), layout.head, encoding + separated)
 
 
+def _rows_of_data(text: str, layout: Layout) -> io.StringIO:
+    """The text below the header, whose fields may hold line breaks."""
+    below = io.StringIO(text, newline=None)
+    for _ in range(layout.skipped):
+        below.readline()
+    return below
+
+
 def _odd_line(text: str, layout: Layout, name: str) -> InputError | None:
     """The error for the first line with another number of fields."""
     width = len(layout.head.names)
-    lines = io.StringIO(text, newline=None).readlines()[layout.skipped :]
-    for line, row in split(lines, layout.delimiter):
+    for line, row in split(_rows_of_data(text, layout), layout.delimiter):
         if len(row) != width:
             return odd_line(name, layout.skipped + line, len(row), width)
     return None
@@ -157,7 +163,7 @@ def _from_excel(file: Path) -> Sheet:
     if frame.empty:
         raise InputError(f"{file.name} is empty; give a table of two rows or more.")
     rows = frame.head(HEAD_LINES).map(lambda cell: "" if pd.isna(cell) else str(cell)).to_numpy().tolist()
-    title = next(place for place, row in enumerate(rows) if all(row) or sum(map(bool, row)) > len(row) / 2)
+    title = next((place for place, row in enumerate(rows) if sum(map(bool, row)) > len(row) / 2), 0)
     head = head_of(rows[title:])
     body = frame.iloc[title + head.rows :].reset_index(drop=True).infer_objects()
     return _sheet(body, head, f"sheet {sheets[0]!r}" + (f" of {len(sheets)}" if len(sheets) > 1 else ""))

@@ -16,6 +16,9 @@ from pandas.tseries.api import guess_datetime_format
 
 from .cells import Decimal, as_cells, as_numbers, decimal_evidence
 from .columns import (
+    COMPACT,
+    DAY,
+    EPOCH,
     MISSING,
     Category,
     Column,
@@ -33,6 +36,8 @@ from .layout import counted
 
 MAX_WORDS = 20
 """The maximum number of distinct words in a column that is recognised as one of words."""
+LEAST_ROWS = 5
+"""The least number of rows from which different words or whole numbers may identify rows."""
 MAX_CATEGORIES = 1_000
 """The same for a column that is said to be one of words."""
 MAX_GAPS = 0.9
@@ -45,12 +50,18 @@ TEXT_AXES = 20
 """The maximum number of encoded columns of a text."""
 TEXT_ROWS = 20_000
 """The maximum number of rows that the encoding of text is fitted to."""
+SAME = 1e-9
+"""The largest difference between weights of n-grams in texts that are equal."""
 SAMPLE = 1_000
 """The number of cells that the format of numbers and of dates is found from."""
 CODES = frozenset(
     sign * (10.0**power - last) for power in range(2, 7) for last in (1, 2, 3) for sign in (1, -1)
 )
 """Numbers that may mean a gap: 99, 98, 97, 999, ..., and the same below zero."""
+YEAR_CODES = (1, 2999, 9999)
+"""Years of dates that mean a gap: 9999-12-31, 0001-01-01 and the like."""
+SHORT_DATES = ("%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
+"""Formats of dates with years of two digits, those with the day first before the others."""
 DATES = 50
 """The number of different cells that the format of dates is guessed from."""
 IDENTIFIERS = frozenset(
@@ -85,7 +96,8 @@ class Options(NamedTuple):
 def recognise(frame: pd.DataFrame, options: Options = Options()) -> list[Column]:  # noqa: B008 - never changed
     """The column of every name.
 
-    Names and identifiers are encoded as text only if there is no other column.
+    Names, and numbers of rows in a table of at most `MAX_WORDS` rows, are encoded only if there is no other
+    column.
 
     >>> table = pd.DataFrame({"size": ["1,5", "", "3,25"], "kind": ["a", "b", "a"], "same": 7})
     >>> [type(column).__name__ for column in recognise(table)]
@@ -95,10 +107,10 @@ def recognise(frame: pd.DataFrame, options: Options = Options()) -> list[Column]
     columns = [_recognised(frame[name], options, common) for name in frame.columns]
     if any(not isinstance(column, LeftOut) for column in columns):
         return columns
-    return [
-        _text(frame[column.name]) if isinstance(column, LeftOut) and column.text else column
-        for column in columns
-    ]
+    small = len(frame) <= MAX_WORDS
+    names = [column.name for column in columns if isinstance(column, LeftOut) and (column.text or small)]
+    options = options._replace(kept=[*options.kept, *names])
+    return [_recognised(frame[name], options, common) for name in frame.columns]
 
 
 def _common_decimal(frame: pd.DataFrame) -> Decimal:
@@ -118,7 +130,7 @@ def _recognised(column: pd.Series, options: Options, common: Decimal) -> Column:
     if name in options.categorical or isinstance(column.dtype, pd.CategoricalDtype):
         return _category(name, as_cells(column), MAX_CATEGORIES)
     if pd.api.types.is_datetime64_any_dtype(column):
-        return _date(column, "")
+        return _date(column, "", options)
     if is_numeric(column):
         return _number(column, read_numbers(column), Number(name, "", 0.0), options)
     return _from_text(column, options, common)
@@ -140,22 +152,26 @@ def _from_text(column: pd.Series, options: Options, common: Decimal) -> Column:
     name, cells = str(column.name), as_cells(column)
     evidence = 0 if options.decimal else decimal_evidence(cells.head(SAMPLE))
     decimal: Decimal = common if not evidence else "," if evidence > 0 else "."
-    if not cells.str.fullmatch(r"0\d+").any():  # codes such as 01067 are no numbers
+    if not _are_codes(cells):
         found = as_numbers(cells, decimal)
         count = int(np.isfinite(found.values).sum())
         if count and _few(len(found.odd), found.odd_count, count):
             odd = f"{_quoted(found.odd)} {_are(len(found.odd))} not a number" if found.odd else ""
             return _number(column, found.values, Number(name, odd, 0.0, decimal, (), found.unit), options)
-    if format := _date_format(cells):
-        return _date(column, format)
+    if format := _date_format(cells, common):
+        return _date(column, format, options)
     distinct = cells.nunique()
-    if distinct <= MAX_WORDS:
-        return _category(name, cells, MAX_WORDS)
-    all_different = distinct == len(cells) or _names_rows(name, cells)
+    all_different = distinct >= LEAST_ROWS and (distinct == len(cells) or _names_rows(name, cells))
     if name not in options.kept and all_different and _words_per_cell(cells) < SENTENCE:
         note = f"left out: {distinct:,} different words, which identify rows"
         return LeftOut(name, note, identifier=True, text=True)
-    return _text(column)
+    return _category(name, cells, MAX_WORDS) if distinct <= MAX_WORDS else _text(column)
+
+
+def _are_codes(cells: pd.Series) -> bool:
+    """Whether a column holds codes of one width that begin with 0, such as 01067, not only as mistakes."""
+    codes = cells[cells.str.fullmatch(r"0\d{2,}")]
+    return len(codes) > TYPOS * cells.notna().sum() and codes.str.len().nunique() == 1
 
 
 def _few(odd: int, odd_rows: int, good: int) -> bool:
@@ -184,7 +200,7 @@ def _number(column: pd.Series, values: Float[np.ndarray, " N"], made: Number, op
     if gaps.mean() > MAX_GAPS:
         return LeftOut(name, f"left out: more than {MAX_GAPS:.0%} of it is missing")
     if _is_compact_date(known):
-        return _date(column, "%Y%m%d")
+        return _date(column, COMPACT, options)
     if name not in options.kept and _is_whole(known) and _is_running_or_named(name, known):
         note = f"left out: {len(known):,} different whole numbers, which identify rows"
         return LeftOut(name, note, identifier=True)
@@ -214,44 +230,51 @@ def gap_codes(values: Float[np.ndarray, " N"]) -> tuple[float, ...]:
 
 
 def _is_whole(known: Float[np.ndarray, " N"]) -> bool:
-    return len(known) > MAX_WORDS and bool(np.all(known == np.round(known)))
+    return len(known) >= LEAST_ROWS and bool(np.all(known == np.round(known)))
 
 
 def _is_running_or_named(name: str, known: Float[np.ndarray, " N"]) -> bool:
-    """Whether numbers are n, n + 1, n + 2, ..., in any order, or differ and are named as identifiers."""
-    running = np.ptp(known) == len(known) - 1 and len(np.unique(known)) == len(known)
-    return running or _names_rows(name, pd.Series(known))
+    """Whether numbers are n, n + 1, n + 2, ..., or differ and are named as identifiers.
+
+    More than `MAX_WORDS` numbers may be in any order.
+    """
+    ordered = np.sort(known) if len(known) > MAX_WORDS else known
+    return bool(np.all(np.diff(ordered) == 1)) or _names_rows(name, pd.Series(known))
 
 
 def _is_compact_date(known: Float[np.ndarray, " N"]) -> bool:
     """Whether numbers are dates such as 20240131."""
+    known = known[~np.isin(known // 10_000, YEAR_CODES)]
     if not _is_whole(known) or known.min() < 19_000_101 or known.max() > 22_001_231:
         return False
     return bool(
-        pd.to_datetime(pd.Series(known.astype(int).astype(str)), format="%Y%m%d", errors="coerce")
+        pd.to_datetime(pd.Series(known.astype(int).astype(str)), format=COMPACT, errors="coerce")
         .notna()
         .all()
     )
 
 
-def _date_format(cells: pd.Series) -> str:
+def _date_format(cells: pd.Series, decimal: Decimal) -> str:
     """The format of the dates or times in a column of text; empty if it holds none.
 
-    Where days and months cannot be distinguished, the month is first.
+    Where days and months cannot be distinguished, the day is first if a dot separates them or the decimal
+    separator of the table is a comma, else the month.
     """
     known = cells.dropna()
     sample = known.head(SAMPLE).drop_duplicates().head(DATES)
-    return next((one for one in _guesses(sample) if _fits(one, sample) and _fits(one, known)), "")
+    day_first = decimal == "," or bool(sample.str.fullmatch(r"\d+\.\d+\..*").any())
+    return next((one for one in _guesses(sample, day_first) if _fits(one, sample) and _fits(one, known)), "")
 
 
-def _guesses(sample: pd.Series) -> list[str]:
-    """Formats that dates or times may have."""
+def _guesses(sample: pd.Series, day_first: bool) -> list[str]:
+    """Formats that dates or times may have, the preferred one first."""
     guesses = []
-    for day_first in (False, True):
+    for first in (day_first, not day_first):
         with warnings.catch_warnings(action="ignore"):
-            formats = sample.map(partial(guess_datetime_format, dayfirst=day_first))
+            formats = sample.map(partial(guess_datetime_format, dayfirst=first))
         guesses += formats.value_counts().index[:1].astype(str).tolist()
-    return [one for one in guesses if re.search("%[Yy]", one)] + ["%H:%M", "%H:%M:%S"]
+    short = SHORT_DATES if day_first else SHORT_DATES[::-1]
+    return [one for one in guesses if re.search("%[Yy]", one)] + [*short, "%H:%M", "%H:%M:%S"]
 
 
 def _fits(format: str, cells: pd.Series) -> bool:
@@ -260,18 +283,23 @@ def _fits(format: str, cells: pd.Series) -> bool:
     return len(cells) > 0 and bool(dates.notna().mean() >= 1 - TYPOS)
 
 
-def _date(column: pd.Series, format: str) -> Column:
+def _date(column: pd.Series, format: str, options: Options) -> Column:
+    """A column of dates: years that mean a gap become gaps, constants are left out."""
     name = str(column.name)
-    dates = read_dates(column, format)
-    number = days(dates)
+    years = read_dates(column, format).dt.year
+    codes = tuple(year for year in YEAR_CODES if options.find_codes and (years == year).any())
+    number = days(read_dates(column, format, codes))
+    if number.isna().mean() > MAX_GAPS:
+        return LeftOut(name, f"left out: more than {MAX_GAPS:.0%} of it is missing")
     if number.nunique() == 1:
         return LeftOut(name, "left out: it holds one date")
     fill = float(number.median())
-    notes = [f"date ({format})" if format else "date", "in days"]
+    notes = [f"date ({format}), in days" if format else "date, in days"]
+    if codes:
+        notes.append(f"dates in the year {' or '.join(map(str, codes))} are taken for gaps")
     if gaps := int(number.isna().sum()):
-        middle = pd.Timestamp(0) + pd.Timedelta(days=fill)
-        notes.append(f"{_gaps(gaps)} replaced by the median {middle:%Y-%m-%d}")
-    return Date(name, ", ".join(notes[:2]) + "".join(f"; {note}" for note in notes[2:]), fill, format)
+        notes.append(f"{_gaps(gaps)} replaced by the median {EPOCH + fill * DAY:%Y-%m-%d}")
+    return Date(name, "; ".join(notes), fill, format, codes)
 
 
 def _category(name: str, cells: pd.Series, most: int) -> Column:
@@ -287,7 +315,7 @@ def _category(name: str, cells: pd.Series, most: int) -> Column:
 
 
 def _text(column: pd.Series) -> Column:
-    """A column of text, encoded by latent semantic analysis of n-grams of letters."""
+    """A column of text, encoded by latent semantic analysis of n-grams of letters, unless all are equal."""
     from sklearn.decomposition import TruncatedSVD
     from threadpoolctl import threadpool_limits
 
@@ -297,6 +325,8 @@ def _text(column: pd.Series) -> Column:
     rows_with = np.bincount(counts.indices, minlength=counts.shape[1])
     rarity = np.log((1 + len(sample)) / (1 + rows_with)) + 1
     weights = weighted_terms(sample, rarity)
+    if (weights.max(0) - weights.min(0)).max() < SAME:
+        return LeftOut(str(column.name), "left out: its texts differ only in case, blanks or order of words")
     size = min(TEXT_AXES, sample.nunique() - 1)
     with threadpool_limits(1):  # more threads take longer over products as small as these
         svd = TruncatedSVD(size, random_state=0).fit(weights)

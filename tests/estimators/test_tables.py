@@ -46,6 +46,7 @@ def test_words_gaps_and_dates_are_clustered_and_identifiers_are_not(fitted):
 def test_new_rows_are_encoded_as_in_training(fitted):
     np.testing.assert_array_equal(fitted.predict(TABLE), fitted.labels_)
     np.testing.assert_array_equal(fitted.predict(TABLE.iloc[7:9]), fitted.labels_[7:9])
+    np.testing.assert_array_equal(fitted.predict(TABLE.drop(columns="customer_id")), fitted.labels_)
     with pytest.raises(ValueError, match="feature names should match"):
         fitted.predict(TABLE.rename(columns={"age": "years"}))
     with pytest.warns(jm.InputWarning, match="'east'"):

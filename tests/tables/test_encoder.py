@@ -23,10 +23,14 @@ def column(cells, **options):
     return found
 
 
+def column_beside_numbers(cells, name="x"):
+    """What a column of these cells is taken for beside one of numbers."""
+    return recognise(pd.DataFrame({name: cells, "beside": np.sin(np.arange(len(cells)))}))[0]
+
+
 def kind(cells, name="x"):
     """The kind of a column beside one of numbers."""
-    frame = pd.DataFrame({name: cells, "beside": np.sin(np.arange(len(cells)))})
-    return type(recognise(frame)[0]).__name__
+    return type(column_beside_numbers(cells, name)).__name__
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,31 @@ def test_values_said_to_be_missing_take_the_place_of_codes():
     assert jm.TableEncoder(missing=["9"]).fit_transform(frame)[:, 0].tolist() == [1, 2, 2, 3]
 
 
+def test_values_said_to_be_missing_are_numbers_where_cells_are_and_must_occur():
+    frame = pd.DataFrame({"x": ["1.0", "2.0", "-9.0", "3.0"]})
+    assert jm.TableEncoder(missing=["-9"]).fit_transform(frame)[:, 0].tolist() == [1, 2, 2, 3]
+    with pytest.warns(jm.InputWarning, match="no cell of the table is '-8'"):
+        jm.TableEncoder(missing=["-9", "-8"]).fit(frame)
+
+
+def test_unreadable_cells_of_new_rows_are_gaps_with_a_warning():
+    frame = pd.DataFrame({"x": ["1", "2", "4"], "day": ["2022-01-01", "2022-01-02", "2022-01-04"]})
+    encoder = jm.TableEncoder().fit(frame)
+    new = pd.DataFrame({"x": ["7", "old", "n/a", "new"], "day": ["2022-01-05", "", "May", "2022-01-07"]})
+    with pytest.warns(jm.InputWarning) as caught:
+        assert encoder.transform(new)[:3, 0].tolist() == [7, 2, 2]
+    assert [str(warning.message).split(";")[0] for warning in caught] == [
+        "2 cells of column 'x' cannot be read as numbers, such as 'old'",
+        "1 cell of column 'day' cannot be read as dates, such as 'May'",
+    ]
+
+
+def test_words_that_are_whole_numbers_have_no_decimals():
+    encoder = jm.TableEncoder(categorical=["x"]).fit(pd.DataFrame({"x": [1, 2, 3]}))
+    rows = encoder.transform(pd.DataFrame({"x": [1.0, 3.0, 2.0]}))
+    np.testing.assert_allclose(rows * np.sqrt(2), np.eye(3)[[0, 2, 1]])
+
+
 def test_a_mistyped_cell_is_a_gap_and_is_reported():
     cells = [*map(str, range(0, 90, 3)), "12o"]
     found = column(cells)
@@ -111,6 +140,9 @@ def test_a_mistyped_cell_is_a_gap_and_is_reported():
         ([f"the parcel {place} was late again" for place in range(N)], "x", "Text"),
         ([f"town {place % 25}" for place in range(N)], "x", "Text"),
         (["01067", "04109"] * (N // 2), "zip", "Category"),
+        ([*map(str, SIZES), "05", "007"], "x", "Number"),  # padded by mistake
+        ([f"{place % 24:02d}" for place in range(N)], "x", "Number"),
+        ([f"{place % 7 + 8:03d}" for place in range(N)], "x", "Category"),
         (np.array(["red", "blue", ""])[GROUP], "x", "Category"),
         (GROUP, "x", "Number"),
         (GROUP > 0, "x", "Number"),
@@ -122,6 +154,7 @@ def test_a_mistyped_cell_is_a_gap_and_is_reported():
         ([f"{place % 24:02d}:{place:02d}" for place in range(N)], "x", "Date"),
         (["May", "June", "July"] * (N // 3), "x", "Category"),
         (["1-2", "3-4", "5+"] * (N // 3), "x", "Category"),
+        (["2010_01", "2010_02", "2011_01"] * (N // 3), "x", "Category"),
         ([1, 2.5, "12o", None] * (N // 4), "x", "Number"),
         (pd.Categorical(GROUP), "x", "Category"),
         (pd.array([1, None, 3] * (N // 3), dtype="Int64"), "x", "Number"),
@@ -142,6 +175,67 @@ def test_dates_are_days(format):
     np.testing.assert_array_equal(found.encode(found.read(cells))[:, 0], 18266 + 17 * np.arange(40))
     assert column(dates).encode(dates)[0, 0] == 18266
     assert "1 gap is replaced by the median 2020" in found.note
+
+
+@pytest.mark.parametrize(
+    ("cells", "beside", "days"),
+    [
+        (["01.01.2022", "01.02.2022"], "1.5", [18993, 19024]),
+        (["01.02.22", "03.04.22"], "1.5", [19024, 19085]),
+        (["01/02/2022", "03/04/2022"], "1,5", [19024, 19085]),
+        (["01/02/2022", "03/04/2022"], "1.5", [18994, 19055]),
+        (["01/02/22", "03/04/22"], "1,5", [19024, 19085]),
+        (["01/02/22", "03/04/22"], "1.5", [18994, 19055]),
+        (["31/01/22", "03/04/22"], "1.5", [19023, 19085]),
+    ],
+)
+def test_the_day_is_first_in_dates_with_dots_or_beside_decimal_commas(cells, beside, days):
+    table = pd.DataFrame({"x": cells, "beside": [beside, "2"]})
+    assert jm.TableEncoder(kept=["x"]).fit(table).transform(table)[:, 0].tolist() == days
+
+
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (["2022-01-01", "2022-01-02", "9999-12-31", "2022-01-03"], [18993, 18994, 18994, 18995]),
+        (np.array(["2022-01-01", "9999-12-31", "2022-01-03"], "datetime64[us]"), [18993, 18994, 18995]),
+        (["1500-01-01", "1500-01-02", None, "1500-01-03"], [-171664, -171663, -171663, -171662]),
+        (np.array(["1500-01-01", "NaT", "1500-01-03"], "datetime64[us]"), [-171664, -171663, -171662]),
+        (["20220101.0", "20220103.0"] * 12 + ["inf"], [18993, 18995] * 12 + [18994]),
+        ([20220101, 20220103] * 12 + [np.inf], [18993, 18995] * 12 + [18994]),
+        ([20220101, 20220103] * 12 + [99991231], [18993, 18995] * 12 + [18994]),
+    ],
+)
+def test_dates_of_any_year_are_days_and_open_ends_are_gaps(cells, days):
+    table = pd.DataFrame({"x": cells})
+    encoder = jm.TableEncoder().fit(table)
+    assert type(encoder.columns_[0]).__name__ == "Date"
+    assert encoder.encode(encoder.read(table))[:, 0].tolist() == days
+
+
+@pytest.mark.parametrize(
+    ("cells", "kinds"),
+    [
+        ({"name": list("abcdef"), "x": [1, 5, 2, 2, 7, 9]}, ["LeftOut", "Number"]),
+        ({"row": range(6), "x": [1, 5, 2, 2, 7, 9]}, ["LeftOut", "Number"]),
+        ({"rank": [3, 1, 2, 6, 5, 4], "x": [1, 5, 2, 2, 7, 9]}, ["Number", "Number"]),
+        ({"name": list("abcd"), "x": [1, 5, 2, 2]}, ["Category", "Number"]),
+        ({"row": range(6), "same": 1}, ["Number", "LeftOut"]),  # where no other column remains
+    ],
+)
+def test_names_and_numbers_of_few_rows_are_left_out_where_others_remain(cells, kinds):
+    assert [type(column).__name__ for column in recognise(pd.DataFrame(cells))] == kinds
+
+
+def test_texts_that_differ_only_in_case_are_left_out():
+    cells = ["".join(np.where(bits, list("ABCDEF"), list("abcdef"))) for bits in np.ndindex(*[2] * 6)]
+    assert "differ only in case" in column_beside_numbers(cells * 2).note
+
+
+@pytest.mark.parametrize("option", ["identifiers", "kept", "categorical", "missing"])
+def test_an_option_that_is_no_list_is_refused(option):
+    with pytest.raises(jm.InputError, match=rf"{option} is 'x'; give a list, such as \['x'\]"):
+        column([1, 2], **{option: "x"})
 
 
 def test_words_are_at_distance_one_and_gaps_are_a_word():

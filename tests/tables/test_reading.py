@@ -3,6 +3,7 @@
 import gzip
 import io
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,12 @@ def test_delimiters_and_encodings_are_found(written, delimiter, encoding):
         ("said\nit is good, I think\nit was bad\n", ["said"], 2),
         ("a,b\r\n1,2\r\n3,4\r\n", ["a", "b"], 2),
         ("a,b\n1,2\n\n3,4\n", ["a", "b"], 2),
+        ("a,b\n1,2,\n3,4,\n", ["a", "b", "column 3"], 2),  # a delimiter at the end of rows only
+        ("#name,city\nAnn,Rome\nBen,Paris\n", ["name", "city"], 2),  # a comment that is the header
+        ("sep=;\na;b\n1,5;2\n3;4\n", ["a", "b"], 2),  # for Excel
+        ("sep=,\n1,5\n2,7\n", ["column 1", "column 2"], 2),
+        ("sep=|\r\na,5|b\r\nx,y|z\r\nu,v|w\r\n", ["a,5", "b"], 2),
+        ('"a\n(kg)",b\n1,2\n3,4\n', ["a\n(kg)", "b"], 2),  # a line break in the header
     ],
 )
 def test_headers_and_rows_are_found(written, text, names, rows):
@@ -130,6 +137,23 @@ def test_excel_with_a_title_and_units_is_read(tmp_path):
     sheet = read_sheet(tmp_path / "a.xlsx")
     assert sheet.units == {"size": "mm"}
     assert sheet.frame["size"].tolist() == [1.5, 2]
+
+
+def test_excel_of_mostly_empty_cells_is_read(tmp_path):
+    rows = [["a", None, None], [1, None, None], [None, "x", None], [None, None, 3.5]]
+    pd.DataFrame(rows).to_excel(tmp_path / "a.xlsx", index=False, header=False)
+    sheet = read_sheet(tmp_path / "a.xlsx")
+    assert sheet.frame.columns.tolist() == ["a", "column 2", "column 3"]
+    assert len(sheet.frame) == 3
+
+
+def test_excel_with_damaged_xml_is_refused(tmp_path):
+    pd.DataFrame({"a": [1, 2]}).to_excel(tmp_path / "a.xlsx", index=False)
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as whole, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as damaged:
+        for name in whole.namelist():
+            damaged.writestr(name, whole.read(name)[: 90 if "sheet1" in name else None])
+    with pytest.raises(jm.InputError, match=r"b\.xlsx is damaged"):
+        read_sheet(tmp_path / "b.xlsx")
 
 
 def test_a_dash_is_standard_input(monkeypatch):
