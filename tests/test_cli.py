@@ -59,11 +59,10 @@ def test_clusters_are_found_written_and_explained(table, tmp_path, capsys):
     assert len(lines) == 91
     page = report.read_text()
     assert "3 clusters in people.csv" in page
-    pictures = re.findall(r"src='data:image/png;base64,([^']+)'", page)
-    assert len(pictures) == 4
-    assert all(len(picture) > 5000 for picture in pictures)
-    assert not re.findall(r"(?:src|href)=['\"]http", page)
-    for words in ("age", "income", "city", "Reasons for the choice", "stability"):
+    assert page.count('class="plotly-graph-div"') >= 3
+    assert len(page) < 5e6
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.http", page)
+    for words in ("age", "income", "city", "Reasons for the choice", "What to do next"):
         assert words in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "people.csv", "report.html"]
 
@@ -219,16 +218,6 @@ def test_help_teaches(capsys):
     printed = capsys.readouterr().out
     for words in ("--clusters", "--report", "jmeta cluster people.csv"):
         assert words in printed
-
-
-def test_noise_and_wide_tables_are_reported(tmp_path):
-    from jmeta.report.clustering import profile
-
-    columns = {f"column {place}": np.arange(10.0) * place for place in range(20)}
-    labels = np.array([0, 0, 0, 1, 1, 1, -1, -1, 1, 0])
-    page = profile(columns, labels)
-    assert "noise" in page
-    assert "8 further columns" in page
 
 
 def test_an_output_that_is_a_link_to_what_cannot_be_written_is_refused_before_any_work(

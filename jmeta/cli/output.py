@@ -87,7 +87,8 @@ def print_result(result: dict, found: Findings, console: Console) -> None:
 
     first, *others = lines_of(found)
     console.print(f"\n[bold]{first}[/bold]")
-    for line in (*others, f"found by {result['strategy']['algorithm'] or 'one group'}"):
+    strategy = result["strategy"]
+    for line in (*others, f"{strategy['algorithm'] or 'one group'}; {strategy['scaling']}"):
         console.print(line, markup=False, highlight=False)
     console.print(f"{result['seconds']:.1f} s", highlight=False)
 
