@@ -251,7 +251,7 @@ def _write(path: Path, table: pd.DataFrame) -> None:
 
 
 def _cluster_name(label: int) -> str:
-    return "noise" if label < 0 else f"cluster {label}"
+    return "unassigned" if label < 0 else f"cluster {label}"
 
 
 @contextmanager

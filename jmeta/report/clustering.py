@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from .profile import date_format, is_text, overall, percent, show_date
 if TYPE_CHECKING:
     from ..estimators import AutoCluster
 
+STANDARD_INPUT = "standard input"
+"""The name of a table that was no file."""
 LATITUDE = frozenset({"lat", "latitude"})
 LONGITUDE = frozenset({"lon", "lng", "long", "longitude"})
 MAX_LABELS = 10_000
@@ -233,7 +236,7 @@ def _quality(found: Findings, model: AutoCluster, explanation: Explanation | Non
 
 def _next(found: Findings, model: AutoCluster, name: str) -> list[str]:
     """What to do next, and the clusters to download."""
-    file = escape(name)
+    file = escape("-" if name == STANDARD_INPUT else shlex.quote(name))
     items = [
         f"Another number of clusters: <code>jmeta cluster {file} --clusters {one.clusters}</code>"
         for one in found.alternatives
