@@ -139,6 +139,6 @@ def index_of_clusters(index: Function) -> Function:
             return program(**given)
         given["points"] = np.asarray(points, np.float64)
         given["weights"] = None if weights is None else np.asarray(weights, np.float64)
-        return jnp.asarray(in_double(program, **given))
+        return jax.device_put(in_double(program, **given))
 
     return cast(Function, call)

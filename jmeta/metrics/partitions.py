@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import one_hot
@@ -74,7 +75,7 @@ def of_table(formula: Callable[..., Array]) -> Callable[..., Float[Array, ""]]:
 
     def value(counts: Table, *others: Any) -> Float[Array, ""]:
         if isinstance(counts.cells, np.ndarray):
-            return jnp.asarray(in_double(program, counts, *others))
+            return jax.device_put(in_double(program, counts, *others))
         return program(counts, *others)
 
     return value
