@@ -237,11 +237,10 @@ def test_trees_learn_when_there_is_one_cluster():
         examples.append(
             Example("rings", 1 + (number % 3 > 0), False, methods, inputs, np.zeros(6), partitions)
         )
-    trees = pool_quality.fit_single(dataclasses.replace(CONFIG, rounds=60), examples, ["first", "second"])
-    chances = [
-        1 / (1 + np.exp(-trees.predict(pool_quality.single_inputs(one, ["first", "second"]))[0]))
-        for one in examples
-    ]
+    names = ["first", "second"]
+    trees = pool_quality.fit_single(dataclasses.replace(CONFIG, rounds=60), examples, names)
+    logits = [trees.predict(pool_quality.single_inputs(one, names))[0] for one in examples]
+    chances = [1 / (1 + np.exp(-logit)) for logit in logits]
     assert min(chances[::3]) > 0.7
     assert max(chances[1::3] + chances[2::3]) < 0.3
     assert pool_quality.fit_single(CONFIG, examples[::3], names) is None
