@@ -75,10 +75,11 @@ def column_lines(model: AutoCluster) -> list[str]:
 
 def describe_first(labels: Int[np.ndarray, " N"], expected: float) -> str:
     """The sizes of the clusters of the first answer, and its expected agreement with the true clusters."""
+    from ..tables.layout import counted  # after reading, as pandas takes a second to import
+
     sizes = sorted(np.unique(labels, return_counts=True)[1].tolist(), reverse=True)
     shown = ", ".join(f"{size:,}" for size in sizes[:MAX_SHOWN]) + (", ..." if len(sizes) > MAX_SHOWN else "")
-    clusters = "1 cluster" if len(sizes) == 1 else f"{len(sizes)} clusters"
-    return f"{clusters} of {shown} rows, expected adjusted Rand index {expected:.2f}"
+    return f"{counted(len(sizes), 'cluster')} of {shown} rows, expected adjusted Rand index {expected:.2f}"
 
 
 def print_result(result: dict, found: Findings, console: Console) -> None:

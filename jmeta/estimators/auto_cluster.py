@@ -167,7 +167,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         known = self.n_clusters or 0
         size = max(self.sample_size, 2 * known) if known <= MOST_CLUSTERS else len(points)
         kept = np.sort(np.random.default_rng(seed).permutation(len(points))[:size])
-        self._sample = points[kept]
+        self.compared_ = Compared(kept, points[kept], [])
         if self._method() == "all":
             return self._search_pool(points, kept, seed, progress, first_answer)
         return self._search_one_by_one(points, kept, seed, progress)
@@ -189,7 +189,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         result = pooled_search(
             (network.made, network.params),
             pool_quality(self.n_clusters is not None),
-            self._sample,
+            self.compared_.points,
             self.n_clusters,
             seed=seed,
             first_answer=lambda labels, expected: first_answer(as_nearest(points, kept, labels), expected),
@@ -213,7 +213,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         )
         result = search(
             self._advisor,
-            self._sample,
+            self.compared_.points,
             seconds=self.time_limit,
             max_candidates=self.n_candidates,
             seed=seed,
@@ -280,15 +280,16 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             reason = "it was loaded from a file" if self.candidates_ else self.strategy_.why
             raise InputError(f"the choice cannot be explained: {reason}.")
         if isinstance(self._result, PooledResult):
-            return explain_pooled(self._sample, self._result, self.n_clusters)
-        return explain(self._advisor.candidates, self._sample, self._result, self.n_clusters)
+            return explain_pooled(self.compared_.points, self._result, self.n_clusters)
+        points = self.compared_.points
+        return explain(self._advisor.candidates, points, self._result, self.n_clusters)
 
     @property
     def features_(self) -> dict[str, float]:
         """Name -> meta-feature of the table, computed when it is asked for."""
         check_is_fitted(self)
         if self._features is None and isinstance(self._result, PooledResult):
-            self._features = self._result.features(self._sample, self.n_clusters)
+            self._features = self._result.features(self.compared_.points, self.n_clusters)
         return self._features or {}
 
     def _check(self) -> None:
@@ -335,7 +336,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         best = result.ranking[0]
         labels = result.outcomes[best].labels
         partitions = [result.outcomes[place].labels for place in result.ranking]
-        self.compared_ = Compared(kept, self._sample, partitions)
+        self.compared_ = self.compared_._replace(partitions=partitions)
         asked = self.n_candidates or len(result.outcomes)
         wanted = min(asked, len(result.outcomes)) if self._method() == "ranked" else result.runs
         reason = why(self.candidates_, result.runs, wanted)
@@ -352,7 +353,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         self.candidates_ = pooled_rows(result)
         self.cluster_probabilities_ = result.cluster_probabilities
         partitions = [result.pool.partitions[place] for place in result.distinct]
-        self.compared_ = Compared(kept, self._sample, partitions)
+        self.compared_ = self.compared_._replace(partitions=partitions)
         reason = why_pooled(result, self.candidates_)
         return self._advised(points, kept, result.best, result.labels, result.criterion, reason, result.seed)
 

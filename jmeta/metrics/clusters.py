@@ -20,7 +20,7 @@ from ..precision import in_double, is_traced
 from ..records import AnyArray
 from ..validation import as_array
 from ..weights import weighted_mean, weights_or_ones
-from .partitions import Labels, numbered
+from .partitions import Labels, check_weights, numbered
 
 FEW = 64
 """The largest number of clusters whose sums are computed by one matrix product."""
@@ -129,10 +129,7 @@ def index_of_clusters(index: Function) -> Function:
                 f"points have shape {np.shape(points)} and labels {np.shape(labels)}; "
                 "give a table [points, features] and one label for each."
             )
-        if weights is not None and np.shape(weights) != np.shape(labels):
-            raise InputError(
-                f"weights have shape {np.shape(weights)} for {len(labels)} points; give one for each."
-            )
+        check_weights(weights, len(labels), "points")
         labels, slots = numbered("cluster", labels, given.get("slots"))
         given |= {"points": points, "labels": labels, "slots": slots}
         if is_traced(points, labels, weights):

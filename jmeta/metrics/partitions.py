@@ -127,6 +127,12 @@ def numbered(name: str, labels: Any, slots: int | None) -> tuple[AnyArray, int]:
     return np.maximum(places - noise, -1), len(values) - noise
 
 
+def check_weights(weights: AnyArray | None, count: int, noun: str) -> None:
+    """Raises an InputError unless there are no weights or one for each of what `noun` names."""
+    if weights is not None and np.shape(weights) != (count,):
+        raise InputError(f"weights have shape {np.shape(weights)} for {count} {noun}; give one for each.")
+
+
 def _numbered_alike(
     found: Labels, truth: Labels, weights: AnyArray | None, slots: int | None
 ) -> tuple[AnyArray, AnyArray, int]:
@@ -138,10 +144,7 @@ def _numbered_alike(
             f"found labels have shape {np.shape(clusters)} and true labels {np.shape(classes)}; "
             "give two lists of equal length."
         )
-    if weights is not None and np.shape(weights) != np.shape(classes):
-        raise InputError(
-            f"weights have shape {np.shape(weights)} for {len(classes)} labels; give one for each."
-        )
+    check_weights(weights, len(classes), "labels")
     clusters, first = numbered("found", clusters, slots)
     classes, second = numbered("true", classes, slots)
     return clusters, classes, max(first, second)

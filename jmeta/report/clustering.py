@@ -12,15 +12,18 @@ import numpy as np
 import pandas as pd
 
 from ..search.explanation import Explanation
+from ..tables.layout import counted
 from . import charts
 from .findings import Findings
 from .page import page
 from .page import table as html_table
-from .profile import date_format, is_text, overall, percent, show_date
+from .profile import date_format, is_text, is_words, overall, percent, show_date
 
 if TYPE_CHECKING:
     from ..estimators import AutoCluster
 
+Associations = list[tuple[str, float]]
+"""Names of columns and their associations with the clusters, the strongest first."""
 STANDARD_INPUT = "standard input"
 """The name of a table that was no file."""
 LATITUDE = frozenset({"lat", "latitude"})
@@ -53,17 +56,18 @@ def clustering_report(
         notes: how the table was read and prepared.
         explanation: of the choice, if there was one.
     """
+    associations = overall(table, model.labels_)
     parts = [
         charts.library(),
         f"<h1>{escape(found.headline)} in {escape(name)}</h1>",
         f"<p><strong>{escape(found.certainty)}</strong></p>",
         *_clusters(found),
-        *_pictures(found, model, table),
+        *_pictures(found, model, table, associations),
         *_rows(found, table),
         *_alternatives(found),
         *_quality(found, model, explanation),
         *_next(found, model, name),
-        *_how(model, table, notes, explanation),
+        *_how(model, table, associations, notes, explanation),
     ]
     return page(f"Clusters of {name}", parts)
 
@@ -99,11 +103,13 @@ def _clusters(found: Findings) -> list[str]:
     return parts
 
 
-def _pictures(found: Findings, model: AutoCluster, table: pd.DataFrame) -> list[str]:
+def _pictures(
+    found: Findings, model: AutoCluster, table: pd.DataFrame, associations: Associations
+) -> list[str]:
     """The rows in the two columns that separate the clusters best, or on a map, and on principal axes."""
     titles, labels = _titles(found), model.labels_
     parts = ["<h2>The rows</h2>"]
-    axes = _own_axes(table, labels)
+    axes = _own_axes(table, associations)
     best = ", which separate the clusters best" if len(found.clusters) > 1 else ""
     if axes is not None:
         across, up = axes.names
@@ -129,7 +135,7 @@ def _pictures(found: Findings, model: AutoCluster, table: pd.DataFrame) -> list[
     return parts
 
 
-def _own_axes(table: pd.DataFrame, labels: np.ndarray) -> charts.Axes | None:
+def _own_axes(table: pd.DataFrame, associations: Associations) -> charts.Axes | None:
     """Longitude and latitude, or the two columns of numbers and dates that separate the clusters best."""
     by_name = {str(name).lower(): name for name in table}
     north, east = (next((by_name[n] for n in names if n in by_name), None) for names in (LATITUDE, LONGITUDE))
@@ -137,7 +143,7 @@ def _own_axes(table: pd.DataFrame, labels: np.ndarray) -> charts.Axes | None:
         latitude, longitude = _coordinates(table[north]), _coordinates(table[east])
         ratio = 1 / max(float(np.cos(np.radians(np.nanmean(latitude)))), 0.01)
         return charts.Axes(longitude, latitude, (str(east), str(north)), ratio)
-    numeric = [name for name, _ in overall(table, labels) if _has_order(table[name])][:2]
+    numeric = [name for name, _ in associations if not is_words(table[name])][:2]
     if len(numeric) < 2:
         return None
     return charts.Axes(
@@ -148,10 +154,6 @@ def _own_axes(table: pd.DataFrame, labels: np.ndarray) -> charts.Axes | None:
 def _within(column: pd.Series, limit: float) -> bool:
     """Whether a column holds numbers of at most this size."""
     return pd.api.types.is_numeric_dtype(column) and bool(column.abs().max() <= limit)
-
-
-def _has_order(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
 
 
 def _coordinates(column: pd.Series) -> np.ndarray:
@@ -226,7 +228,7 @@ def _quality(found: Findings, model: AutoCluster, explanation: Explanation | Non
             "<h2>Probable numbers of clusters</h2>",
             charts.bars(
                 list(chances.values()),
-                [f"{k} cluster{'s' * (k > 1)}" for k in chances],
+                [counted(k, "cluster") for k in chances],
                 "probability",
                 "Probability of each number of clusters",
             ),
@@ -258,7 +260,11 @@ def _next(found: Findings, model: AutoCluster, name: str) -> list[str]:
 
 
 def _how(
-    model: AutoCluster, table: pd.DataFrame, notes: Sequence[str], explanation: Explanation | None
+    model: AutoCluster,
+    table: pd.DataFrame,
+    associations: Associations,
+    notes: Sequence[str],
+    explanation: Explanation | None,
 ) -> list[str]:
     """How the clusters were found, folded."""
     advice = model.strategy_
@@ -266,7 +272,7 @@ def _how(
         [row.name, str(row.clusters), f"{row.quality:.2f}", f"{row.width:.2f}"]
         for row in model.candidates_[:MAX_CANDIDATES]
     ]
-    columns = [[name, f"{value:.2f}"] for name, value in overall(table, model.labels_)[:MAX_COLUMNS]]
+    columns = [[name, f"{value:.2f}"] for name, value in associations[:MAX_COLUMNS]]
     texts = [str(name) for name in table if is_text(table[name])]
     parts = [f"<p>{escape(advice.why)}.</p>", f"<p>{escape(advice.scaling)}; {escape(advice.rows)}.</p>"]
     if ranking:

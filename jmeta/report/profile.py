@@ -162,16 +162,17 @@ def against_rest(counts: Int[np.ndarray, "V K"]) -> Float[np.ndarray, " K"]:
 
 def is_text(column: pd.Series) -> bool:
     """Whether a column holds words, and most of them once."""
-    return _is_words(column) and column.nunique() > max(WORDS, len(column) / 2)
+    return is_words(column) and column.nunique() > max(WORDS, len(column) / 2)
 
 
-def _is_words(column: pd.Series) -> bool:
+def is_words(column: pd.Series) -> bool:
+    """Whether a column holds neither numbers nor dates."""
     return not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_datetime64_any_dtype(column)
 
 
 def codes(column: pd.Series) -> Int[np.ndarray, " N"]:
     """The values of a column as few whole numbers: quantiles or places of common words; -1 for gaps."""
-    if _is_words(column):
+    if is_words(column):
         common = column.value_counts().index[:WORDS]
         places = pd.Index(common).get_indexer(column)
         return np.where(column.notna() & (places < 0), len(common), places)
@@ -188,7 +189,7 @@ def _differences(
         return _of_text(column, owners, clusters)
     counts = contingency(codes(column), owners, clusters)
     strengths = against_rest(counts)
-    describe = _of_words if _is_words(column) else partial(_of_numbers, unit=unit)
+    describe = _of_words if is_words(column) else partial(_of_numbers, unit=unit)
     return describe(column, owners, strengths)
 
 

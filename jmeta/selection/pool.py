@@ -70,12 +70,12 @@ def make_pool(
     together = predict(points[sample], clusters or 0)
     with ALONE, threadpool_limits(1):
         cuts = cuts_of_p(together, max(MOST, *counts))
-        own = cuts[0]
+        own, scores = cuts
         if len(sample) < len(points):
             own = own[:, nearest_rows(points[sample], points)]
-    best = int(cuts[1][: max(counts)].argmax()) if clusters is None else clusters - 1
+    best = int(scores[: max(counts)].argmax()) if clusters is None else clusters - 1
     if best < len(own):
-        first_answer(own[best], float(cuts[1][best]))
+        first_answer(own[best], float(scores[best]))
     found = dict(sweep(points, counts, seed=seed))
     for count in counts:
         if count <= len(own):
