@@ -118,7 +118,7 @@ class Cluster(Output):
     save: File = None
     """Where to keep the clusters, .npz, so that jmeta assign can assign new rows."""
     time_limit: Seconds = 60.0
-    """Seconds for running candidates one by one, with --search ranked or rl2."""
+    """Seconds for everything after reading; the output says if candidates were left out for lack of time."""
     search: Annotated[str, _choice("--search", "auto", "all", "ranked", "rl2")] = "auto"
     """all: all candidates in one pass; ranked: one by one in the predicted order; rl2: each chosen from the
     outcomes of the earlier ones; auto: ranked with --model, else all."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from jaxtyping import Int
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from ..report.findings import Findings
     from ..tables.reading import Sheet
 
-MAX_SHOWN = 5
-"""The maximum number of sizes of clusters that are printed."""
 MAX_NAMES = 8
 """The maximum number of columns named in a printed line."""
 MAX_LINES = 30
@@ -71,15 +67,6 @@ def column_lines(model: AutoCluster) -> list[str]:
         if hidden <= 0
         else [*lines[:MAX_LINES], f"{hidden:,} more lines are in the report and in --json"]
     )
-
-
-def describe_first(labels: Int[np.ndarray, " N"], expected: float) -> str:
-    """The sizes of the clusters of the first answer, and its expected agreement with the true clusters."""
-    from ..tables.layout import counted  # after reading, as pandas takes a second to import
-
-    sizes = sorted(np.unique(labels, return_counts=True)[1].tolist(), reverse=True)
-    shown = ", ".join(f"{size:,}" for size in sizes[:MAX_SHOWN]) + (", ..." if len(sizes) > MAX_SHOWN else "")
-    return f"{counted(len(sizes), 'cluster')} of {shown} rows, expected adjusted Rand index {expected:.2f}"
 
 
 def print_result(result: dict, found: Findings, console: Console) -> None:

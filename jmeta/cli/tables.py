@@ -103,7 +103,7 @@ def assign(chosen: Assign) -> None:
 def _fitted(chosen: Cluster, frame: pd.DataFrame, encoder: TableEncoder, console: Console) -> AutoCluster:
     from ..compilation_cache import use_compilation_cache
     from ..estimators import AutoCluster
-    from .output import describe_first
+    from ..estimators.progress import describe_first
 
     use_compilation_cache(None if chosen.cache else "")
     model = AutoCluster(

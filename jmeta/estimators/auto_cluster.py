@@ -64,7 +64,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
 
     Args:
         n_clusters: the number of clusters, which is then exact; estimated unless given.
-        time_limit: seconds for running candidates one by one; "all" has no limit.
+        time_limit: seconds for fitting, without compilation. Unless candidates are left out for lack of time,
+            which `strategy_.why` says, the answer does not depend on the clock.
         n_candidates: the maximum number of candidates that are run one by one; all unless given.
         search: "all" runs all candidates in one pass, in seconds; "ranked" runs them one by one, in the order
             that a meta-model predicts; "rl2" runs at most ten, each chosen by a trained agent from the
@@ -193,6 +194,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             self.n_clusters,
             seed=seed,
             first_answer=lambda labels, expected: first_answer(as_nearest(points, kept, labels), expected),
+            seconds=self.time_limit,
         )
         count = len(result.pool.candidates)
         progress(count, count, result.best)
@@ -367,7 +369,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         reason: str,
         seed: int,
     ) -> Self:
-        labels, rows = on_all_rows(chosen, points, kept, labels, self.n_clusters, seed)
+        labels, rows = on_all_rows(chosen, points, kept, labels, self.n_clusters, seed, self.time_limit)
         self.strategy_ = Advice(
             candidate=None if chosen == ONE_CLUSTER else chosen._replace(clusters=None),
             clusters=count_clusters(labels),

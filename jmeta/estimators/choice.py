@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ MAX_ROWS = {"kmeans": 10**6, "gaussian_mixture": 10**6, **dict.fromkeys(POOL_ONL
 """The maximum number of rows that an algorithm is fitted to."""
 DEFAULT_MAX_ROWS = 5_000
 """The same for algorithms not named in `MAX_ROWS`."""
+ROWS_PER_SECOND = 50_000
+"""About how many rows a candidate is fitted to in a second."""
 SAME_CLUSTERS = 0.8
 """Least adjusted Rand index, on the sample, of the clusters of all rows with those that were chosen."""
 
@@ -136,11 +139,17 @@ def on_all_rows(
     labels: Int[np.ndarray, " M"],
     clusters: int | None,
     seed: int,
+    seconds: float = math.inf,
 ) -> tuple[Int[np.ndarray, " N"], str]:
-    """The labels of all rows, and how they were computed."""
+    """The labels of all rows, and how they were computed.
+
+    The candidate is fitted to all rows if it scales to them, and if `seconds` are enough by their number: the
+    answer does not depend on how fast the machine is.
+    """
     if len(kept) == len(points):
         return labels, "all rows were clustered together"
-    if len(points) <= MAX_ROWS.get(chosen.algorithm, DEFAULT_MAX_ROWS):
+    most = min(MAX_ROWS.get(chosen.algorithm, DEFAULT_MAX_ROWS), ROWS_PER_SECOND * seconds)
+    if len(points) <= most:
         outcome = run_usable(chosen, points, clusters, seed)
         if outcome.labels is not None and adjusted_rand(outcome.labels[kept], labels) >= SAME_CLUSTERS:
             return outcome.labels, f"chosen on {len(kept):,} rows, then fitted to all {len(points):,}"
@@ -177,12 +186,7 @@ def why(rows: Sequence[CandidateRow], runs: int, wanted: int) -> str:
     )
     other = _next_method(rows)
     reason += f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else ""
-    if runs < wanted:
-        reason += (
-            f"; the time limit ended the search after {runs} of {wanted} candidates, those with the highest "
-            "predicted scores: a longer limit may find a better one, and another answer"
-        )
-    return reason
+    return reason + _ended_early(runs, wanted)
 
 
 def why_pooled(result: PooledResult, rows: Sequence[CandidateRow]) -> str:
@@ -190,8 +194,9 @@ def why_pooled(result: PooledResult, rows: Sequence[CandidateRow]) -> str:
     best, *others = rows
     runs = len(result.pool.candidates)
     predicted = f"predicted adjusted Rand index {best.quality:.2f} +- {best.width:.2f} ({COVERAGE:.0%} sure)"
+    early = _ended_early(runs, runs + result.pool.left_out)
     if runs == 1:
-        return f"{best.name} is the only candidate with as many clusters"
+        return f"{best.name} is the only candidate with as many clusters{early}"
     if result.best == ONE_CLUSTER:
         reason = "no clusters: that all rows are one group agrees best with the probable partitions"
         if others:
@@ -205,7 +210,18 @@ def why_pooled(result: PooledResult, rows: Sequence[CandidateRow]) -> str:
         reason += f"; the next algorithm is {other.name} with {other.quality:.2f}" if other else ""
     chances = [(count, chance) for count, chance in result.cluster_probabilities.items() if chance >= 0.01]
     counts = [f"{count} with {chance:.0%}" for count, chance in chances[:3]]
-    return reason if len(chances) < 2 else f"{reason}; probable numbers of clusters: {', '.join(counts)}"
+    reason += f"; probable numbers of clusters: {', '.join(counts)}" if len(chances) > 1 else ""
+    return reason + early
+
+
+def _ended_early(runs: int, wanted: int) -> str:
+    """What a time limit left out, in words."""
+    if runs >= wanted:
+        return ""
+    return (
+        f"; the time limit ended the search after {runs} of {wanted} candidates: a longer limit may find a "
+        "better one, and another answer"
+    )
 
 
 def _next_method(rows: Sequence[CandidateRow]) -> CandidateRow | None:

@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Int
 
 from ..portfolio.candidates import Candidate
-from ..portfolio.running import count_clusters
+
+MAX_SHOWN = 5
+"""The maximum number of sizes of clusters that are printed."""
 
 
 def ignore(*_: Any) -> None:
@@ -25,10 +27,17 @@ def print_progress(done: int, total: int, candidate: Candidate) -> None:
 
 
 def print_first_answer(labels: Int[np.ndarray, " N"], expected: float) -> None:
-    """Prints the number of clusters of the first answer, and its expected agreement.
+    """Prints the first answer.
 
     >>> print_first_answer(np.array([0, 1, 1]), 0.5)
-    [AutoCluster] first answer: 2 clusters, expected adjusted Rand index 0.50
+    [AutoCluster] first answer: 2 clusters of 2, 1 rows, expected adjusted Rand index 0.50
     """
-    clusters = count_clusters(labels)
-    print(f"[AutoCluster] first answer: {clusters} clusters, expected adjusted Rand index {expected:.2f}")
+    print(f"[AutoCluster] first answer: {describe_first(labels, expected)}")
+
+
+def describe_first(labels: Int[np.ndarray, " N"], expected: float) -> str:
+    """The sizes of the clusters of the first answer, and its expected agreement with the true clusters."""
+    sizes = sorted(np.unique(labels, return_counts=True)[1].tolist(), reverse=True)
+    shown = ", ".join(f"{size:,}" for size in sizes[:MAX_SHOWN]) + (", ..." if len(sizes) > MAX_SHOWN else "")
+    clusters = "1 cluster" if len(sizes) == 1 else f"{len(sizes)} clusters"
+    return f"{clusters} of {shown} rows, expected adjusted Rand index {expected:.2f}"

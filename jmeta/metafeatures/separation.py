@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from sklearn.decomposition import PCA
 
 COMPONENTS = 10
 """The largest number of principal components."""
@@ -89,8 +90,7 @@ def _components(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N C"]:
     """Coordinates along the leading principal axes, with a mean variance of one; zero where all are equal."""
     centered = points - points.mean(0)
     if points.shape[1] > COMPONENTS:
-        _, _, axes = np.linalg.svd(centered, full_matrices=False)
-        centered = centered @ axes[:COMPONENTS].T
+        centered = PCA(min(COMPONENTS, len(points)), svd_solver="full").fit_transform(points)
     scale = np.sqrt(np.mean(np.square(centered)))
     return centered / (scale if scale > 0 else 1)
 

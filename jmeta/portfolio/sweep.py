@@ -6,10 +6,12 @@ This module imports no jax, so that a process that only runs it starts quickly.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -58,52 +60,92 @@ def counts_to_try(rows: int) -> tuple[int, ...]:
     return tuple(count for count in counts if count <= max(2, rows // 2))
 
 
+class Swept(NamedTuple):
+    """The partitions of a sweep.
+
+    Attributes:
+        partitions: candidate -> [N] its labels, numbered from 0, with noise as -1. The order of candidates is
+            the same for all points.
+        left_out: the number of candidates that there was no time for.
+    """
+
+    partitions: dict[Candidate, Int[np.ndarray, " N"]]
+    left_out: int
+
+
 def sweep(
-    points: Float[np.ndarray, "N D"], counts: Sequence[int], *, seed: int = 0
-) -> dict[Candidate, Int[np.ndarray, " N"]]:
+    points: Float[np.ndarray, "N D"],
+    counts: Sequence[int],
+    *,
+    seed: int = 0,
+    until: float = math.inf,
+) -> Swept:
     """The partition of every candidate: linkages, Genie, k-means, mixtures, spectral clustering and HDBSCAN.
 
     Candidates that fail on these points, or find fewer than two clusters, are left out. Linkages and Genie
-    find exactly K clusters; the other methods may find fewer. One thread is used.
+    find exactly K clusters; the other methods may find fewer. One thread is used. `run_candidate` runs each
+    candidate alone, also on more points; k-means and mixtures then start at random and spectral clustering
+    does not connect its graph, so labels may differ.
 
     Args:
         points: [N, D], finite, centred and scaled; at most a few thousand rows.
         counts: numbers of clusters to try; those below 2 or not below N are left out.
         seed: all randomness follows from it.
-
-    Returns:
-        The labels of every candidate, numbered from 0, with noise as -1. The order is the same for all
-        points. `run_candidate` runs each candidate alone, also on more points; k-means and mixtures then
-        start at random and spectral clustering does not connect its graph, so labels may differ.
+        until: time by `time.monotonic` after which no further candidate is run.
 
     >>> points = np.array([[0.0], [0.1], [0.3], [5.0], [5.1], [5.3]])
-    >>> sweep(points, [2, 3])[candidate("ward")._replace(clusters=2)].tolist()
+    >>> sweep(points, [2, 3]).partitions[candidate("ward")._replace(clusters=2)].tolist()
     [0, 0, 0, 1, 1, 1]
     """
     x = np.ascontiguousarray(points, np.float64)
     counts = sorted({int(count) for count in counts if 2 <= count < len(x)})
     found: dict[Candidate, Int[np.ndarray, " N"]] = {}
+    left_out = 0
     with ALONE, warnings.catch_warnings(action="ignore"), threadpool_limits(1):
-        _collect(found, _linkages(x, counts))
-        _collect(found, _genie(x, counts))
-        for count in counts:
-            _collect(found, _kmeans(x, count, found.get(_at(candidate("ward"), count)), seed))
-        _collect(found, _mixtures(x, counts, found))
-        for neighbours in NEIGHBOURS:
-            _collect(found, _spectral(x, counts, neighbours))
-        for min_samples in MIN_SAMPLES:
-            for min_cluster_size in MIN_CLUSTER_SIZES:
-                _collect(found, _hdbscan(x, min_samples, min_cluster_size))
-    return found
+        for size, partitions in _methods(x, counts, found, seed):
+            left_out += _collect(found, size, partitions, until)
+    return Swept(found, left_out)
 
 
-def _collect(found: dict[Candidate, Int[np.ndarray, " N"]], partitions: Partitions) -> None:
-    """Adds partitions of two clusters or more to `found`, until there are no more or the method fails."""
+def _methods(
+    x: Float[np.ndarray, "N D"],
+    counts: Sequence[int],
+    found: dict[Candidate, Int[np.ndarray, " N"]],
+    seed: int,
+) -> Iterator[tuple[int, Partitions]]:
+    """The methods in order, each with its number of candidates; some start from partitions in `found`."""
+    yield len(LINKAGES) * len(counts), _linkages(x, counts)
+    yield len(GINI_THRESHOLDS) * len(counts), _genie(x, counts)
+    yield len(counts), _kmeans(x, counts, found, seed)
+    yield len(counts), _mixtures(x, counts, found)
+    for neighbours in NEIGHBOURS:
+        yield len(counts), _spectral(x, counts, neighbours)
+    for min_samples in MIN_SAMPLES:
+        for min_cluster_size in MIN_CLUSTER_SIZES:
+            if min_cluster_size < len(x) // 2:
+                yield 2, _hdbscan(x, min_samples, min_cluster_size)
+
+
+def _collect(
+    found: dict[Candidate, Int[np.ndarray, " N"]], size: int, partitions: Partitions, until: float
+) -> int:
+    """Adds partitions of two clusters or more to `found`, until there are no more or the method fails.
+
+    Returns:
+        The number of partitions, of `size`, that there was no time for.
+    """
+    seen = 0
     with contextlib.suppress(*FAILURES):  # other methods go on
-        for one, labels in partitions:
+        while time.monotonic() < until:
+            one, labels = next(partitions, (None, None))
+            if one is None or labels is None:
+                return 0
+            seen += 1
             occurs = np.bincount(labels[labels >= 0]) > 0
             if occurs.sum() > 1:
                 found[one] = np.where(labels >= 0, (np.cumsum(occurs) - 1)[labels], -1)
+        return max(size - seen, 0)
+    return 0
 
 
 def _at(one: Candidate, count: int) -> Candidate:
@@ -128,16 +170,21 @@ def _genie(x: Float[np.ndarray, "N D"], counts: Sequence[int]) -> Partitions:
 
 
 def _kmeans(
-    x: Float[np.ndarray, "N D"], count: int, start: Int[np.ndarray, " N"] | None, seed: int
+    x: Float[np.ndarray, "N D"],
+    counts: Sequence[int],
+    found: dict[Candidate, Int[np.ndarray, " N"]],
+    seed: int,
 ) -> Partitions:
-    """The better partition of k-means from two starts: the clusters of `start`, and k-means++."""
-    models = [KMeans(count, n_init=1, random_state=seed)]
-    if start is not None:
-        members = np.eye(count)[:, start]
-        centers = members @ x / members.sum(1, keepdims=True)
-        models.append(KMeans(count, init=centers, n_init=1))
-    best = min((model.fit(x) for model in models), key=lambda model: model.inertia_)
-    yield _at(KMEANS, count), best.labels_
+    """The better partitions of k-means from two starts: the clusters of Ward's linkage, and k-means++."""
+    for count in counts:
+        models = [KMeans(count, n_init=1, random_state=seed)]
+        start = found.get(_at(candidate("ward"), count))
+        if start is not None:
+            members = np.eye(count)[:, start]
+            centers = members @ x / members.sum(1, keepdims=True)
+            models.append(KMeans(count, init=centers, n_init=1))
+        best = min((model.fit(x) for model in models), key=lambda model: model.inertia_)
+        yield _at(KMEANS, count), best.labels_
 
 
 def _mixtures(
@@ -166,9 +213,8 @@ def _spectral(x: Float[np.ndarray, "N D"], counts: Sequence[int], neighbours: in
 
 def _hdbscan(x: Float[np.ndarray, "N D"], min_samples: int, min_cluster_size: int) -> Partitions:
     """The partition of HDBSCAN with its noise, and with noise in the cluster of the nearest clustered row."""
-    if min_cluster_size < len(x) // 2:
-        sizes: dict[str, Any] = {"min_samples": min_samples, "min_cluster_size": min_cluster_size}
-        algorithm = "auto" if x.shape[1] <= MANY_COLUMNS else "brute"
-        labels = HDBSCAN(**sizes, algorithm=algorithm, copy=True).fit(x).labels_
-        yield candidate("hdbscan", **sizes), labels
-        yield candidate("hdbscan", **sizes, noise="nearest"), noise_to_nearest(x, labels)
+    sizes: dict[str, Any] = {"min_samples": min_samples, "min_cluster_size": min_cluster_size}
+    algorithm = "auto" if x.shape[1] <= MANY_COLUMNS else "brute"
+    labels = HDBSCAN(**sizes, algorithm=algorithm, copy=True).fit(x).labels_
+    yield candidate("hdbscan", **sizes), labels
+    yield candidate("hdbscan", **sizes, noise="nearest"), noise_to_nearest(x, labels)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import PCA
 
 from ..search.explanation import Explanation
 from ..tables.layout import counted
@@ -122,12 +123,12 @@ def _pictures(
             f"{', as on a map' if axes.ratio else best}.</p>",
         ]
     kept, points = model.compared_.rows, model.compared_.points
-    centered = points - points.mean(0)
-    if points.shape[1] > 1:
-        left, values, _ = np.linalg.svd(centered, full_matrices=False)
-        share = np.square(values) / max(np.square(values).sum(), 1e-300)
-        names = tuple(f"principal axis {i + 1} ({percent(share[i])} of the variance)" for i in range(2))
-        axes = charts.Axes(left[:, 0] * values[0], left[:, 1] * values[1], names)  # type: ignore[arg-type]
+    if points.shape[1] > 1 and np.ptp(points, axis=0).any():
+        pca = PCA(2, svd_solver="full").fit(points)
+        shares = pca.explained_variance_ratio_
+        names = tuple(f"principal axis {i + 1} ({percent(shares[i])} of the variance)" for i in range(2))
+        across, up = pca.transform(points).T
+        axes = charts.Axes(across, up, names)  # type: ignore[arg-type]
         parts += [
             charts.scatter(axes, labels[kept], kept, titles, "Rows on their first two principal axes"),
             "<p class='note'>Rows by all columns that were used, on their first two principal axes.</p>",

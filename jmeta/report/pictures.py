@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, Int, Num
 from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
 
 from ..errors import InputError
 
@@ -79,9 +80,7 @@ def _thumbnail(
 
 def _principal(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N 2"]:
     """Projects points on their first two principal axes."""
-    centered = points - points.mean(0)
-    _, _, directions = np.linalg.svd(centered, full_matrices=False)
-    flat = centered @ directions[:2].T
+    flat = PCA(min(2, *points.shape), svd_solver="full").fit_transform(points)
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
 
 

@@ -6,6 +6,7 @@ and a `PoolQuality` chooses. One cluster that holds every point is among the can
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +102,7 @@ def pooled_search(
     *,
     seed: int = 0,
     first_answer: FirstAnswer = lambda labels, expected: None,
+    seconds: float = math.inf,
 ) -> PooledResult:
     """The choice among the partitions of all candidates.
 
@@ -111,6 +113,7 @@ def pooled_search(
         clusters: the number of clusters, where it is known.
         seed: all randomness follows from it.
         first_answer: called with the partition by the network alone, before the candidates are run.
+        seconds: as of `make_pool`.
 
     Raises:
         InputError: no candidate finds the known number of clusters, not even k-means.
@@ -122,7 +125,7 @@ def pooled_search(
 
     pool = Pool((), np.zeros((0, len(points)), int), {})
     if clusters is None or clusters <= MOST_CLUSTERS:
-        pool = make_pool(points, predict, clusters, seed=seed, first_answer=first_answer)
+        pool = make_pool(points, predict, clusters, seed=seed, first_answer=first_answer, seconds=seconds)
     if not pool.candidates:
         outcome = run_usable(Candidate("kmeans", clusters=clusters), points, clusters, seed)
         if outcome.labels is None:

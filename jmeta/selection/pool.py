@@ -6,6 +6,8 @@ predictions of the zero-shot network, and one cluster that holds every point.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,6 +24,8 @@ from ..portfolio.sweep import ALONE, counts_to_try, sweep
 
 SAMPLE = 512
 """The largest number of points that P is predicted for."""
+RUN_SHARE = 0.6
+"""Share of the time limit for running candidates; the rest is for describing them."""
 PairPredictor = Callable[[Float[np.ndarray, "M D"], int], Float[np.ndarray, "M M"]]
 """From points and their number of clusters, 0 where it is unknown, to P."""
 FirstAnswer = Callable[[Int[np.ndarray, " N"], float], None]
@@ -35,11 +39,13 @@ class Pool(NamedTuple):
         candidates: A of them.
         partitions: [A, N] their labels, from 0; -1 is noise.
         columns: descriptors, name -> [A].
+        left_out: the number of candidates that there was no time for.
     """
 
     candidates: tuple[Candidate, ...]
     partitions: Int[np.ndarray, "A N"]
     columns: Columns
+    left_out: int = 0
 
     @property
     def methods(self) -> list[str]:
@@ -54,6 +60,7 @@ def make_pool(
     *,
     seed: int = 0,
     first_answer: FirstAnswer = lambda labels, expected: None,
+    seconds: float = math.inf,
 ) -> Pool:
     """The partitions of all candidates, with their descriptors.
 
@@ -64,10 +71,12 @@ def make_pool(
         seed: all randomness follows from it.
         first_answer: called before the classical candidates are run, unless more clusters are known than P
             has points.
+        seconds: for running and describing the candidates; those that there is no time for are left out.
     """
     counts = counts_to_try(len(points)) if clusters is None else (clusters,)
     sample = np.sort(np.random.default_rng(seed).permutation(len(points))[:SAMPLE])
     together = predict(points[sample], clusters or 0)
+    until = time.monotonic() + RUN_SHARE * seconds  # compilation, if any, is over
     with ALONE, threadpool_limits(1):
         cuts = cuts_of_p(together, max(MOST, *counts))
         own, scores = cuts
@@ -76,7 +85,7 @@ def make_pool(
     best = int(scores[: max(counts)].argmax()) if clusters is None else clusters - 1
     if best < len(own):
         first_answer(own[best], float(scores[best]))
-    found = dict(sweep(points, counts, seed=seed))
+    found, left_out = sweep(points, counts, seed=seed, until=until)
     for count in counts:
         if count <= len(own):
             found[Candidate("zero_shot", clusters=count)] = own[count - 1]
@@ -87,4 +96,4 @@ def make_pool(
     with ALONE, threadpool_limits(1):
         columns = describe_candidates(points, sample, together, cuts, list(found.values())) if found else {}
     partitions = np.stack([*found.values()]) if found else np.zeros((0, len(points)), int)
-    return Pool(tuple(found), partitions, columns)
+    return Pool(tuple(found), partitions, columns, left_out)

@@ -1,6 +1,7 @@
 """AutoCluster: scikit-learn's own checks, what it promises of its attributes, budgets, and hostile tables."""
 
 import pickle
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -92,6 +93,16 @@ def test_a_search_whose_time_is_over_still_gives_labels():
     model = jm.AutoCluster(search="rl2", time_limit=1e-6).fit(SETS["blobs"][0])
     assert model.n_clusters_ > 1
     assert [row.name.split("(")[0] for row in model.candidates_] == ["kmeans"]
+
+
+def test_a_pass_over_all_candidates_whose_time_is_over_still_gives_labels_and_says_so():
+    points, truth = SETS["blobs"]
+    model = jm.AutoCluster(time_limit=1e-6).fit(points)
+    assert adjusted_rand_score(truth, model.labels_) > 0.9
+    assert {row.name.split("(")[0].split(" ")[0] for row in model.candidates_} <= {"zero_shot", "one_cluster"}
+    ended = re.search(r"the time limit ended the search after (\d+) of (\d+) candidates", model.strategy_.why)
+    assert int(ended[2]) - int(ended[1]) > 100
+    assert "time limit" not in jm.AutoCluster().fit(points).strategy_.why
 
 
 def test_what_a_model_lacks_is_taken_from_those_that_come_along(tmp_path):

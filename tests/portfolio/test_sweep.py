@@ -28,7 +28,7 @@ def cloud(rows=50, columns=3, seed=0):
 
 @pytest.fixture(scope="module")
 def found():
-    return sweep(cloud(), COUNTS)
+    return sweep(cloud(), COUNTS).partitions
 
 
 def of(found, algorithm):
@@ -72,7 +72,7 @@ def test_all_methods_are_there_for_every_number_of_clusters(found):
 
 
 def test_the_order_and_the_labels_are_the_same_every_time(found):
-    again = sweep(cloud(), COUNTS[::-1])
+    again = sweep(cloud(), COUNTS[::-1]).partitions
     assert list(again) == list(found)
     for one, labels in found.items():
         np.testing.assert_array_equal(labels, again[one])
@@ -139,13 +139,15 @@ def test_noise_is_given_to_the_nearest_cluster(found):
 
 def test_two_moons_are_found():
     points, truth = make_moons(60, noise=0.04, random_state=0)
-    scores = {one: adjusted_rand_score(truth, labels) for one, labels in sweep(points, [2, 3]).items()}
+    scores = {
+        one: adjusted_rand_score(truth, labels) for one, labels in sweep(points, [2, 3]).partitions.items()
+    }
     assert max(scores.values()) == 1
 
 
 def test_candidates_run_alone_on_more_rows():
     points, truth = make_blobs(120, centers=[[0, 0], [9, 0], [0, 9]], random_state=0)
-    for one, labels in sweep(points[:50], [3]).items():
+    for one, labels in sweep(points[:50], [3]).partitions.items():
         alone = run_candidate(one, points, None, 0)
         assert not alone.failure
         assert len(alone.labels) == 120
@@ -172,7 +174,7 @@ def test_candidates_run_alone_on_more_rows():
 )
 def test_unusual_tables_give_partitions_without_errors_or_warnings(points):
     counts = counts_to_try(len(points))
-    found = sweep(points, counts)
+    found = sweep(points, counts).partitions
     for one, labels in found.items():
         assert labels.min() >= -1
         assert labels.max() >= 1
@@ -182,6 +184,22 @@ def test_unusual_tables_give_partitions_without_errors_or_warnings(points):
         assert found
 
 
+def test_candidates_that_there_is_no_time_for_are_counted(found, monkeypatch):
+    """The clock goes on by a second at every look."""
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(sweeping.time, "monotonic", lambda: next(seconds))
+    whole = sweep(cloud(), COUNTS)
+    assert whole.left_out == 0
+    assert list(whole.partitions) == list(found)
+    first = next(seconds) + 1
+    cut = sweep(cloud(), COUNTS, until=first + 14)
+    assert list(cut.partitions) == list(found)[:13]  # one look says that the linkages have ended
+    methods = len(LINKAGES) + len(GINI_THRESHOLDS) + 2 + len(sweeping.NEIGHBOURS)
+    densities = len(sweeping.MIN_SAMPLES) * sum(size < 25 for size in sweeping.MIN_CLUSTER_SIZES)
+    assert cut.left_out == methods * len(COUNTS) + 2 * densities - 13
+    assert not sweep(cloud(), COUNTS, until=0).partitions
+
+
 @pytest.mark.faults
 def test_a_method_that_fails_is_left_out(found, monkeypatch):
     def fail(*arguments, **options):
@@ -189,14 +207,14 @@ def test_a_method_that_fails_is_left_out(found, monkeypatch):
 
     for name in ("linkage", "KMeans", "spectral_partitions", "HDBSCAN"):
         monkeypatch.setattr(sweeping, name, fail)
-    assert {one.algorithm for one in sweep(cloud(), COUNTS)} == {"genie"}
+    assert {one.algorithm for one in sweep(cloud(), COUNTS).partitions} == {"genie"}
 
 
 def test_counts_stay_below_half_of_the_rows_and_counts_of_all_rows_are_left_out():
     assert counts_to_try(2000)[-1] == 50
     assert counts_to_try(50)[-2:] == (22, 25)
-    assert all(one.clusters in (2, None) for one in sweep(cloud(12), [0, 1, 2, 12, 40]))
-    assert not of(sweep(cloud(60), []), "ward")
+    assert all(one.clusters in (2, None) for one in sweep(cloud(12), [0, 1, 2, 12, 40]).partitions)
+    assert not of(sweep(cloud(60), []).partitions, "ward")
 
 
 def test_it_starts_without_jax():

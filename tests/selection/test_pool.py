@@ -42,7 +42,7 @@ def test_the_cut_of_p_is_the_truth(unknown):
 
 
 def test_all_candidates_are_in_the_pool_with_their_descriptors(unknown):
-    swept = sweep(POINTS, counts_to_try(ROWS))
+    swept = sweep(POINTS, counts_to_try(ROWS)).partitions
     cuts = {cut(count) for count in counts_to_try(ROWS)}
     assert set(unknown.candidates) == {*swept, *cuts, ONE_CLUSTER}
     for one, labels in swept.items():
