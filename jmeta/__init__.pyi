@@ -91,6 +91,8 @@ from .metrics import adjusted_rand_index as adjusted_rand_index
 from .metrics import interval as interval
 from .metrics import matched_accuracy as matched_accuracy
 from .metrics import normalized_mutual_information as normalized_mutual_information
+from .planning.estimate import Plan as Plan
+from .planning.estimate import plan as plan
 from .records import Assignment as Assignment
 from .records import Batch as Batch
 from .records import Clusterer as Clusterer

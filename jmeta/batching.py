@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn, jaxprs_in_params
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import Array, PyTree
 
 from .errors import InputError
@@ -32,6 +33,24 @@ LARGE_TASK_BYTES = 2**21
 """A chunk on a CPU holds a single task if `MIN_CHUNK` tasks would need a larger array than this."""
 MIN_PARALLEL_BYTES = 2**25
 """The size of all results from which several CPU devices are used: starting them takes half a millisecond."""
+
+
+class Elsewhere(NamedTuple):
+    """Devices that programs are compiled for in place of the local ones, without running them.
+
+    Attributes:
+        mesh: of these.
+        memory: bytes of each.
+    """
+
+    mesh: Mesh
+    memory: float
+
+
+ELSEWHERE: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
+"""Set while programs are compiled for devices that are not there."""
+MEMORY_SHARE = 0.8
+"""The share of an accelerator's memory that one chunk of tasks may take."""
 
 
 def use_all_cores() -> None:
@@ -66,7 +85,7 @@ def task_mesh(devices: int | None = None) -> Mesh:
     count = len(available) if devices is None else devices
     if not 1 <= count <= len(available):
         raise InputError(f"devices is {count}; give a whole number from 1 to {len(available)}.")
-    return _mesh(available[:count])
+    return mesh_of(available[:count])
 
 
 def of_all_hosts(mesh: Mesh | None) -> Mesh | None:
@@ -179,7 +198,7 @@ def fold_over_tasks(
             # check_vma would insert collectives: a gradient taken inside would be summed over devices.
             one_device = jax.shard_map(
                 one_device,
-                mesh=mesh or _mesh(devices),
+                mesh=mesh or mesh_of(devices),
                 in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(AXIS)),
                 out_specs=(PartitionSpec(), PartitionSpec(AXIS)),
                 check_vma=False,
@@ -240,7 +259,9 @@ devices deadlock."""
 def _plan(
     function: Callable, shared: PyTree, tasks: PyTree, count: int, chunk: int | None, mesh: Mesh | None
 ) -> tuple[list[jax.Device], int]:
-    """The devices to use, and the number of tasks per chunk; an accelerator takes all its tasks at once."""
+    """The devices to use, and the number of tasks per chunk; an accelerator takes as many as fit."""
+    if elsewhere := ELSEWHERE.get():
+        mesh = elsewhere.mesh
     devices = list(mesh.devices.flat) if mesh else jax.local_devices()[:count]
     cpu = devices[0].platform == "cpu"
     if cpu and (chunk is None or len(devices) > 1):
@@ -258,13 +279,61 @@ def _plan(
                 )
             return devices, 1
     each = -(-count // len(devices))
-    if chunk is not None or not cpu:
-        return devices, min(each, chunk or each)
+    if chunk is not None:
+        return devices, min(each, chunk)
+    if not cpu:
+        memory = elsewhere.memory if elsewhere else (devices[0].memory_stats() or {}).get("bytes_limit")
+        most = each if memory is None else fitting(function, shared, tasks, each, devices[0], memory)
+        return devices, -(-each // -(-each // most))  # rounds of equal size
     made = [variable.aval for equation in equations for variable in equation.outvars]
     largest = max((_bytes(aval) for aval in [*map(jax.typeof, jax.tree.leaves(one)), *made]), default=1)
     size = min(each, max(MIN_CHUNK, CHUNK_BYTES // largest) if MIN_CHUNK * largest <= LARGE_TASK_BYTES else 1)
     # A size near it may need less padding.
     return devices, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
+
+
+def fitting(
+    function: Callable, shared: PyTree, tasks: PyTree, each: int, device: jax.Device, memory: float
+) -> int:
+    """The number of tasks, up to `each`, whose computation fits into `MEMORY_SHARE` of a device's memory.
+
+    If the sum of all results would fit, they do. Else the memory is that of the programs for one and two
+    tasks, compiled for the device, and grows evenly from there.
+
+    Raises:
+        InputError: not even one task fits.
+    """
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), tasks)
+    real = jax.ShapeDtypeStruct((1,), bool)
+    shared = jax.eval_shape(lambda: shared)
+    allowed = MEMORY_SHARE * memory
+    if each * _bytes_computed(jax.make_jaxpr(function)(shared, one, real).jaxpr) <= allowed:
+        return each
+
+    def needed(count: int) -> float:
+        args = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), (one, real)
+        )
+        place = SingleDeviceSharding(device)
+        placed_args = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), (shared, *args)
+        )
+        return bytes_needed(jax.jit(function).lower(*placed_args).compile())
+
+    first, second = needed(1), needed(2)
+    if first > allowed:
+        raise InputError(
+            f"one task needs {first / 1e9:.3g} GB, and a device may use {allowed / 1e9:.3g} GB of its "
+            f"{memory / 1e9:.3g} GB; give smaller tasks, fewer inner steps, or an implicit derivative."
+        )
+    return min(each, 1 + int((allowed - first) / max(second - first, 1)))
+
+
+def bytes_needed(program: jax.stages.Compiled) -> int:
+    """The bytes that a compiled program needs on each device; what it updates in place counts once."""
+    sizes: Any = program.memory_analysis()
+    arguments, outputs = sizes.argument_size_in_bytes, sizes.output_size_in_bytes
+    return int(arguments + outputs - sizes.alias_size_in_bytes + sizes.temp_size_in_bytes)
 
 
 def _max_factorized(equations: list[JaxprEqn]) -> int:
@@ -317,7 +386,8 @@ def _all_reduce(totals: PyTree) -> PyTree:
     return restored(lax.psum(vector, AXIS)) if vector.size else totals
 
 
-def _mesh(devices: list[jax.Device]) -> Mesh:
+def mesh_of(devices: list[jax.Device]) -> Mesh:
+    """The mesh of devices among which tasks are divided."""
     return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 

@@ -5,6 +5,7 @@
     jmeta train experiment.py --preset quick          run an experiment file
     jmeta evaluate runs/experiment --test-tasks 5000  evaluate again what a run has trained
     jmeta report runs/experiment                      write a page with its curves, figures and tables
+    jmeta plan experiment.py --device h100            memory and time on accelerators that are not there
     jmeta doctor                                      check this machine
 
 Exit codes: 0 success, 1 a check of `doctor` failed, 2 bad input, 130 interrupted.
@@ -16,6 +17,7 @@ import importlib.metadata
 import json
 import runpy
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -28,11 +30,11 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..files import write_text
-from .options import Assign, BadOption, Cluster, Commands, Doctor, Evaluate, Report, Train
+from .options import Assign, BadOption, Cluster, Commands, Doctor, Evaluate, Plan, Report, Train
 from .tables import assign, check_writable, cluster
 
-WITH_OPTIONS = ("train", "evaluate")
-"""Commands that pass further options to the experiment."""
+WITH_OPTIONS = {"train": (), "evaluate": (), "plan": ("--device", "--devices", "--json")}
+"""Commands that pass further options to the experiment, and those that they keep."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,12 +45,13 @@ def main(arguments: list[str] | None = None) -> None:
         return
     further: list[str] = []
     if len(words) > 1 and words[0] in WITH_OPTIONS and not words[1].startswith("-"):
-        words, further = words[:2], words[2:]
+        kept, further = _divided(words[2:], WITH_OPTIONS[words[0]])
+        words = [*words[:2], *kept]
     try:
         chosen = tyro.cli(Commands, prog="jmeta", description=__doc__, args=words)
     except BadOption as error:
         raise _bad_input(error) from None
-    own_file = isinstance(chosen, Train | Evaluate)  # whose errors keep their traceback
+    own_file = isinstance(chosen, Train | Evaluate | Plan)  # whose errors keep their traceback
     caught = (InputError,) if own_file else (InputError, ValueError, OSError)
     try:
         match chosen:
@@ -62,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
                 evaluate(chosen.run, further)
             case Report():
                 report(chosen)
+            case Plan():
+                plan(chosen, further)
             case Doctor():
                 raise SystemExit(doctor(chosen))
     except caught as error:
@@ -69,6 +74,22 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _divided(words: list[str], options: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The words of some options with their values, and all others.
+
+    >>> _divided(["--steps", "3", "--device", "v5e", "--json"], ("--device", "--json"))
+    (['--device', 'v5e', '--json'], ['--steps', '3'])
+    """
+    kept: list[str] = []
+    others: list[str] = []
+    following = others
+    for word in words:
+        if word.startswith("--"):
+            following = kept if word.partition("=")[0] in options else others
+        following.append(word)
+    return kept, others
 
 
 def _bad_input(error: Exception) -> SystemExit:
@@ -81,22 +102,46 @@ def train(file: Path, options: list[str]) -> None:
     """Runs an experiment file as a command."""
     from .. import harness
 
-    if not file.is_file():
-        raise InputError(f"there is no file {file}; name an experiment file.")
     as_json = "--json" in options
     words = [word for word in options if word != "--json"]
     folder = Path(harness.word_after("--out", words) or Path("runs") / file.stem)
     began = time.time()
-    with redirect_stdout(sys.stderr) if as_json else nullcontext(), _as_command(file, words):
-        try:
-            runpy.run_path(str(file), run_name="__main__")
-        except SyntaxError as error:
-            raise InputError(f"{error.filename} is not Python: line {error.lineno}, {error.msg}.") from None
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        _run(file, words)
     result = folder / (harness.EVALUATION if "--frozen" in words else harness.SUMMARY)
     if not result.is_file() or result.stat().st_mtime < began - 1:
         raise InputError(f"{file} wrote no {result}; end it with harness.run(experiment, PRESETS).")
     if as_json:
         print(result.read_text(encoding="utf-8"), end="")
+
+
+def _run(file: Path, words: list[str]) -> None:
+    """Runs an experiment file with its options."""
+    if not file.is_file():
+        raise InputError(f"there is no file {file}; name an experiment file.")
+    with _as_command(file, words):
+        try:
+            runpy.run_path(str(file), run_name="__main__")
+        except SyntaxError as error:
+            raise InputError(f"{error.filename} is not Python: line {error.lineno}, {error.msg}.") from None
+
+
+def plan(chosen: Plan, options: list[str]) -> None:
+    """Prints what the first training of an experiment needs on accelerators."""
+    from ..planning import compile_only, of_file, rows_of
+
+    compile_only()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        found = of_file(lambda: _run(chosen.file, [*options, "--out", folder]), chosen.device, chosen.devices)
+    if found is None:
+        raise InputError(f"{chosen.file} {' '.join(options)} trains nothing by jm.loop; name an experiment.")
+    if chosen.json:
+        print(json.dumps(found._asdict(), indent=2))
+        return
+    table = Table(f"{chosen.file.stem}, {found.tasks:,} tasks", f"{found.devices} x {found.device}", box=None)
+    for what, much in rows_of(found):
+        table.add_row(what, much)
+    Console().print(table)
 
 
 def evaluate(run: Path, options: list[str]) -> None:

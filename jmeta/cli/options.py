@@ -198,6 +198,26 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Compile the first training of an experiment for accelerators that need not be there.
+
+    Prints the memory of each device, how many tasks fit, collectives, operations, and a range for the time of
+    a step. Options of the experiment follow the file. The compilers are the extra jmeta[plan]. For example:
+
+    jmeta plan experiments/omniglot_maml.py --preset gpu --device v5e --devices 256
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """The experiment: a Python file."""
+    device: Annotated[str, tyro.conf.arg(metavar="NAME")]
+    """The accelerator: a100, h100, h200, v5e, v5p or v6e."""
+    devices: Annotated[int, _parsed("--devices", "INT", _count, "a whole number >= 1")] = 1
+    """How many."""
+    json: bool = False
+    """Print only the result, as JSON, to standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Check that this machine has what jmeta needs, and that it works."""
 
@@ -211,6 +231,7 @@ Commands = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Plan, tyro.conf.subcommand("plan")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 """All commands."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from contextvars import ContextVar
 from functools import partial
 from itertools import islice
 
@@ -21,6 +22,9 @@ from .feed import Feed, Given, task_keys
 from .hooks import Hook, ProgressBar, Training, own_copy
 from .preemption import DispatchInterval, DivergedError
 from .rows import Row, Totals, add_step, means, reset_totals, zero_totals
+
+INSTEAD: ContextVar[Callable[..., None] | None] = ContextVar("instead", default=None)
+"""Called by `loop` in place of training, with the step, the sampler, the state, the key and the tasks."""
 
 
 def draw_tasks(
@@ -129,6 +133,8 @@ def loop(
     ([2, 4], ['gradient_norm', 'loss', 'mse', 'seconds', 'skipped', 'step'])
     """
     _check_counts(steps, tasks, every=every, patience=patience)
+    if instead := INSTEAD.get():
+        instead(step, sampler, state, key, tasks)
     hooks = [ProgressBar()] if hooks is None else list(hooks)
     _check_names(hooks)
     state, patience, local_key = jax.tree.map(jnp.array, state), min(patience, max(steps, 1)), key
