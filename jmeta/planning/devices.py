@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -109,7 +111,20 @@ def devices_of(name: str, count: int) -> list[jax.Device]:
             "topology": _hosts(count),
             "target_config": _target_config(name, kind),
         }
-    return list(topologies.get_topology_desc(**options).devices)
+    with no_flags():
+        return list(topologies.get_topology_desc(**options).devices)
+
+
+@contextmanager
+def no_flags() -> Iterator[None]:
+    """Hides $XLA_FLAGS from the compiler of TPUs, which ends the process at a flag that it does not know."""
+    jax.devices()  # reads the flags for this machine
+    flags = os.environ.pop("XLA_FLAGS", None)
+    try:
+        yield
+    finally:
+        if flags is not None:
+            os.environ["XLA_FLAGS"] = flags
 
 
 def slice_shape(count: int, axes: int) -> tuple[int, ...]:

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
 from ..batching import ELSEWHERE, MEMORY_SHARE, Elsewhere, bytes_needed, mesh_of
 from ..errors import InputError
 from ..records import HostSampler, MetaState, MetaStep, Sampler
-from ..training.loop import INSTEAD, draw_tasks
-from .devices import Accelerator, accelerator, devices_of
+from ..training.loop import INSTEAD, draw_tasks, traceable
+from .devices import Accelerator, accelerator, devices_of, no_flags
 from .operations import Operations, count_operations, precisions
 from .program import Traffic, traffic_of
 
@@ -105,13 +105,17 @@ def plan(
     kind = accelerator(device)
     if isinstance(sampler, HostSampler):
         raise InputError("tasks that are made on the host cannot be planned; give a sampler on the device.")
-    mesh = mesh_of(devices_of(device, devices))
-    with elsewhere(Elsewhere(mesh, kind.memory)):
-        program = _compiled(step, sampler, state, tasks)
-        each = -(-tasks // devices)
-        other = each // 2 or 2
-        needed = bytes_needed(program), bytes_needed(_compiled(step, sampler, state, other * devices))
-        jaxpr = jax.make_jaxpr(_step(step, sampler, tasks))(state, jax.random.key(0)).jaxpr
+    where = Elsewhere(mesh_of(devices_of(device, devices)), kind.memory)
+    args = jax.eval_shape(lambda sampler: (state, jax.random.key(0), sampler), traceable(sampler))
+    each = -(-tasks // devices)
+    other = each // 2 or 2
+    with elsewhere(where):
+        program = _compiled(_update(step, tasks), args, where.mesh)
+        needed = [
+            bytes_needed(program),
+            bytes_needed(_compiled(_update(step, other * devices), args, where.mesh)),
+        ]
+        jaxpr = jax.make_jaxpr(_update(step, tasks))(*args).jaxpr
     traffic, operations = traffic_of(str(program.as_text())), count_operations(jaxpr)
     slope = (needed[0] - needed[1]) / (each - other)
     seconds = _seconds(kind, traffic, operations, devices)
@@ -164,31 +168,30 @@ def elsewhere(where: Elsewhere) -> Iterator[None]:
     token = ELSEWHERE.set(where)
     jax.clear_caches()  # what was traced for other devices
     try:
-        yield
+        with no_flags():
+            yield
     finally:
         ELSEWHERE.reset(token)
         jax.clear_caches()
 
 
-def _step(
-    step: MetaStep, sampler: Sampler, tasks: int
-) -> Callable[[MetaState, Key[Array, ""]], tuple[MetaState, PyTree]]:
-    return lambda state, key: step.update(state, draw_tasks(sampler, key, state.step, tasks, mesh=step.mesh))
+def _update(step: MetaStep, tasks: int) -> Callable[..., tuple[MetaState, PyTree]]:
+    """A meta-step and the drawing of its tasks, with all arrays as arguments."""
+
+    def update(state: MetaState, key: Key[Array, ""], sampler: Sampler) -> tuple[MetaState, PyTree]:
+        return step.update(state, draw_tasks(sampler, key, state.step, tasks, mesh=step.mesh))
+
+    return update
 
 
-def _compiled(step: MetaStep, sampler: Sampler, state: MetaState, tasks: int) -> jax.stages.Compiled:
-    """The meta-step for the devices of `ELSEWHERE`, with its state on each of them and updated in place."""
-    where = ELSEWHERE.get()
-    assert where is not None
-    everywhere = NamedSharding(where.mesh, PartitionSpec())
-    shapes = jax.eval_shape(lambda: (state, jax.random.key(0)))
+def _compiled(function: Callable[..., PyTree], args: PyTree, mesh: Mesh) -> jax.stages.Compiled:
+    """A program whose arguments lie on all devices; the first one, the state, is updated in place."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
     placed = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), args
     )
-    platform = where.mesh.devices.flat[0].platform
-    options = dict(OPTIONS["tpu" if platform == "tpu" else "cuda"])
-    lowered = jax.jit(_step(step, sampler, tasks), donate_argnums=0).lower(*placed)
-    return lowered.compile(compiler_options=options)
+    options = OPTIONS["tpu" if mesh.devices.flat[0].platform == "tpu" else "cuda"]
+    return jax.jit(function, donate_argnums=0).lower(*placed).compile(compiler_options=dict(options))
 
 
 def _seconds(kind: Accelerator, traffic: Traffic, operations: Operations, devices: int) -> dict[str, float]:
