@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .records import AnyArray
 from .trees import is_inexact
 
 LOG_ZERO = -1e30
@@ -23,6 +26,22 @@ def weights_or_ones(inputs: Array | np.ndarray, weights: Array | np.ndarray | No
         return jnp.asarray(weights)
     dtype = jnp.result_type(inputs) if is_inexact(inputs) else jnp.float32
     return jnp.ones(inputs.shape[0], dtype)
+
+
+def cleared(x: Any, weights: Float[AnyArray, " N"] | None) -> Any:
+    """Rows of an array with zeros in place of those of weight zero, which may hold anything, NaN too.
+
+    Clearing before a computation keeps what such rows hold out of its derivatives as well, as zero times NaN
+    is NaN. Without weights, or where `x` is None, `x` is returned unchanged.
+
+    >>> cleared(jnp.array([[1.0], [jnp.nan]]), jnp.array([0.5, 0.0]))
+    Array([[1.],
+           [0.]], dtype=float32)
+    """
+    if x is None or weights is None:
+        return x
+    counted = jnp.reshape(jnp.asarray(weights) != 0, (-1, *[1] * (jnp.ndim(x) - 1)))
+    return jnp.where(counted, x, jnp.zeros((), jnp.result_type(x)))
 
 
 def log_weights(weights: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -58,6 +77,15 @@ def class_means(
     owners = weights[:, None] * jax.nn.one_hot(labels, classes, dtype=x.dtype)
     mass = jnp.sum(owners, 0)
     return owners.T @ x / jnp.where(mass > 0, mass, 1)[:, None], mass
+
+
+def first_alike(labels: Int[Array, " N"]) -> Int[Array, " N"]:
+    """Labels renumbered below N: each becomes the place of the first point with the same label.
+
+    >>> first_alike(jnp.array([70, 9, 70]))
+    Array([0, 1, 0], dtype=int32)
+    """
+    return jnp.argmax(labels[:, None] == labels[None, :], 1)
 
 
 def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array, ""]:
