@@ -147,11 +147,16 @@ def check_points(points: Any, weights: Any) -> None:
                 f"points hold a coordinate of {np.abs(values).max():.1e}, which is too large; rescale them."
             )
     if weights is not None and not is_traced(weights):
-        values = np.asarray(weights, np.float32)
-        if not np.all(np.isfinite(values) & (values >= 0)):
-            raise InputError("weights are negative, NaN or infinite; give finite numbers >= 0.")
-        if not values.any():
+        check_not_negative(weights)
+        if not np.asarray(weights, np.float32).any():
             raise InputError("all weights are zero; give at least one positive weight.")
+
+
+def check_not_negative(weights: Any) -> None:
+    """Raises an InputError if a weight is negative, NaN or infinite."""
+    values = np.asarray(weights, np.float32)
+    if not np.all(np.isfinite(values) & (values >= 0)):
+        raise InputError("weights are negative, NaN or infinite; give finite numbers >= 0.")
 
 
 def check_enough(points: Any, weights: Any, clusters: int) -> None:
