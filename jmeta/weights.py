@@ -40,8 +40,9 @@ def cleared(x: Any, weights: Float[AnyArray, " N"] | None) -> Any:
     """
     if x is None or weights is None:
         return x
-    counted = jnp.reshape(jnp.asarray(weights) != 0, (-1, *[1] * (jnp.ndim(x) - 1)))
-    return jnp.where(counted, x, jnp.zeros((), jnp.result_type(x)))
+    on_host = isinstance(x, np.ndarray) and isinstance(weights, np.ndarray)
+    counted = (weights != 0).reshape(-1, *[1] * (x.ndim - 1))
+    return (np if on_host else jnp).where(counted, x, np.zeros((), x.dtype))
 
 
 def log_weights(weights: Float[Array, "..."]) -> Float[Array, "..."]:

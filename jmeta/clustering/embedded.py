@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer, Model
 
 
@@ -38,15 +37,10 @@ def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
         return {"model": model.init(model_key), "clusterer": clusterer.init(clusterer_key)}
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> PyTree:
-        inputs = batch.inputs
-        if batch.weights is not None:  # points of weight zero may hold anything
-            counted = batch.weights.reshape(-1, *[1] * (inputs.ndim - 1)) > 0
-            inputs = jnp.where(counted, inputs, 0)
-        inputs = model.apply(params["model"], inputs, batch.weights)
+        inputs = model.apply(params["model"], batch.inputs, batch.weights)
         return clusterer.fit(params["clusterer"], batch._replace(inputs=inputs), key)
 
     def assign(params: PyTree, state: PyTree, inputs: Float[Array, "N D"]) -> Assignment:
         return clusterer.assign(params["clusterer"], state, model.apply(params["model"], inputs))
 
-    on_device = clusterer.traceable
-    return Clusterer(init, compiled(fit, on_device), compiled(assign, on_device), on_device)
+    return make_clusterer(init, fit, assign, traceable=clusterer.traceable)

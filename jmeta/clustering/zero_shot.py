@@ -23,10 +23,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances
 from ..graphs.dendrograms import cut, merge_ranks
 from ..graphs.linkage import linkage_tree
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer, Model
 from ..validation import check_counts
 from ..weights import LOG_ZERO
@@ -94,7 +94,7 @@ def zero_shot(clusters: int, *, model: Model, find: bool = False) -> Clusterer:
         log_probs = state.log_probs[nearest]
         return Assignment(log_probs, jnp.zeros(len(log_probs), log_probs.dtype))
 
-    return Clusterer(model.init, compiled(fit), compiled(assign))
+    return make_clusterer(model.init, fit, assign)
 
 
 def _even(points: Points) -> tuple[Float[Array, "M D"], Float[Array, " M"]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
+from ..masking import make_learner
 from ..records import Batch, Clusterer, Learner, Model
 
 
@@ -65,4 +65,4 @@ def centroids(model: Model, clusterer: Clusterer) -> Learner:
         embedded = model.apply(meta.body, inputs, weights)
         return clusterer.assign(meta.clusterer, state, embedded).log_probs
 
-    return Learner(init, compiled(adapt, clusterer.traceable), compiled(predict, clusterer.traceable))
+    return make_learner(init, adapt, predict, traceable=clusterer.traceable)

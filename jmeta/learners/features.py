@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key, PyTree
 
-from ..compiler import compiled
+from ..masking import make_learner
 from ..records import Batch, Learner, Model
 
 
@@ -54,4 +54,4 @@ def on_features(body: Model, head: Learner) -> Learner:
         body_weights, head_fast = fast
         return head.predict(head_fast, body.apply(body_weights, inputs, weights), weights)
 
-    return Learner(init, compiled(adapt), compiled(predict))
+    return make_learner(init, adapt, predict)

@@ -36,9 +36,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, PyTree
 
-from ..compiler import compiled
 from ..errors import InputError
 from ..iteration import iterate, unroll
+from ..masking import make_learner
 from ..records import Batch, Diff, Learner, Loss, Model
 from ..trees import path_name
 from .inner_gradients import Gradient, Scalar, mixed_mode
@@ -170,7 +170,7 @@ def maml(
         rule = unroll() if diff is None else diff
         return iterate(descend, (meta.start, opt_state), theta, steps=steps, diff=rule)[0]
 
-    return Learner(init, compiled(adapt), model.apply)
+    return make_learner(init, adapt, model.apply)
 
 
 def _check_numbers(optimizer: Callable, given: Mapping[str, float | Number], learn: Sequence[str]) -> None:

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import squared_distances, unit_length
 from ..errors import InputError
+from ..masking import make_learner
 from ..records import Batch, Learner, Model
 from ..weights import LOG_ZERO, class_means, log_weights, weights_or_ones
 
@@ -49,7 +49,7 @@ def prototypes(model: Model, *, ways: int) -> Learner:
         distances = squared_distances(model.apply(body, inputs, weights), centers)
         return jnp.where(mass > 0, -distances, LOG_ZERO)
 
-    return Learner(model.init, compiled(adapt), compiled(predict))
+    return make_learner(model.init, adapt, predict)
 
 
 def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Learner:
@@ -92,7 +92,7 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
         scores = jax.nn.logsumexp(inverse_temperature * cosine[:, :, None] + log_owners, 1)
         return jax.nn.log_softmax(scores)
 
-    return Learner(model.init, compiled(adapt), compiled(predict))
+    return make_learner(model.init, adapt, predict)
 
 
 def _embedded(model: Model, body: PyTree, support: Batch) -> tuple[Array, Array, Array]:

@@ -20,7 +20,8 @@ def of_counted_rows(loss: Function) -> Function:
     """Returns a loss that gets zeros in the rows of weight zero, and a weight for every row.
 
     Rows of weight zero may hold anything: neither the loss nor its derivatives depend on them. A NaN in
-    another row makes the loss and all its metrics NaN, also where a comparison such as `argmax` would hide it.
+    another row makes the loss and all its metrics NaN, also where a comparison, as in `argmax`, would hide
+    it.
 
     >>> from jmeta.weights import weighted_average
     >>> @of_counted_rows
@@ -37,7 +38,8 @@ def of_counted_rows(loss: Function) -> Function:
     ) -> tuple[Float[Array, ""], Metrics]:
         weights = weights_or_ones(outputs, weights)
         outputs = cleared(jnp.asarray(outputs), weights)
-        value, metrics = loss(outputs, cleared(targets, weights), weights, **options)
+        targets = None if targets is None else cleared(jnp.asarray(targets), weights)
+        value, metrics = loss(outputs, targets, weights, **options)
         lost = jnp.where(jnp.any(jnp.isnan(outputs)), jnp.nan, 0)
         return value + lost, {name: one + lost for name, one in metrics.items()}
 

@@ -144,9 +144,7 @@ def index_of_clusters(index: Function) -> Function:
 
 def _seeing_nan(index: Function) -> Function:
     @wraps(index)
-    def call(
-        points: Array, labels: Array, weights: Array | None = None, **options: Any
-    ) -> Float[Array, ""]:
+    def call(points: Array, labels: Array, weights: Array | None = None, **options: Any) -> Float[Array, ""]:
         x = as_float(jnp.asarray(points))
         known = jnp.where(jnp.asarray(labels) >= 0, weights_or_ones(x, weights), 0)
         finite = jnp.all(jnp.isfinite(cleared(x, known))) & jnp.all(jnp.isfinite(known))

@@ -1,9 +1,9 @@
 """Internal indices: the separation of clusters, computed without true labels.
 
 All indices take points and labels; points labelled -1 are noise and do not count. Weights are relative:
-multiplying all of them by a number changes no index, and points that count alike need none. If fewer than two clusters
-have points, each index takes its worst value. Outside `jit` and `vmap` indices are computed in double
-precision; inside, in the precision of the points, and the number of clusters must be given as `slots`.
+multiplying all of them by a number changes no index, and points that count alike need none. If fewer than two
+clusters have points, each index takes its worst value. Outside `jit` and `vmap` indices are computed in
+double precision; inside, in the precision of the points, and the number of clusters must be given as `slots`.
 Distances between all points are computed for a block of rows at a time, which bounds the memory. Values are
 equal to scikit-learn's where it has the index, except for the Davies-Bouldin index of two clusters with equal
 means, which is infinite here and zero there.

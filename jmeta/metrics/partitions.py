@@ -128,7 +128,7 @@ def numbered(name: str, labels: Any, slots: int | None) -> tuple[AnyArray, int]:
 
 
 def check_weights(weights: AnyArray | None, count: int, noun: str) -> None:
-    """Raises an InputError unless there are no weights, or one not below zero for each of what `noun` names."""
+    """Raises an InputError unless there are no weights, or one of at least zero for each of `noun`."""
     if weights is None:
         return
     if np.shape(weights) != (count,):

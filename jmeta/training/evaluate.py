@@ -15,6 +15,7 @@ from ..agreement import best_matching, contingency
 from ..batching import over_tasks, placed
 from ..errors import InputError
 from ..losses import cross_entropy, squared_error
+from ..masking import make_learner
 from ..metrics import Interval, adjusted_rand_index, interval, matched_accuracy, normalized_mutual_information
 from ..records import Batch, HostSampler, Learner, Metrics, Sampler, Task
 from ..tasks.stored import ahead, beside_the_host
@@ -149,7 +150,7 @@ def as_learner(clusterer: Any) -> Learner:
     ) -> Float[Array, "N K"]:
         return clusterer.assign(*fast, inputs).log_probs
 
-    return Learner(clusterer.init, adapt, predict)
+    return make_learner(clusterer.init, adapt, predict, traceable=clusterer.traceable)
 
 
 def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:

@@ -3,12 +3,14 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from algorithms import LEARNERS, PIECEWISE_CONSTANT
 
 import jmeta as jm
+from jmeta.weights import cleared
 
 N, WAYS = 9, 3
 
@@ -74,13 +76,46 @@ def test_tasks_are_vmapped(name, meta):
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_points_of_weight_zero_have_no_influence(name, meta):
+@functools.cache
+def differentiated(name):
+    """The sum of squared outputs of the points that count, and its gradient to all that is real."""
+    learner = made(name)
+
+    @jax.jit
+    def run(meta, batch, key):
+        def total(meta, inputs, weights):
+            own = batch._replace(inputs=inputs, weights=weights)
+            outputs = learner.predict(learner.adapt(meta, own, key), inputs, weights)
+            return jnp.sum(cleared(outputs, batch.weights) ** 2), outputs
+
+        return jax.value_and_grad(total, (0, 1, 2), has_aux=True)(meta, batch.inputs, batch.weights)
+
+    return run
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e3])
+def test_points_of_weight_zero_have_no_influence(name, meta, value):
     kept = np.array([1, 2, 3, 5, 6, 7, 8])
     weights = np.float32(np.isin(np.arange(N), kept))
     lost = support()._replace(weights=weights)
-    garbage = lost._replace(inputs=np.where(weights[:, None] > 0, lost.inputs, np.float32(1e3)))
-    found = [np.asarray(compiled(name)(meta, b, jax.random.key(1)))[kept] for b in (lost, garbage)]
-    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+    garbage = lost._replace(
+        inputs=np.where(weights[:, None] > 0, lost.inputs, np.float32(value)),
+        targets=np.where(weights > 0, lost.targets, 99),
+    )
+    (_, outputs), gradient = differentiated(name)(meta, garbage, jax.random.key(1))
+    (_, expected), slope = differentiated(name)(meta, lost, jax.random.key(1))
+    np.testing.assert_allclose(outputs[kept], expected[kept], rtol=1e-5, atol=1e-5)
+    assert np.all(np.isfinite(outputs))
+    for found, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(slope), strict=True):
+        assert np.all(np.isfinite(found))
+        np.testing.assert_allclose(found, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_point_that_counts_and_is_not_finite_is_not_hidden(name, meta, value):
+    spoiled = support()
+    spoiled.inputs[4, 0] = value
+    assert np.any(np.isnan(compiled(name)(meta, spoiled, jax.random.key(1))[4]))
 
 
 def test_meta_gradients_are_finite_and_reach_the_network_unless_outputs_jump(name, meta):

@@ -30,7 +30,13 @@ OF_LABELS = {
 } | {"supervised_contrastive": jm.losses.supervised_contrastive(0.5)}
 OF_VALUES = {
     name: getattr(jm.losses, name)
-    for name in ("squared_error", "expected_regret", "regret_and_error", "listwise", "information_maximization")
+    for name in (
+        "squared_error",
+        "expected_regret",
+        "regret_and_error",
+        "listwise",
+        "information_maximization",
+    )
 } | {"clustering_energy": jm.losses.clustering_energy(jm.soft_kmeans(2, seeding=jm.farthest_first))}
 LOSSES = OF_LABELS | OF_VALUES
 """Every public loss."""
