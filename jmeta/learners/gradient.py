@@ -96,7 +96,8 @@ def maml(
         minibatch: number of support points per step, taken cyclically from a random permutation; all unless
             given.
         gradient: computes the inner gradient: `jax.grad`, `mixed_mode` or `first_order`. Unless given it is
-            `jax.grad` if `diff` is given, else `mixed_mode`, which has no derivative in forward mode.
+            `mixed_mode` where `diff` is not given, else `jax.grad`, which implicit rules need less time for;
+            the derivatives are the same.
         diff: the differentiation rule of the inner loop; `unroll()` unless given.
 
     Returns:

@@ -75,6 +75,25 @@ def test_all_ways_to_go_back_agree_with_each_other_and_with_differences(method):
     np.testing.assert_allclose(found["none"], numerical(outer(learners["none"]), meta, 1e-6), atol=2e-7)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_default_has_a_second_derivative_in_either_mode(steps):
+    """Of the start and of a learned rate, over loops of one step and of several."""
+    options = dict(steps=steps, numbers={"learning_rate": 0.05}, learn=("learning_rate",))
+    default, unrolled = maml(**options), maml(gradient=jax.grad, diff=jm.unroll(), **options)
+    meta = doubles(default.init(jax.random.key(0)))
+    along = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size).reshape(leaf.shape)), meta)
+
+    def products(learner):
+        slope = jax.grad(outer(learner))
+        yield jax.grad(lambda meta: optax.tree.vdot(slope(meta), along))(meta)
+        yield jax.jvp(slope, (meta,), (along,))[1]
+        yield jax.grad(lambda meta: jax.jvp(outer(learner), (meta,), (along,))[1])(meta)
+
+    expected = numerical(lambda meta: optax.tree.vdot(jax.grad(outer(unrolled))(meta), along), meta, 1e-5)
+    for found in jax.jit(lambda: [*products(default), *products(unrolled)])():
+        np.testing.assert_allclose(flat(found), expected, rtol=1e-6, atol=1e-7)
+
+
 def quadratic(curvatures):
     """A model whose support loss is  sum_d a_d (w_d - y_d)^2 / 2  at the mean of the targets."""
     return jm.Model(lambda key: jnp.zeros(len(curvatures)), lambda w, x, weights=None: w)
