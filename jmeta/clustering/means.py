@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..distances import as_float, squared_distances, unit_length
 from ..errors import InputError
-from ..iteration import iterate, unroll
+from ..iteration import iterate, reach, unroll
 from ..masking import make_clusterer
 from ..records import AnyArray, Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
@@ -125,6 +125,7 @@ def means_clusterer(
     restarts: int,
     centers: Float[AnyArray, "K D"] | None = None,
     init: Callable[..., PyTree] = lambda key: {},
+    learns_centers: bool = False,
     log_share: Callable[[Points], Float[Array, " K"]] = lambda points: jax.nn.log_softmax(points.log_slots),
 ) -> Clusterer:
     """A clusterer that iterates `mean_step` from the best of several seedings.
@@ -139,9 +140,15 @@ def means_clusterer(
         restarts: number of seedings, tried without a derivative; the one with the least energy is kept.
         centers: initial centres, which replace seeding; learned "centers" take precedence.
         init: the `init` of the clusterer.
+        learns_centers: whether its parameters hold "centers".
         log_share: points -> logarithm of each cluster's target share of the weight.
     """
     step = partial(mean_step, rule)
+    if learns_centers and diff is not None and not reach(diff).start:
+        raise InputError(
+            "diff passes no derivative to the initial centers, which would never be learned; leave it out, "
+            "or give another rule such as unroll()."
+        )
 
     def nudged(means: Means, x: Array, theta: Theta, i: Array, nudge: Nudge) -> tuple[Means, Factors]:
         return shared_step(rule, means, _with_x(theta, x), i, nudge)

@@ -71,7 +71,8 @@ def sinkhorn_kmeans(
         assigned in proportion to exp(g_k - beta ||x - c_k||^2), without rebalancing.
 
     Raises:
-        InputError: an argument is out of range, or `learn` holds an unknown name.
+        InputError: an argument is out of range, or `learn` holds an unknown name, or "centers" where `diff`
+            passes no derivative to them.
 
     >>> import jmeta as jm
     >>> points = jnp.array([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
@@ -111,5 +112,6 @@ def sinkhorn_kmeans(
         restarts=restarts,
         log_share=log_share,
         centers=start,
+        learns_centers="centers" in learn,
         init=learned_numbers("sinkhorn_kmeans", learn, temperature=temperature.init, centers=start),
     )

@@ -77,7 +77,8 @@ def soft_kmeans(
         A `Clusterer` whose state is `Centers`.
 
     Raises:
-        InputError: an argument is out of range, or `learn` holds an unknown name.
+        InputError: an argument is out of range, or `learn` holds an unknown name, or "centers" where `diff`
+            passes no derivative to them.
 
     >>> points = jnp.array([[0.0], [0.2], [5.0], [5.2]])
     >>> from jmeta.records import Batch
@@ -114,6 +115,7 @@ def soft_kmeans(
         seeding=seeding,
         restarts=restarts,
         centers=start,
+        learns_centers="centers" in learn,
         init=learned_numbers("soft_kmeans", learn, temperature=temperature.init, centers=start),
     )
 

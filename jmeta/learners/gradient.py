@@ -37,13 +37,16 @@ import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from ..errors import InputError
-from ..iteration import iterate, unroll
+from ..iteration import iterate, reach, unroll
 from ..masking import make_learner
 from ..records import Batch, Diff, Learner, Loss, Model
-from ..trees import path_name
+from ..trees import all_finite, path_name
 from .inner_gradients import Gradient, Scalar, mixed_mode
 from .numbers import Number, as_number
-from .optimizers import descent
+from .optimizers import curvature, descent
+
+EPS_ROOT = 1e-16
+"""Added inside the square root of Adam and its relatives, as `optax.adabelief` does by itself."""
 
 
 class Descent(NamedTuple):
@@ -80,12 +83,11 @@ def maml(
         loss: the loss of its outputs on the support set.
         steps: number of inner steps; zero leaves the weights unchanged.
         optimizer: the inner optimiser, built inside the step from `numbers`: `descent`, `curvature`, or any
-            of optax. Adam's square root has no derivative where the gradient of a weight is zero, as behind
-            a dead ReLU: use `partial(optax.adam, eps_root=1e-8)`.
+            of optax. The square root of Adam and its relatives has no derivative where the gradient of a
+            weight is zero, as behind a dead ReLU: their `eps_root` is `EPS_ROOT` unless given.
         numbers: its arguments; {"learning_rate": 0.01} unless given. A float is shared by all weights and
             steps; for others see `Number`.
-        learn: names of the arguments that are meta-learned; they stay constant under a differentiation rule
-            that passes no derivative to theta, such as `straight_through`.
+        learn: names of the arguments that are meta-learned.
         adapts: path of a weight, such as "layers/0/kernel" -> whether the inner loop adapts it; all unless
             given. The others are trained in the outer loop only: excluding the last layer gives BOIL,
             excluding all but the last gives ANIL, with the body run at every step.
@@ -106,7 +108,9 @@ def maml(
     Raises:
         InputError: `steps` or `proximal` is negative, `minibatch` is less than one, the optimiser cannot be
             built from `numbers`, one of them is not finite, or `learn` names one that is missing or is a
-            float that is not positive; from `init`, if `adapts` holds for no weight.
+            float that is not positive, or `diff` passes no derivative to what would be learned; from `init`,
+            if `adapts` holds for no weight, or the optimiser cannot take a step with these numbers, or has no
+            derivative where a gradient is zero.
 
     >>> import jmeta as jm
     >>> learner = maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=5)
@@ -124,13 +128,18 @@ def maml(
         raise InputError(f"minibatch is {minibatch}; give a whole number >= 1.")
     given = {"learning_rate": 0.01} if numbers is None else dict(numbers)
     _check_numbers(optimizer, given, learn)
+    _check_reach(diff, learn, reaches_start=proximal > 0 or adapts is not None)
+    given = _with_safe_root(optimizer, given)
     learned = {name: as_number(given[name]) for name in learn}
 
     def rule_at(stored: dict[str, PyTree], weights: PyTree, i: Array) -> optax.GradientTransformation:
         current = {name: learned[name].read(value, i) for name, value in stored.items()}
         fixed = {name: value for name, value in given.items() if name not in learned}
-        initial = {name: n.read(n.init(weights), i) for name, n in fixed.items() if isinstance(n, Number)}
-        return optimizer(**(fixed | initial | current))
+        made = {name: n.read(n.init(weights), i) for name, n in fixed.items() if isinstance(n, Number)}
+        return optimizer(**(fixed | made | current))
+
+    def initial(weights: PyTree) -> dict[str, PyTree]:
+        return {name: number.init(weights) for name, number in learned.items()}
 
     def support_loss(weights: PyTree, theta: PyTree) -> Array:
         support, start = theta
@@ -160,7 +169,9 @@ def maml(
         if adapts is not None and None not in jax.tree.leaves(_frozen(start, adapts), is_leaf=_is_none):
             paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(start)]
             raise InputError(f"adapts holds for none of the weights {paths}; choose some of them.")
-        return Descent(start, {name: number.init(start) for name, number in learned.items()})
+        if steps and optimizer not in (descent, curvature):
+            _check_step(lambda weights: rule_at(initial(weights), weights, jnp.asarray(0)), start)
+        return Descent(start, initial(start))
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
         opt_state = rule_at(meta.numbers, meta.start, jnp.asarray(0)).init(meta.start)
@@ -186,6 +197,56 @@ def _check_numbers(optimizer: Callable, given: Mapping[str, float | Number], lea
         inspect.signature(optimizer).bind(**given)
     except TypeError as error:
         raise InputError(f"the inner optimiser cannot be built from {sorted(given)}: {error}.") from None
+
+
+def _check_reach(diff: Diff | None, learn: Sequence[str], *, reaches_start: bool) -> None:
+    """Raises an InputError if nothing, or not what `learn` names, would get a derivative."""
+    if diff is None:
+        return
+    found = reach(diff)
+    if learn and not found.theta:
+        raise InputError(
+            f"diff passes no derivative to what learn names, {sorted(learn)}; leave out diff, and for "
+            "first-order MAML give gradient=first_order."
+        )
+    if not (found.start or reaches_start or learn):
+        raise InputError(
+            "diff passes no derivative to the initial weights, so that nothing would be learned; give "
+            "proximal, or another rule such as unroll()."
+        )
+
+
+def _with_safe_root(optimizer: Callable, given: dict[str, float | Number]) -> dict[str, float | Number]:
+    """The numbers, with `EPS_ROOT` for an optimiser whose `eps_root` is zero."""
+    root = inspect.signature(optimizer).parameters.get("eps_root")
+    return given if root is None or root.default != 0 else {"eps_root": EPS_ROOT} | given
+
+
+def _check_step(make: Callable[[PyTree], optax.GradientTransformation], start: PyTree) -> None:
+    """Raises an InputError if an optimiser cannot take a step, or has no derivative at gradients of zero."""
+
+    def along(slopes: PyTree, weights: PyTree) -> PyTree:
+        rule = make(weights)
+        state = rule.init(weights)
+        return jax.jvp(lambda slopes: rule.update(slopes, state, weights)[0], (slopes,), (weights,))[1]
+
+    with jax.ensure_compile_time_eval():
+        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), start)
+        mostly_zero = jax.tree.map(lambda leaf: (jnp.arange(leaf.size) < 1).reshape(leaf.shape) * leaf, ones)
+        try:
+            slopes = jax.jit(along)(mostly_zero, ones)
+        except (TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"the inner optimizer cannot take a step ({reason}); give one that needs gradients and "
+                "weights alone, and numbers that it takes: only descent and curvature take trees, as from "
+                "per_leaf."
+            ) from None
+        if not all_finite(slopes):
+            raise InputError(
+                "the inner optimizer has no finite derivative where the gradient of a weight is zero; add a "
+                "small number inside its square root, or choose another one."
+            )
 
 
 def _is_none(leaf: PyTree) -> bool:

@@ -46,7 +46,8 @@ def meta_step(
 
     Returns:
         A `MetaStep`. Its `Report` holds the means over the tasks that were kept of the loss and of its
-        metrics, and "gradient_norm"; all are 0 where no task was kept.
+        metrics, and "gradient_norm". They are NaN where no task was kept, except that the norm is infinite
+        where losses were finite and only the gradient, or the update by it, was not.
 
     Raises:
         InputError: the batch is empty, or `chunk` is below one.
@@ -67,11 +68,14 @@ def meta_step(
         def gradient_of(tasks: Task, weights: Float[Array, " T"]) -> tuple:
             return estimate(loss, meta, tasks, weights, step)
 
-        gradient, kept, (losses, metrics) = _kept_gradient(gradient_of, tasks, real)
+        gradient, finite, (losses, metrics) = _kept_gradient(gradient_of, tasks, real)
+        kept = finite & all_finite(gradient)
+        gradient = jax.tree.map(lambda leaf: jnp.where(jnp.any(kept), leaf, 0), gradient)
         sums = {
             name: jnp.sum(jnp.where(kept, values, 0)) for name, values in ({"loss": losses} | metrics).items()
         }
-        return (gradient, jnp.sum(kept, dtype=losses.dtype), sums), ()
+        counts = [jnp.sum(some, dtype=losses.dtype) for some in (finite, kept)]
+        return (gradient, counts, sums), ()
 
     mesh = of_all_hosts(mesh)
     folded = fold_over_tasks(summed, chunk=chunk, mesh=mesh)
@@ -80,14 +84,16 @@ def meta_step(
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
     def update(state: MetaState, tasks: Task) -> tuple[MetaState, Report]:
-        (gradient, kept, sums), _ = folded((state.meta, state.step), tasks)
+        (gradient, (finite, kept), sums), _ = folded((state.meta, state.step), tasks)
         total = jnp.maximum(kept, 1)
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
         usable = all_finite(gradient) & (kept > 0)
 
         means = {name: value / total for name, value in sums.items()}
         meta, opt, usable = descended(optimizer, state, gradient, means["loss"], usable)
-        means["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
+        means["gradient_norm"] = optax.tree.norm(gradient)
+        means = {name: jnp.where(usable, value, jnp.nan) for name, value in means.items()}
+        means["gradient_norm"] = jnp.where(~usable & (finite > 0), jnp.inf, means["gradient_norm"])
         skipped = count_tasks(tasks) - jnp.where(usable, kept, 0)
         report = Report(means.pop("loss"), skipped, means)
         return MetaState(state.step + 1, meta, opt, state.carry), report
@@ -150,7 +156,7 @@ def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
 def _kept_gradient(
     gradient_of: Callable[[Task, Float[Array, " T"]], tuple], tasks: Task, real: Bool[Array, " T"]
 ) -> tuple[PyTree, Bool[Array, " T"], tuple[Float[Array, " T"], Metrics]]:
-    """The summed gradient of the real tasks that are finite, which these are, and all losses and metrics.
+    """The summed gradient of the real tasks of finite loss, which these are, and all losses and metrics.
 
     It takes one pass if all tasks are finite, and another one without those that are not.
     """
@@ -175,5 +181,4 @@ def _kept_gradient(
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, real))
     first = (~real, (blank[0], real, blank[2]))
     _, (gradient, kept, report) = lax.while_loop(unsettled, again, first)
-    kept &= all_finite(gradient)
-    return optax.tree.where(jnp.any(kept), gradient, blank[0]), kept, report
+    return gradient, kept, report
