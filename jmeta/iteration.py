@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -58,7 +57,7 @@ def iterate(
         point, which `residual` checks.
 
     Raises:
-        InputError: `steps` is negative.
+        InputError: `steps` is negative, or `diff` is no rule.
 
     >>> def halfway(x, theta, i):
     ...     return (x + theta) / 2
@@ -67,6 +66,9 @@ def iterate(
     4.0000 1.0000
     """
     _check("steps", steps, least=0)
+    if not callable(diff) or diff in (unroll, every_step, truncate, one_step, implicit, straight_through):
+        name = getattr(diff, "__name__", repr(diff))
+        raise InputError(f"diff is {name}; give a rule, which is the result of a call, as in diff=unroll().")
     return diff(step, x0, theta, steps, tol)
 
 
@@ -114,40 +116,6 @@ def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[
     0.5
     """
     return largest_change(step(x, theta, jnp.asarray(i)), x)
-
-
-class Reach(NamedTuple):
-    """To which inputs of an iteration a differentiation rule passes a derivative."""
-
-    start: bool
-    theta: bool
-
-
-def reach(diff: Diff) -> Reach:
-    """To which inputs a rule passes a derivative, found by differentiating a small map of both.
-
-    >>> reach(unroll()), reach(truncate(1))
-    (Reach(start=True, theta=True), Reach(start=False, theta=True))
-    """
-
-    def last(x0: Array, theta: Array) -> Array:
-        return jnp.sum(diff(lambda x, theta, i: x * theta, x0, theta, 2, None))
-
-    def depends(place: int) -> bool:
-        tangents = [jnp.zeros(()), jnp.zeros(())]
-
-        def along(tangent: Array) -> Array:
-            tangents[place] = tangent
-            return jax.jvp(last, (jnp.full((), 0.5), jnp.full((), 0.5)), tuple(tangents))[1]
-
-        program = jax.make_jaxpr(along)(1.0).jaxpr
-        reached = set(program.invars)
-        for equation in program.eqns:
-            if any(not isinstance(one, Literal) and one in reached for one in equation.invars):
-                reached.update(equation.outvars)
-        return not isinstance(program.outvars[0], Literal) and program.outvars[0] in reached
-
-    return Reach(depends(0), depends(1))
 
 
 def unroll(remat: bool = False) -> Diff:

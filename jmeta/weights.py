@@ -51,7 +51,8 @@ def log_weights(weights: Float[Array, "..."]) -> Float[Array, "..."]:
     >>> log_weights(jnp.array([1.0, 0.0]))
     Array([ 0.e+00, -1.e+30], dtype=float32)
     """
-    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), LOG_ZERO)
+    none = weights <= 0  # not if it is NaN
+    return jnp.where(none, LOG_ZERO, jnp.log(jnp.where(none, 1, weights)))
 
 
 def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, " D"]:

@@ -22,8 +22,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..distances import as_float, squared_distances, unit_length
 from ..errors import InputError
-from ..iteration import iterate, reach, unroll
+from ..iteration import iterate, unroll
 from ..masking import make_clusterer
+from ..reach import check_start_is_learned
 from ..records import AnyArray, Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from ..weights import LOG_ZERO, class_means, log_weights
@@ -144,11 +145,8 @@ def means_clusterer(
         log_share: points -> logarithm of each cluster's target share of the weight.
     """
     step = partial(mean_step, rule)
-    if learns_centers and diff is not None and not reach(diff).start:
-        raise InputError(
-            "diff passes no derivative to the initial centers, which would never be learned; leave it out, "
-            "or give another rule such as unroll()."
-        )
+    if learns_centers:
+        check_start_is_learned(diff, "initial centers")
 
     def nudged(means: Means, x: Array, theta: Theta, i: Array, nudge: Nudge) -> tuple[Means, Factors]:
         return shared_step(rule, means, _with_x(theta, x), i, nudge)

@@ -37,10 +37,13 @@ import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from ..errors import InputError
-from ..iteration import iterate, reach, unroll
+from ..iteration import iterate, unroll
 from ..masking import make_learner
+from ..reach import reach
 from ..records import Batch, Diff, Learner, Loss, Model
 from ..trees import all_finite, path_name
+from ..validation import check_model
+from ..weights import weights_or_ones
 from .inner_gradients import Gradient, Scalar, mixed_mode
 from .numbers import Number, as_number
 from .optimizers import curvature, descent
@@ -95,8 +98,8 @@ def maml(
             `diff=implicit(conjugate_gradient())` this is iMAML. For plain descent at rate alpha its linear
             system is  alpha (H + lambda I) v = b, with H the Hessian of the loss at the adapted weights, so
             that dw / dstart = lambda (H + lambda I)^-1; take enough steps for the descent to converge.
-        minibatch: number of support points per step, taken cyclically from a random permutation; all unless
-            given.
+        minibatch: number of support points per step, taken cyclically from a random permutation of those
+            that are no padding; all unless given.
         gradient: computes the inner gradient: `jax.grad`, `mixed_mode` or `first_order`. Unless given it is
             `mixed_mode` where `diff` is not given, else `jax.grad`, which implicit rules need less time for;
             the derivatives are the same.
@@ -126,7 +129,8 @@ def maml(
         raise InputError(f"proximal is {proximal}; give zero or a positive number.")
     if minibatch is not None and minibatch < 1:
         raise InputError(f"minibatch is {minibatch}; give a whole number >= 1.")
-    given = {"learning_rate": 0.01} if numbers is None else dict(numbers)
+    check_model("maml", model)
+    given: dict[str, float | Number] = {"learning_rate": 0.01} if numbers is None else dict(numbers)
     _check_numbers(optimizer, given, learn)
     _check_reach(diff, learn, reaches_start=proximal > 0 or adapts is not None)
     given = _with_safe_root(optimizer, given)
@@ -156,7 +160,8 @@ def maml(
         support, start, stored, frozen, order = theta
         weights, opt_state = _with_frozen(x[0], frozen), x[1]
         if minibatch is not None:
-            rows = order[(i * minibatch + jnp.arange(minibatch)) % len(order)]
+            places, counted = order
+            rows = places[(i * minibatch + jnp.arange(minibatch)) % counted]
             taken = jax.tree.map(lambda part: part[rows], support._replace(clusters=None))
             support = taken._replace(clusters=support.clusters)
         rule = rule_at(stored, weights, i)
@@ -175,7 +180,7 @@ def maml(
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
         opt_state = rule_at(meta.numbers, meta.start, jnp.asarray(0)).init(meta.start)
-        order = None if minibatch is None else jax.random.permutation(key, len(support.inputs))
+        order = None if minibatch is None else _counted_order(support, key)
         # Frozen weights are part of theta, so that rules without a derivative in x0 still reach them.
         frozen = _frozen(meta.start, adapts)
         theta = (support, meta.start if proximal else None, meta.numbers, frozen, order)
@@ -219,7 +224,9 @@ def _check_reach(diff: Diff | None, learn: Sequence[str], *, reaches_start: bool
 def _with_safe_root(optimizer: Callable, given: dict[str, float | Number]) -> dict[str, float | Number]:
     """The numbers, with `EPS_ROOT` for an optimiser whose `eps_root` is zero."""
     root = inspect.signature(optimizer).parameters.get("eps_root")
-    return given if root is None or root.default != 0 else {"eps_root": EPS_ROOT} | given
+    if root is None or root.default != 0:
+        return given
+    return {**given, "eps_root": given.get("eps_root", EPS_ROOT)}
 
 
 def _check_step(make: Callable[[PyTree], optax.GradientTransformation], start: PyTree) -> None:
@@ -247,6 +254,13 @@ def _check_step(make: Callable[[PyTree], optax.GradientTransformation], start: P
                 "the inner optimizer has no finite derivative where the gradient of a weight is zero; add a "
                 "small number inside its square root, or choose another one."
             )
+
+
+def _counted_order(support: Batch, key: Key[Array, ""]) -> tuple[Int[Array, " N"], Int[Array, ""]]:
+    """A random order of the points, those of weight zero last, and the number of the others, at least one."""
+    weights = weights_or_ones(support.inputs, support.weights)
+    drawn = jax.random.permutation(key, len(weights))
+    return drawn[jnp.argsort(weights[drawn] == 0)], jnp.maximum(jnp.sum(weights != 0), 1)
 
 
 def _is_none(leaf: PyTree) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -207,7 +208,28 @@ def traceable(sampler: Sampler) -> Sampler:
     """The sampler as a pytree, whose arrays are arguments of a compiled function and not constants in it."""
     if isinstance(sampler, HostSampler):
         raise InputError("tasks that are made on the host cannot be drawn inside jit; use loop, or evaluate.")
-    return sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+    if isinstance(sampler, jax.tree_util.Partial):
+        return sampler if sampler.func is _drawn else jax.tree_util.Partial(_drawn, sampler)
+    try:
+        inspect.signature(sampler).bind(None)
+    except TypeError as error:
+        raise InputError(f"the sampler cannot take a key ({error}); give a function of a key.") from None
+    return jax.tree_util.Partial(_drawn, jax.tree_util.Partial(sampler))
+
+
+def _drawn(sampler: Sampler, key: Key[Array, ""]) -> Task:
+    """The task of a key; raises an InputError if the sampler leaves jax."""
+    try:
+        return sampler(key)
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ) as error:
+        raise InputError(
+            "the sampler uses NumPy or Python on what it draws, but is compiled; use jax.numpy and fixed "
+            "shapes, or draw on the host, with a HostSampler."
+        ) from error
 
 
 def _source(

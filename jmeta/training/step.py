@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +52,8 @@ def meta_step(
         where losses were finite and only the gradient, or the update by it, was not.
 
     Raises:
-        InputError: the batch is empty, or `chunk` is below one.
+        InputError: the batch is empty, `chunk` is below one, or the task loss does not return
+            `(scalar, metrics)`.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -61,12 +64,13 @@ def meta_step(
     (1, 0, ['gradient_norm', 'mse'])
     """
     estimate = backpropagation() if estimator is None else estimator
+    checked = partial(_checked_loss, loss)
 
     def summed(shared: tuple, tasks: Task, real: Bool[Array, " T"]) -> tuple[tuple, tuple]:
         meta, step = shared
 
         def gradient_of(tasks: Task, weights: Float[Array, " T"]) -> tuple:
-            return estimate(loss, meta, tasks, weights, step)
+            return estimate(checked, meta, tasks, weights, step)
 
         gradient, finite, (losses, metrics) = _kept_gradient(gradient_of, tasks, real)
         kept = finite & all_finite(gradient)
@@ -123,6 +127,27 @@ def descended(
     after, before = (optax.apply_updates(state.meta, updates), opt), (state.meta, state.opt)
     usable &= still_finite(before, after)
     return *optax.tree.where(usable, after, before), usable
+
+
+def _checked_loss(loss: TaskLoss, meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+    """The loss of a task; raises an InputError if it is not a scalar with metrics."""
+    found = loss(meta, task)
+    if (
+        not isinstance(found, tuple)
+        or len(found) != 2
+        or not isinstance(found[1], dict)
+        or jnp.shape(found[0])
+    ):
+        raise InputError(
+            f"the task loss returned {_described(found)}; return a scalar and metrics, as in (loss, {{}})."
+        )
+    return found
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, tuple):
+        return f"({', '.join(map(_described, found))})"
+    return f"an array of shape {jnp.shape(found)}" if hasattr(found, "shape") else f"a {type(found).__name__}"
 
 
 def _no_line_search(meta: PyTree) -> Float[Array, ""]:

@@ -142,3 +142,24 @@ def test_meta_training_lowers_the_loss(name, meta):
         state, metrics = update(state, tasks)
         losses.append(float(metrics.loss))
     assert (losses[-1] < losses[0]) == (name not in PIECEWISE_CONSTANT)
+
+
+OF_WAYS = ["matching", "ridge", "prototypes"]
+
+
+@pytest.mark.parametrize("name", OF_WAYS)
+def test_labels_beyond_the_ways_are_refused_and_inside_jit_make_all_outputs_nan(name, meta):
+    beyond = support()
+    beyond = beyond._replace(targets=beyond.targets + 1)
+    with pytest.raises(jm.InputError, match="the support has the label 3; give labels from 0 to 2"):
+        made(name).adapt(meta, beyond, jax.random.key(1))
+    assert np.all(np.isnan(compiled(name)(meta, beyond, jax.random.key(1))))
+    padded = beyond._replace(weights=np.float32(beyond.targets < WAYS))
+    found = made(name).predict(made(name).adapt(meta, padded, jax.random.key(1)), padded.inputs)
+    assert np.all(np.isfinite(found))
+
+
+def test_a_state_of_meta_training_is_no_meta_parameters(name, meta):
+    state = jm.MetaState(0, meta, None)
+    with pytest.raises(jm.InputError, match=r"give its meta-parameters, state\.meta"):
+        made(name).adapt(state, support(), jax.random.key(1))
