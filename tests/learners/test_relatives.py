@@ -259,14 +259,14 @@ def test_inductive_predictions_of_a_query_do_not_depend_on_the_others():
 
 
 def test_memory_is_known_before_the_run_and_falls_with_the_mode():
-    """Ten inner steps of a wide network: plain keeps every activation, the others the weights alone."""
+    """Fifteen inner steps of a wide network: plain keeps every activation, the others the weights alone."""
     net = jm.networks.mlp([1, 8, 1])
     batch = jax.ShapeDtypeStruct((2, 500, 1), float)
     both = jm.Batch(batch, batch)
     tasks = jm.Task(both, both, None, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2)))
 
     def needed(**options):
-        learner = jm.maml(net, jm.squared_error, steps=10, **options)
+        learner = jm.maml(net, jm.squared_error, steps=15, **options)
         step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.sgd(0.1))
         state = jax.eval_shape(lambda: step.init(learner.init(jax.random.key(0))))
         return jm.memory_needed(step.update, state, tasks)
@@ -358,7 +358,9 @@ def test_a_few_steps_on_a_new_sine_wave_beat_none(method):
     options = METHODS[method] | {"steps": 3}
     net = jm.networks.mlp([1, 40, 1], activation=jnp.tanh)
     learner = jm.maml(net, jm.squared_error, **options)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(5e-3)
+    )  # where rounding does not decide
     step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optimizer)
     state = step.init(learner.init(jax.random.key(0)))
     train = jax.jit(partial(jm.train, step, jm.sinusoid(), steps=500, tasks=8))
