@@ -18,9 +18,9 @@ from ..losses import cross_entropy, squared_error
 from ..masking import check_meta, make_learner
 from ..metrics import Interval, adjusted_rand_index, interval, matched_accuracy, normalized_mutual_information
 from ..records import Batch, HostSampler, Learner, Metrics, Sampler, Task
+from ..tasks.feed import Given
 from ..tasks.stored import ahead, beside_the_host
 from ..weights import cleared, weights_or_ones
-from .feed import Given
 from .loop import traceable
 from .objectives import query_targets, support_labels
 

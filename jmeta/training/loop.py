@@ -21,7 +21,7 @@ from ..batching import over_tasks, placed
 from ..errors import InputError
 from ..precision import is_traced
 from ..records import HostSampler, MetaState, MetaStep, Report, Sampler, Task
-from .feed import Feed, Given, task_keys
+from ..tasks.feed import Feed, Given, task_keys
 from .hooks import Hook, ProgressBar, Training, own_copy
 from .preemption import DispatchInterval, DivergedError, reason_of_failure
 from .rows import Row, Totals, add_step, means, reset_totals, zero_totals
