@@ -24,7 +24,6 @@ from ..distances import as_float, squared_distances, unit_length
 from ..errors import InputError
 from ..iteration import iterate, unroll
 from ..masking import make_clusterer
-from ..reach import check_start_is_learned
 from ..records import AnyArray, Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from ..weights import LOG_ZERO, class_means, log_weights
@@ -126,7 +125,6 @@ def means_clusterer(
     restarts: int,
     centers: Float[AnyArray, "K D"] | None = None,
     init: Callable[..., PyTree] = lambda key: {},
-    learns_centers: bool = False,
     log_share: Callable[[Points], Float[Array, " K"]] = lambda points: jax.nn.log_softmax(points.log_slots),
 ) -> Clusterer:
     """A clusterer that iterates `mean_step` from the best of several seedings.
@@ -141,12 +139,9 @@ def means_clusterer(
         restarts: number of seedings, tried without a derivative; the one with the least energy is kept.
         centers: initial centres, which replace seeding; learned "centers" take precedence.
         init: the `init` of the clusterer.
-        learns_centers: whether its parameters hold "centers".
         log_share: points -> logarithm of each cluster's target share of the weight.
     """
     step = partial(mean_step, rule)
-    if learns_centers:
-        check_start_is_learned(diff, "initial centers")
 
     def nudged(means: Means, x: Array, theta: Theta, i: Array, nudge: Nudge) -> tuple[Means, Factors]:
         return shared_step(rule, means, _with_x(theta, x), i, nudge)

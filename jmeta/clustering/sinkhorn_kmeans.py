@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+from ..reach import check_start_is_learned
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
 from .means import Rule, means_clusterer
@@ -84,6 +85,8 @@ def sinkhorn_kmeans(
     check_choice("sinkhorn_kmeans", metric=metric)
     temperature = checked_temperature("sinkhorn_kmeans", inverse_temperature, sharpness)
     start = checked_centers("sinkhorn_kmeans", centers, clusters)
+    if "centers" in learn:
+        check_start_is_learned(diff, "initial centers")
     sizes = np.ones(clusters) if shares is None else np.asarray(shares)
     if (
         sizes.dtype.kind not in "fiu"
@@ -112,6 +115,5 @@ def sinkhorn_kmeans(
         restarts=restarts,
         log_share=log_share,
         centers=start,
-        learns_centers="centers" in learn,
         init=learned_numbers("sinkhorn_kmeans", learn, temperature=temperature.init, centers=start),
     )

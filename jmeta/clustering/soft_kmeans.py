@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+from ..reach import check_start_is_learned
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, check_positive, checked_centers, learned_numbers
 from ..weights import LOG_ZERO
@@ -93,6 +94,8 @@ def soft_kmeans(
     check_choice("soft_kmeans", metric=metric)
     temperature = checked_temperature("soft_kmeans", inverse_temperature, sharpness)
     start = checked_centers("soft_kmeans", centers, clusters)
+    if "centers" in learn:
+        check_start_is_learned(diff, "initial centers")
     half = max(steps / 2, 1)
 
     def cool(beta: Array, i: Array) -> Float[Array, ""]:
@@ -115,7 +118,6 @@ def soft_kmeans(
         seeding=seeding,
         restarts=restarts,
         centers=start,
-        learns_centers="centers" in learn,
         init=learned_numbers("soft_kmeans", learn, temperature=temperature.init, centers=start),
     )
 

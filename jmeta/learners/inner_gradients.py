@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float, PyTree
 
-from ..trees import inexact_leaves, replace_inexact
+from ..trees import inexact_leaves, is_inexact, replace_inexact
 
 Scalar = Callable[[PyTree, PyTree], Float[Array, ""]]
 Gradient = Callable[[PyTree, PyTree], PyTree]
@@ -49,7 +49,8 @@ def mixed_mode(function: Scalar) -> Gradient:
             )
 
         _, along = jax.linearize(both, w)
-        moved = (tangents[0], inexact_leaves(tangents[1]))
+        pairs = zip(jax.tree.leaves(theta), jax.tree.leaves(tangents[1]), strict=True)
+        moved = (tangents[0], [tangent for primal, tangent in pairs if is_inexact(primal)])
         return gradient(w, theta), jax.linear_transpose(along, w)(moved)[0]
 
     return jax.checkpoint(gradient)
