@@ -123,12 +123,7 @@ def maml(
     >>> learner.predict(fast, support.inputs).shape
     (3, 1)
     """
-    if steps < 0:
-        raise InputError(f"steps is {steps}; give a whole number >= 0.")
-    if not 0 <= proximal < math.inf:
-        raise InputError(f"proximal is {proximal}; give zero or a positive number.")
-    if minibatch is not None and minibatch < 1:
-        raise InputError(f"minibatch is {minibatch}; give a whole number >= 1.")
+    _check_options(steps, proximal, minibatch)
     check_model("maml", model)
     given: dict[str, float | Number] = {"learning_rate": 0.01} if numbers is None else dict(numbers)
     _check_numbers(optimizer, given, learn)
@@ -188,6 +183,15 @@ def maml(
         return iterate(descend, (meta.start, opt_state), theta, steps=steps, diff=rule)[0]
 
     return make_learner(init, adapt, model.apply)
+
+
+def _check_options(steps: int, proximal: float, minibatch: int | None) -> None:
+    if steps < 0:
+        raise InputError(f"steps is {steps}; give a whole number >= 0.")
+    if not 0 <= proximal < math.inf:
+        raise InputError(f"proximal is {proximal}; give zero or a positive number.")
+    if minibatch is not None and minibatch < 1:
+        raise InputError(f"minibatch is {minibatch}; give a whole number >= 1.")
 
 
 def _check_numbers(optimizer: Callable, given: Mapping[str, float | Number], learn: Sequence[str]) -> None:
