@@ -16,6 +16,7 @@ from ..agreement import mutual_information, part_of
 from ..errors import InputError
 from ..precision import is_traced
 from ..records import AnyArray
+from ..validation import as_array
 from .partitions import Labels, Table, check_weights, of_table, sparse_counts, table
 
 
@@ -131,6 +132,7 @@ def adjusted_mutual_information(
     >>> print(adjusted_mutual_information(jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])).round(4))
     1.0
     """
+    weights = None if weights is None else as_array("weights", weights)
     check_weights(weights, len(found), "labels")
     counted = None if weights is None else weights > 0
     counts = table(found, truth, counted, slots)
