@@ -82,8 +82,8 @@ def adjusted_for_chance(
     """
     expected = in_x * in_y / jnp.where(total > 0, total, 1)
     span = (in_x + in_y) / 2 - expected
-    defined = jnp.abs(span) > 8 * jnp.finfo(span.dtype).eps * (in_x + in_y + rounding)
-    return jnp.where(defined, (both - expected) / jnp.where(defined, span, 1), 1)
+    trivial = jnp.abs(span) <= 8 * jnp.finfo(span.dtype).eps * (in_x + in_y + rounding)  # not if it is NaN
+    return jnp.where(trivial, 1, (both - expected) / jnp.where(trivial, 1, span))
 
 
 def mutual_information(
@@ -115,7 +115,8 @@ def part_of(information: Float[Array, ""], entropy: Float[Array, ""]) -> Float[A
     >>> float(part_of(jnp.array(0.5), jnp.array(2.0)))
     0.25
     """
-    return jnp.where(entropy > 0, jnp.minimum(information / jnp.where(entropy > 0, entropy, 1), 1), 1)
+    none = entropy <= 0  # not if it is NaN
+    return jnp.where(none, 1, jnp.minimum(information / jnp.where(none, 1, entropy), 1))
 
 
 def entropy_of(probabilities: Float[AnyArray, "..."]) -> Float[Array, ""]:
@@ -124,8 +125,8 @@ def entropy_of(probabilities: Float[AnyArray, "..."]) -> Float[Array, ""]:
     >>> print(f"{entropy_of(jnp.array([0.5, 0.5, 0.0])):.4f}")
     0.6931
     """
-    some = probabilities > 0
-    return -jnp.sum(jnp.where(some, probabilities * jnp.log(jnp.where(some, probabilities, 1)), 0))
+    none = probabilities <= 0  # not if it is NaN
+    return -jnp.sum(jnp.where(none, 0, probabilities * jnp.log(jnp.where(none, 1, probabilities))))
 
 
 def best_matching(gain: Float[Array, "C K"]) -> Int[Array, " C"]:

@@ -63,7 +63,8 @@ def square_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
     >>> square_root(jnp.array([4.0, 0.0])), jax.grad(square_root)(0.0)
     (Array([2., 0.], dtype=float32), Array(0., dtype=float32, weak_type=True))
     """
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
+    none = x <= 0  # not if it is NaN, which stays NaN
+    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
 
 
 def as_float(x: Array | np.ndarray) -> Float[Array, "..."]:

@@ -57,7 +57,7 @@ def iterate(
         point, which `residual` checks.
 
     Raises:
-        InputError: `steps` is negative.
+        InputError: `steps` is negative, or `diff` is no rule.
 
     >>> def halfway(x, theta, i):
     ...     return (x + theta) / 2
@@ -66,6 +66,9 @@ def iterate(
     4.0000 1.0000
     """
     _check("steps", steps, least=0)
+    if not callable(diff) or diff in (unroll, every_step, truncate, one_step, implicit, straight_through):
+        name = getattr(diff, "__name__", repr(diff))
+        raise InputError(f"diff is {name}; give a rule, which is the result of a call, as in diff=unroll().")
     return diff(step, x0, theta, steps, tol)
 
 

@@ -143,7 +143,7 @@ class Report(NamedTuple):
     """What one meta-update reports; all scalars.
 
     Attributes:
-        loss: mean over the tasks that were kept.
+        loss: mean over the tasks that were kept; NaN if none was.
         skipped: number of tasks left out, as their loss or gradient was not finite.
         metrics: further means over the tasks that were kept, by name.
     """

@@ -119,6 +119,16 @@ def is_single(dtype: Any) -> bool:
     return jax.numpy.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize <= 4
 
 
+def check_model(caller: str, model: Any) -> None:
+    """Raises an InputError unless a model has the functions of a `Model`; a module of flax does not."""
+    foreign = any(base.__module__.split(".")[0] == "flax" for base in type(model).__mro__)
+    if foreign or not (callable(getattr(model, "init", None)) and callable(getattr(model, "apply", None))):
+        raise InputError(
+            f"the model of {caller} is a {type(model).__name__}; give a Model(init, apply), where init(key) "
+            "returns parameters and apply(params, inputs, weights=None) outputs."
+        )
+
+
 def check_key(key: Any) -> None:
     """Raises an InputError if `key` is not a typed key."""
     if not hasattr(key, "dtype") or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
@@ -147,11 +157,16 @@ def check_points(points: Any, weights: Any) -> None:
                 f"points hold a coordinate of {np.abs(values).max():.1e}, which is too large; rescale them."
             )
     if weights is not None and not is_traced(weights):
-        values = np.asarray(weights, np.float32)
-        if not np.all(np.isfinite(values) & (values >= 0)):
-            raise InputError("weights are negative, NaN or infinite; give finite numbers >= 0.")
-        if not values.any():
+        check_not_negative(weights)
+        if not np.asarray(weights, np.float32).any():
             raise InputError("all weights are zero; give at least one positive weight.")
+
+
+def check_not_negative(weights: Any) -> None:
+    """Raises an InputError if a weight is negative, NaN or infinite."""
+    values = np.asarray(weights, np.float32)
+    if not np.all(np.isfinite(values) & (values >= 0)):
+        raise InputError("weights are negative, NaN or infinite; give finite numbers >= 0.")
 
 
 def check_enough(points: Any, weights: Any, clusters: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .records import AnyArray
 from .trees import is_inexact
 
 LOG_ZERO = -1e30
@@ -25,13 +28,31 @@ def weights_or_ones(inputs: Array | np.ndarray, weights: Array | np.ndarray | No
     return jnp.ones(inputs.shape[0], dtype)
 
 
+def cleared(x: Any, weights: Float[AnyArray, " N"] | None) -> Any:
+    """Rows of an array with zeros in place of those of weight zero, which may hold anything, NaN too.
+
+    Clearing before a computation keeps what such rows hold out of its derivatives as well, as zero times NaN
+    is NaN. Without weights, or where `x` is None, `x` is returned unchanged.
+
+    >>> cleared(jnp.array([[1.0], [jnp.nan]]), jnp.array([0.5, 0.0]))
+    Array([[1.],
+           [0.]], dtype=float32)
+    """
+    if x is None or weights is None:
+        return x
+    on_host = isinstance(x, np.ndarray) and isinstance(weights, np.ndarray)
+    counted = (weights != 0).reshape(-1, *[1] * (x.ndim - 1))
+    return (np if on_host else jnp).where(counted, x, np.zeros((), x.dtype))
+
+
 def log_weights(weights: Float[Array, "..."]) -> Float[Array, "..."]:
     """The logarithms of weights; `LOG_ZERO` where a weight is zero.
 
     >>> log_weights(jnp.array([1.0, 0.0]))
     Array([ 0.e+00, -1.e+30], dtype=float32)
     """
-    return jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1)), LOG_ZERO)
+    none = weights <= 0  # not if it is NaN
+    return jnp.where(none, LOG_ZERO, jnp.log(jnp.where(none, 1, weights)))
 
 
 def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, " D"]:
@@ -58,6 +79,15 @@ def class_means(
     owners = weights[:, None] * jax.nn.one_hot(labels, classes, dtype=x.dtype)
     mass = jnp.sum(owners, 0)
     return owners.T @ x / jnp.where(mass > 0, mass, 1)[:, None], mass
+
+
+def first_alike(labels: Int[Array, " N"]) -> Int[Array, " N"]:
+    """Labels renumbered below N: each becomes the place of the first point with the same label.
+
+    >>> first_alike(jnp.array([70, 9, 70]))
+    Array([0, 1, 0], dtype=int32)
+    """
+    return jnp.argmax(labels[:, None] == labels[None, :], 1)
 
 
 def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array, ""]:

@@ -14,6 +14,9 @@ from blobs import TRUTH, D, K, N, blobs
 from scipy.special import logsumexp
 
 import jmeta as jm
+from jmeta.weights import cleared
+
+EVERY = np.ones(N, bool)
 
 
 @functools.cache
@@ -27,13 +30,14 @@ def compiled(name):
     clusterer = made(name)
 
     @jax.jit
-    def run(points, weights, clusters, key):
+    def run(points, weights, clusters, key, shown):
         def total(points, weights, params):
             state = clusterer.fit(params, jm.Batch(points, None, weights, clusters), key)
             assignment = clusterer.assign(params, state, points)
             places = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (K, D)]
-            squares = [jnp.exp(assignment.log_probs), *places]
-            return jnp.sum(assignment.noise) + sum(jnp.sum(leaf**2) for leaf in squares), (state, assignment)
+            squares = [cleared(jnp.exp(assignment.log_probs), shown), *places]
+            noise = jnp.sum(cleared(assignment.noise, shown))
+            return noise + sum(jnp.sum(leaf**2) for leaf in squares), (state, assignment)
 
         gradient, found = jax.grad(total, (0, 1, 2), has_aux=True)(points, weights, clusterer.init(key))
         return *found, gradient
@@ -48,11 +52,14 @@ def name(request):
 
 @pytest.fixture
 def run(name):
-    """Points, and some of weights, clusters and key -> state, assignment and gradient."""
+    """Points, and some of weights, clusters, key and who is shown -> state, assignment and gradient.
 
-    def call(points, weights=None, clusters=K, key=0):
+    The gradient is of the places of the state and of the assignment of the points that are shown.
+    """
+
+    def call(points, weights=None, clusters=K, key=0, shown=EVERY):
         weights = np.ones(len(points), np.float32) if weights is None else weights
-        return compiled(name)(points, weights, np.int32(clusters), jax.random.key(key))
+        return compiled(name)(points, weights, np.int32(clusters), jax.random.key(key), shown)
 
     return call
 
@@ -77,10 +84,16 @@ def test_equal_keys_give_equal_results(run):
 def test_points_of_weight_zero_have_no_influence(run):
     weights = np.ones(N, np.float32)
     weights[[0, 4]] = 0
-    lost, garbage = blobs(), blobs()
+    lost, garbage, large = blobs(), blobs(), blobs()
     garbage[[0, 4]] = [[np.nan, np.inf], [1e20, -1e20]]
-    states = [run(points, weights)[0] for points in (lost, garbage)]
-    jax.tree.map(np.testing.assert_array_equal, *states)
+    large[[0, 4]] = [[1e30, -1e30], [-np.inf, 0]]
+    expected, *found = (run(points, weights, shown=weights > 0) for points in (lost, garbage, large))
+    for state, assignment, gradient in found:
+        jax.tree.map(np.testing.assert_array_equal, (state, gradient), (expected[0], expected[2]))
+        for leaf, other in zip(assignment, expected[1], strict=True):
+            np.testing.assert_array_equal(leaf[weights > 0], other[weights > 0])
+            assert np.all(np.isnan(leaf[weights == 0]))  # what cannot be assigned is not hidden
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(expected[2]))
 
 
 def test_unused_slots_stay_empty(run):
@@ -100,7 +113,9 @@ def test_partition_does_not_depend_on_place_or_scale(name, run):
 def test_unseen_points_join_the_nearest_cluster(name):
     clusterer = made(name)
     params = clusterer.init(jax.random.key(0))
-    state, assignment, _ = compiled(name)(blobs(), np.ones(N, np.float32), np.int32(K), jax.random.key(0))
+    state, assignment, _ = compiled(name)(
+        blobs(), np.ones(N, np.float32), np.int32(K), jax.random.key(0), EVERY
+    )
     unseen = clusterer.assign(params, state, jnp.asarray(blobs(seed=7)[::4]))
     np.testing.assert_array_equal(labels(unseen), labels(assignment)[::4])
 
@@ -134,7 +149,9 @@ def test_degenerate_points_never_give_nan(name, run, case, weights):
 )
 @pytest.mark.parametrize("name", ["soft_kmeans", "kmeans"])
 def test_any_points_give_probabilities_and_centers_among_them(name, points, seed):
-    state, assignment, _ = compiled(name)(points, np.ones(N, np.float32), np.int32(K), jax.random.key(seed))
+    state, assignment, _ = compiled(name)(
+        points, np.ones(N, np.float32), np.int32(K), jax.random.key(seed), EVERY
+    )
     np.testing.assert_allclose(np.exp(assignment.log_probs).sum(-1), 1, atol=1e-4)
     slack = 1e-3 * (1 + np.abs(points).max())
     assert np.all(state.centers >= points.min(0) - slack)

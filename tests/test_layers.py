@@ -20,7 +20,7 @@ FLOORS = {
         ["errors", "records", "trees", "distances", "compiler", "padding", "pairs", "precision"], 0
     ),
     **dict.fromkeys(["files", "weights", "validation", "graphs", "iteration", "batching"], 1),
-    **dict.fromkeys(["agreement", "compilation_cache", "tables"], 2),
+    **dict.fromkeys(["agreement", "compilation_cache", "masking", "reach", "tables"], 2),
     **dict.fromkeys(["losses", "metrics", "networks", "tasks"], 3),
     **dict.fromkeys(["clustering", "training"], 4),
     **dict.fromkeys(["learners", "portfolio", "metafeatures", "rl"], 5),

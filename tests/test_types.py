@@ -27,7 +27,7 @@ def test_clusterings_have_types():
 
 def test_learners_and_what_they_learn_have_types(tmp_path: Path):
     recipe = jm.recipe("mlp", (1, 8, 1))
-    learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=1, diff=jm.truncate(1))
+    learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error, steps=1, diff=jm.unroll(remat=True))
     assert_type(learner, jm.Learner)
     step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.adam(1e-3))
     assert_type(step, jm.MetaStep)

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import exact_squared_distances
 from ..errors import InputError
 from ..graphs.components import largest_components
 from ..graphs.dendrograms import cut
 from ..graphs.linkage import Linkage, linkage_tree
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer
 from ..validation import check_counts
 from ..weights import LOG_ZERO
@@ -63,4 +63,4 @@ def agglomerative(clusters: int, *, linkage: Linkage = "ward") -> Clusterer:
     def assign(params: PyTree, state: Partition, inputs: Float[Array, "N D"]) -> Assignment:
         return like_nearest(state, inputs)
 
-    return Clusterer(lambda key: {}, compiled(fit), compiled(assign))
+    return make_clusterer(lambda key: {}, fit, assign)

@@ -25,11 +25,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances
 from ..errors import InputError
 from ..graphs.components import components, largest_components
 from ..graphs.neighbours import mean_neighbour_distance
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer
 from ..validation import check_counts, check_positive, learned_numbers
 from ..weights import LOG_ZERO
@@ -136,7 +136,7 @@ def dbscan(
         belongs = jnp.maximum(belongs, LOG_ZERO)
         return Assignment(jax.nn.log_softmax(belongs), jnp.prod(-jnp.expm1(belongs), 1))
 
-    return Clusterer(learned_numbers("dbscan", learn, radius=width.init), compiled(fit), compiled(assign))
+    return make_clusterer(learned_numbers("dbscan", learn, radius=width.init), fit, assign)
 
 
 def core_clusters(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer, Model
+from ..validation import check_model
 
 
 def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
@@ -32,21 +32,17 @@ def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
     >>> bool(labels[0] == labels[3] != labels[1] == labels[2])
     True
     """
+    check_model("embedded", model)
 
     def init(key: Key[Array, ""]) -> PyTree:
         model_key, clusterer_key = jax.random.split(key)
         return {"model": model.init(model_key), "clusterer": clusterer.init(clusterer_key)}
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> PyTree:
-        inputs = batch.inputs
-        if batch.weights is not None:  # points of weight zero may hold anything
-            counted = batch.weights.reshape(-1, *[1] * (inputs.ndim - 1)) > 0
-            inputs = jnp.where(counted, inputs, 0)
-        inputs = model.apply(params["model"], inputs, batch.weights)
+        inputs = model.apply(params["model"], batch.inputs, batch.weights)
         return clusterer.fit(params["clusterer"], batch._replace(inputs=inputs), key)
 
     def assign(params: PyTree, state: PyTree, inputs: Float[Array, "N D"]) -> Assignment:
         return clusterer.assign(params["clusterer"], state, model.apply(params["model"], inputs))
 
-    on_device = clusterer.traceable
-    return Clusterer(init, compiled(fit, on_device), compiled(assign, on_device), on_device)
+    return make_clusterer(init, fit, assign, traceable=clusterer.traceable)

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances
 from ..errors import InputError
 from ..graphs.components import components, largest_components
 from ..graphs.neighbours import mean_neighbour_distance
 from ..iteration import iterate, unroll
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from ..validation import check_counts, check_positive, learned_numbers
@@ -146,9 +146,7 @@ def mean_shift(
         log_probs = jax.nn.log_softmax(state.log_slots - 2 * SHARPNESS * theta.beta * squared)
         return Assignment(log_probs, jnp.zeros(len(tops), log_probs.dtype))
 
-    return Clusterer(
-        learned_numbers("mean_shift", learn, bandwidth=width.init), compiled(fit), compiled(assign)
-    )
+    return make_clusterer(learned_numbers("mean_shift", learn, bandwidth=width.init), fit, assign)
 
 
 def shift_step(x: Float[Array, "M D"], theta: Theta, i: Int[Array, ""]) -> Float[Array, "M D"]:

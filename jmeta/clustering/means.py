@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import as_float, squared_distances, unit_length
 from ..errors import InputError
 from ..iteration import iterate, unroll
+from ..masking import make_clusterer
 from ..records import AnyArray, Assignment, Batch, Clusterer, Diff
 from ..trees import largest_change
 from ..weights import LOG_ZERO, class_means, log_weights
@@ -200,7 +200,7 @@ def means_clusterer(
         log_probs = jnp.where(_nearest(logits), 0, LOG_ZERO) if rule.hard else jax.nn.log_softmax(logits, 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
-    return Clusterer(init, compiled(fit), compiled(assign))
+    return make_clusterer(init, fit, assign)
 
 
 def mean_step(rule: Rule, means: Means, theta: Theta, i: Int[Array, ""]) -> Means:

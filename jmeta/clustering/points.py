@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..distances import as_float, unit_length
 from ..records import Batch
-from ..weights import LOG_ZERO, weighted_mean, weights_or_ones
+from ..weights import LOG_ZERO, cleared, weighted_mean, weights_or_ones
 
 
 class Units(NamedTuple):
@@ -67,14 +67,13 @@ def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> t
     """
     x = as_float(batch.inputs)
     weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
-    counted = jnp.bool_(True) if batch.weights is None else weights[:, None] > 0
-    x = jnp.where(counted, x, 0)
+    x = cleared(x, batch.weights)
     log_slots = jnp.where(slots_in_use(clusters, batch.clusters), 0, jnp.asarray(LOG_ZERO, x.dtype))
     if spherical:
         unmoved = Units(jnp.zeros(x.shape[1], x.dtype), jnp.ones((), x.dtype))
         return Points(unit_length(x), weights, batch.targets, log_slots), unmoved
     shift = lax.stop_gradient(weighted_mean(x, weights))
-    centered = jnp.where(counted, x - shift, 0)
+    centered = cleared(x - shift, batch.weights)
     largest = lax.stop_gradient(jnp.max(jnp.abs(centered)))
     smallest = 10 * jnp.sqrt(jnp.finfo(x.dtype).tiny)  # squares of smaller distances would underflow
     _, exponent = jnp.frexp(jnp.where(largest > smallest, largest, 1))

@@ -24,10 +24,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import as_float, squared_distances
 from ..errors import InputError
 from ..iteration import iterate, unroll
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..validation import check_counts, check_positive, learned_numbers
 from ..weights import LOG_ZERO, class_means
@@ -168,7 +168,7 @@ def refined_prototypes(
             noise = jax.nn.sigmoid(elsewhere - jax.nn.logsumexp(logits, 0))
         return Assignment(jax.nn.log_softmax(logits, 0).T, noise)
 
-    return Clusterer(init, compiled(fit), compiled(assign))
+    return make_clusterer(init, fit, assign)
 
 
 def refine_step(

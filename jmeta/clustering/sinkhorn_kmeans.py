@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+from ..reach import check_start_is_learned
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, checked_centers, learned_numbers
 from .means import Rule, means_clusterer
@@ -71,7 +72,8 @@ def sinkhorn_kmeans(
         assigned in proportion to exp(g_k - beta ||x - c_k||^2), without rebalancing.
 
     Raises:
-        InputError: an argument is out of range, or `learn` holds an unknown name.
+        InputError: an argument is out of range, or `learn` holds an unknown name, or "centers" where `diff`
+            passes no derivative to them.
 
     >>> import jmeta as jm
     >>> points = jnp.array([[0.0], [1.0], [2.0], [3.0], [4.0], [9.0]])
@@ -83,6 +85,8 @@ def sinkhorn_kmeans(
     check_choice("sinkhorn_kmeans", metric=metric)
     temperature = checked_temperature("sinkhorn_kmeans", inverse_temperature, sharpness)
     start = checked_centers("sinkhorn_kmeans", centers, clusters)
+    if "centers" in learn:
+        check_start_is_learned(diff, "initial centers")
     sizes = np.ones(clusters) if shares is None else np.asarray(shares)
     if (
         sizes.dtype.kind not in "fiu"

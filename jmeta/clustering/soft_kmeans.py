@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+from ..reach import check_start_is_learned
 from ..records import Clusterer, Diff
 from ..validation import Metric, check_choice, check_counts, check_positive, checked_centers, learned_numbers
 from ..weights import LOG_ZERO
@@ -77,7 +78,8 @@ def soft_kmeans(
         A `Clusterer` whose state is `Centers`.
 
     Raises:
-        InputError: an argument is out of range, or `learn` holds an unknown name.
+        InputError: an argument is out of range, or `learn` holds an unknown name, or "centers" where `diff`
+            passes no derivative to them.
 
     >>> points = jnp.array([[0.0], [0.2], [5.0], [5.2]])
     >>> from jmeta.records import Batch
@@ -92,6 +94,8 @@ def soft_kmeans(
     check_choice("soft_kmeans", metric=metric)
     temperature = checked_temperature("soft_kmeans", inverse_temperature, sharpness)
     start = checked_centers("soft_kmeans", centers, clusters)
+    if "centers" in learn:
+        check_start_is_learned(diff, "initial centers")
     half = max(steps / 2, 1)
 
     def cool(beta: Array, i: Array) -> Float[Array, ""]:

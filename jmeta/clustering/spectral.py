@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances, square_root, unit_length
 from ..errors import InputError
 from ..graphs.neighbours import mean_neighbour_distance
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer
 from ..validation import check_counts, learned_numbers
 from ..weights import LOG_ZERO, weighted_mean
@@ -143,7 +143,7 @@ def spectral(
         learned = inner.init(key)
         return init_own(key) | ({"rows": learned} if learned else {})
 
-    return Clusterer(init, compiled(fit), compiled(assign))
+    return make_clusterer(init, fit, assign)
 
 
 def _apart(rows: Float[Array, "N M"], weights: Float[Array, " N"]) -> Float[Array, "N M"]:

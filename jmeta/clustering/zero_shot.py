@@ -23,12 +23,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import as_float, exact_squared_distances
 from ..graphs.dendrograms import cut, merge_ranks
 from ..graphs.linkage import linkage_tree
+from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer, Model
-from ..validation import check_counts
+from ..validation import check_counts, check_model
 from ..weights import LOG_ZERO
 from .points import Points, Units, prepare_points, units_around
 
@@ -75,6 +75,7 @@ def zero_shot(clusters: int, *, model: Model, find: bool = False) -> Clusterer:
     Raises:
         InputError: `clusters` is below one.
     """
+    check_model("zero_shot", model)
     check_counts("zero_shot", clusters=clusters)
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> ZeroShot:
@@ -94,7 +95,7 @@ def zero_shot(clusters: int, *, model: Model, find: bool = False) -> Clusterer:
         log_probs = state.log_probs[nearest]
         return Assignment(log_probs, jnp.zeros(len(log_probs), log_probs.dtype))
 
-    return Clusterer(model.init, compiled(fit), compiled(assign))
+    return make_clusterer(model.init, fit, assign)
 
 
 def _even(points: Points) -> tuple[Float[Array, "M D"], Float[Array, " M"]]:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
+from ..masking import make_learner
 from ..records import Batch, Clusterer, Learner, Model
+from ..validation import check_model
 
 
 class Embedding(NamedTuple):
@@ -49,6 +50,7 @@ def centroids(model: Model, clusterer: Clusterer) -> Learner:
     >>> learner.predict(fast, support.inputs).shape
     (9, 3)
     """
+    check_model("centroids", model)
 
     def init(key: Key[Array, ""]) -> Embedding:
         body_key, clusterer_key = jax.random.split(key)
@@ -65,4 +67,4 @@ def centroids(model: Model, clusterer: Clusterer) -> Learner:
         embedded = model.apply(meta.body, inputs, weights)
         return clusterer.assign(meta.clusterer, state, embedded).log_probs
 
-    return Learner(init, compiled(adapt, clusterer.traceable), compiled(predict, clusterer.traceable))
+    return make_learner(init, adapt, predict, traceable=clusterer.traceable)

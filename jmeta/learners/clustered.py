@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from ..masking import make_learner
 from ..records import Batch, Clusterer, Learner
 from ..weights import weights_or_ones
 
@@ -40,7 +41,7 @@ def clustered(learner: Learner, clusterer: Clusterer) -> Learner:
         adapted, state = fast
         return clusterer.assign({}, state, learner.predict(adapted, inputs, weights)).log_probs
 
-    return Learner(learner.init, adapt, predict)
+    return make_learner(learner.init, adapt, predict, traceable=clusterer.traceable)
 
 
 def labelled_only(learner: Learner) -> Learner:

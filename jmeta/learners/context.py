@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from ..errors import InputError
+from ..masking import make_learner
 from ..records import Batch, Learner, Loss, Model
 from .gradient import Descent, maml
 
@@ -58,4 +59,4 @@ def cavia(model: Model, loss: Loss, *, size: int, **options: Any) -> Learner:
         zero = jnp.zeros_like(meta.start["context"])
         return learner.adapt(meta._replace(start=meta.start | {"context": zero}), support, key)
 
-    return learner._replace(adapt=adapt)
+    return make_learner(learner.init, adapt, learner.predict)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key, PyTree
 
-from ..compiler import compiled
+from ..masking import make_learner
 from ..records import Batch, Learner, Model
+from ..validation import check_model
 
 
 class Stack(NamedTuple):
@@ -41,6 +42,7 @@ def on_features(body: Model, head: Learner) -> Learner:
     >>> anil.predict(fast, jnp.ones((4, 2))).shape
     (4, 3)
     """
+    check_model("on_features", body)
 
     def init(key: Key[Array, ""]) -> Stack:
         body_key, head_key = jax.random.split(key)
@@ -54,4 +56,4 @@ def on_features(body: Model, head: Learner) -> Learner:
         body_weights, head_fast = fast
         return head.predict(head_fast, body.apply(body_weights, inputs, weights), weights)
 
-    return Learner(init, compiled(adapt), compiled(predict))
+    return make_learner(init, adapt, predict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from ..compiler import compiled
+from ..masking import make_learner
 from ..records import Batch, Learner
 from ..weights import weights_or_ones
 
@@ -42,4 +42,4 @@ def inductive(learner: Learner) -> Learner:
         zeros = jnp.zeros(len(inputs), support_weights.dtype)
         return learner.predict(adapted, together, jnp.concatenate([support_weights, zeros]))[len(points) :]
 
-    return Learner(learner.init, compiled(adapt), compiled(predict))
+    return make_learner(learner.init, adapt, predict)

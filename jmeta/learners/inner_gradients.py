@@ -7,12 +7,11 @@ reverse mode needs. The functions here replace `jax.grad` and give the same valu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jaxtyping import Array, Float, PyTree
 
-from ..trees import inexact_leaves, replace_inexact, tangent_like
+from ..trees import inexact_leaves, is_inexact, replace_inexact
 
 Scalar = Callable[[PyTree, PyTree], Float[Array, ""]]
 Gradient = Callable[[PyTree, PyTree], PyTree]
@@ -23,8 +22,8 @@ def mixed_mode(function: Scalar) -> Gradient:
 
     The backward pass of  g(w, theta) = grad_w L  with cotangent v needs  H v  and  d/dtheta (v . g). As H is
     symmetric, both are the derivative of  (grad_w L, grad_theta L)  along v in w: one forward pass over one
-    reverse pass, which stores only w and theta. The gradient can be differentiated in reverse mode only,
-    hence with `unroll` and `truncate`, not with `implicit`.
+    reverse pass, which stores only w and theta. The tangent of g is given to jax as the transpose of that
+    derivative, which jax transposes again in reverse mode. Derivatives of any order exist, in either mode.
 
     Args:
         function: (w, theta) -> scalar.
@@ -36,26 +35,25 @@ def mixed_mode(function: Scalar) -> Gradient:
     (60.0, [60.0, 12.0])
     """
 
-    @jax.custom_vjp
+    @jax.custom_jvp
     def gradient(w: PyTree, theta: PyTree) -> PyTree:
         return jax.grad(function)(w, theta)
 
-    def forward(w: PyTree, theta: PyTree) -> tuple[PyTree, tuple[PyTree, PyTree]]:
-        return gradient(w, theta), (w, theta)
-
-    def backward(saved: tuple[PyTree, PyTree], v: PyTree) -> tuple[PyTree, Any]:
-        w, theta = saved
+    @gradient.defjvp
+    def tangent(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+        w, theta = primals
 
         def both(w: PyTree) -> tuple[PyTree, list[Array]]:
             return jax.grad(lambda w, some: function(w, replace_inexact(theta, some)), (0, 1))(
                 w, inexact_leaves(theta)
             )
 
-        _, (hessian_v, mixed_v) = jax.jvp(both, (w,), (v,))
-        return hessian_v, jax.tree.map(tangent_like, theta, replace_inexact(theta, mixed_v))
+        _, along = jax.linearize(both, w)
+        pairs = zip(jax.tree.leaves(theta), jax.tree.leaves(tangents[1]), strict=True)
+        moved = (tangents[0], [tangent for primal, tangent in pairs if is_inexact(primal)])
+        return gradient(w, theta), jax.linear_transpose(along, w)(moved)[0]
 
-    gradient.defvjp(forward, backward)
-    return gradient
+    return jax.checkpoint(gradient)
 
 
 def first_order(function: Scalar) -> Gradient:

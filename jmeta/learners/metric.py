@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..compiler import compiled
 from ..distances import squared_distances, unit_length
 from ..errors import InputError
+from ..masking import make_learner
 from ..records import Batch, Learner, Model
+from ..validation import check_model
 from ..weights import LOG_ZERO, class_means, log_weights, weights_or_ones
 
 
@@ -21,7 +22,7 @@ def prototypes(model: Model, *, ways: int) -> Learner:
     """Learns an embedding in which the nearest class mean gives the class: prototypical networks.
 
     Logits are -||f(x) - c_w||^2, with c_w the weighted mean of the embedded support points of class w. A
-    class without support points is never predicted; labels >= W are treated as hidden.
+    class without support points is never predicted.
 
     Args:
         model: the network that embeds points.
@@ -30,6 +31,10 @@ def prototypes(model: Model, *, ways: int) -> Learner:
     Returns:
         A learner that predicts [N, W] logits.
 
+    Raises:
+        InputError: from `adapt`, if the support set has no labels, or labels of W or more; inside `jit` these
+            make the outputs NaN.
+
     >>> import jax, jmeta as jm
     >>> learner = prototypes(jm.networks.mlp([2, 8, 4]), ways=3)
     >>> support = jm.Batch(jnp.ones((6, 2)), jnp.array([0, 0, 1, 1, 2, 2]))
@@ -37,6 +42,7 @@ def prototypes(model: Model, *, ways: int) -> Learner:
     >>> learner.predict(fast, jnp.ones((4, 2))).shape
     (4, 3)
     """
+    check_model("prototypes", model)
 
     def adapt(body: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, Array, Array]:
         embedded, weights, labels = _embedded(model, body, support)
@@ -47,15 +53,15 @@ def prototypes(model: Model, *, ways: int) -> Learner:
     ) -> Float[Array, "N W"]:
         body, centers, mass = fast
         distances = squared_distances(model.apply(body, inputs, weights), centers)
-        return jnp.where(mass > 0, -distances, LOG_ZERO)
+        return jnp.where(mass <= 0, LOG_ZERO, -distances)
 
-    return Learner(model.init, compiled(adapt), compiled(predict))
+    return make_learner(model.init, adapt, predict, ways=ways)
 
 
 def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Learner:
     """Learns an embedding in which attention to the support set gives the labels: matching networks.
 
-    p(y = w | x) = sum_{n: y_n = w} a_n with a = softmax_n(beta cos(f(x), f(x_n))). Points with labels >= W or
+    p(y = w | x) = sum_{n: y_n = w} a_n with a = softmax_n(beta cos(f(x), f(x_n))). Points of
     weight zero get no attention.
 
     Args:
@@ -67,7 +73,7 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
         A learner that predicts [N, W] log-probabilities.
 
     Raises:
-        InputError: the support set has no labels, or beta is not positive.
+        InputError: beta is not positive; from `adapt`, as in `prototypes`.
 
     >>> import jax, jmeta as jm
     >>> learner = matching(jm.networks.mlp([2, 8, 4]), ways=3)
@@ -78,6 +84,7 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
     """
     if not inverse_temperature > 0:
         raise InputError(f"inverse_temperature is {inverse_temperature}; give a positive number.")
+    check_model("matching", model)
 
     def adapt(body: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, Array, Array]:
         embedded, weights, labels = _embedded(model, body, support)
@@ -92,12 +99,10 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
         scores = jax.nn.logsumexp(inverse_temperature * cosine[:, :, None] + log_owners, 1)
         return jax.nn.log_softmax(scores)
 
-    return Learner(model.init, compiled(adapt), compiled(predict))
+    return make_learner(model.init, adapt, predict, ways=ways)
 
 
 def _embedded(model: Model, body: PyTree, support: Batch) -> tuple[Array, Array, Array]:
     """Embeddings, weights and labels of the support set."""
-    if support.targets is None:
-        raise InputError("the support set has no labels, but this learner needs them; use labelled tasks.")
     embedded = model.apply(body, support.inputs, support.weights)
-    return embedded, weights_or_ones(embedded, support.weights), support.targets
+    return embedded, weights_or_ones(embedded, support.weights), jnp.asarray(support.targets)

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..compiler import compiled
 from ..distances import square_root
 from ..errors import InputError
+from ..masking import make_learner
 from ..records import Batch, Learner
-from ..weights import weights_or_ones
+from ..weights import cleared, weights_or_ones
 
 
 class Ridge(NamedTuple):
@@ -41,7 +41,8 @@ def ridge(*, ways: int, penalty: float = 1.0) -> Learner:
         A learner that predicts [N, W] logits, a scaled and shifted regression of one-hot labels.
 
     Raises:
-        InputError: an argument is not positive; from `adapt`, if the support set has no labels.
+        InputError: an argument is not positive; from `adapt`, if the support set has no labels, or labels of
+            W or more; inside `jit` these make the outputs NaN.
 
     >>> support = Batch(jnp.array([[0.0], [1.0]]), jnp.array([0, 1]))
     >>> learner = ridge(ways=2, penalty=1e-6)
@@ -56,11 +57,9 @@ def ridge(*, ways: int, penalty: float = 1.0) -> Learner:
         return Ridge(jnp.log(jnp.asarray(penalty, float)), jnp.zeros(()), jnp.zeros(()))
 
     def adapt(meta: Ridge, support: Batch, key: Key[Array, ""] | None) -> tuple[Ridge, Array]:
-        if support.targets is None:
-            raise InputError("the support set has no labels, but ridge needs them; use labelled tasks.")
-        known = weights_or_ones(support.inputs, support.weights) * (support.targets >= 0)
+        known = weights_or_ones(support.inputs, support.weights) * (jnp.asarray(support.targets) >= 0)
         root = square_root(known)[:, None]
-        x = root * _with_bias(jnp.where(root > 0, support.inputs, 0))
+        x = root * _with_bias(cleared(support.inputs, known))
         labels = root * jax.nn.one_hot(support.targets, ways, dtype=x.dtype)
         system = x @ x.T + jnp.exp(meta.log_penalty) * jnp.eye(len(x), dtype=x.dtype)
         return meta, x.T @ jnp.linalg.solve(system, labels)
@@ -71,7 +70,7 @@ def ridge(*, ways: int, penalty: float = 1.0) -> Learner:
         meta, head = fast
         return jnp.exp(meta.log_scale) * (_with_bias(inputs) @ head) + meta.shift
 
-    return Learner(init, compiled(adapt), compiled(predict))
+    return make_learner(init, adapt, predict, ways=ways)
 
 
 def _with_bias(x: Float[Array, "N D"]) -> Float[Array, "N E"]:

@@ -9,13 +9,15 @@ from jaxtyping import Array, Float, Int
 from ..agreement import adjusted_rand, best_matching, contingency, mutual_information, part_of
 from ..compiler import compiled
 from ..records import Metrics
-from ..weights import weighted_average, weights_or_ones
+from ..weights import first_alike, weighted_average, weights_or_ones
+from .counted import of_known_labels
 
 LOWEST = -1e6
 """Lower bound of log-probabilities, so that rounding errors do not decide the matching."""
 
 
 @compiled
+@of_known_labels
 def matched_cross_entropy(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -37,16 +39,18 @@ def matched_cross_entropy(
     >>> print(loss.round(4), metrics["accuracy"])
     0.1643 1.0
     """
-    known, classes = _known(outputs, targets, weights)
+    known = weights_or_ones(outputs, weights)
+    classes = jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype)
     log_probs = jnp.maximum(outputs, LOWEST)
     matching = best_matching(contingency(classes, log_probs, known))
-    cluster = matching.at[jnp.maximum(targets, 0)].get(mode="fill", fill_value=outputs.shape[-1])
+    cluster = matching.at[targets].get(mode="fill", fill_value=outputs.shape[-1])
     picked = jnp.take_along_axis(log_probs, cluster[:, None], 1)[:, 0]
     correct = jnp.argmax(outputs, -1) == cluster
     return weighted_average(-picked, known), {"accuracy": weighted_average(correct, known)}
 
 
 @compiled
+@of_known_labels
 def pairwise_cross_entropy(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -70,7 +74,7 @@ def pairwise_cross_entropy(
     >>> print(f"{pairwise_cross_entropy(apart, jnp.array([0, 1]))[0]:.4f}")
     0.1985
     """
-    known = weights_or_ones(outputs, weights) * (targets >= 0)
+    known = weights_or_ones(outputs, weights)
     log_probs = jnp.maximum(outputs, LOWEST)
     others = jnp.where(jnp.eye(outputs.shape[-1], dtype=bool), LOWEST, log_probs[:, None, :])
     together = _log_product(log_probs, log_probs)
@@ -83,6 +87,7 @@ def pairwise_cross_entropy(
 
 
 @compiled
+@of_known_labels
 def pairwise_divergence(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -105,7 +110,7 @@ def pairwise_divergence(
     >>> print(f"{pairwise_divergence(apart, jnp.array([0, 1]))[0]:.4f}")
     0.2422
     """
-    known = weights_or_ones(outputs, weights) * (targets >= 0)
+    known = weights_or_ones(outputs, weights)
     log_probs = jnp.maximum(outputs, LOWEST)
     fixed = jax.lax.stop_gradient(log_probs)
     own = jnp.sum(jnp.exp(fixed) * fixed, 1)
@@ -118,6 +123,7 @@ def pairwise_divergence(
 
 
 @compiled
+@of_known_labels
 def soft_nmi(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -125,7 +131,7 @@ def soft_nmi(
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
-        targets: [N] labels below N; -1 does not count.
+        targets: [N] labels; -1 does not count.
         weights: [N]; all ones unless given.
 
     Returns:
@@ -135,8 +141,8 @@ def soft_nmi(
     >>> print(soft_nmi(hard, jnp.array([1, 1, 0, 0]))[0].round(4))
     0.0
     """
-    known, _ = _known(outputs, targets, weights)
-    classes = jax.nn.one_hot(targets, len(targets), dtype=outputs.dtype)
+    known = weights_or_ones(outputs, weights)
+    classes = jax.nn.one_hot(first_alike(targets), len(targets), dtype=outputs.dtype)
     counts = contingency(jnp.exp(outputs), classes, known)
     information, of_found, of_truth = mutual_information(counts, counts.sum(1), counts.sum(0))
     ratio = part_of(information, (of_found + of_truth) / 2)
@@ -144,6 +150,7 @@ def soft_nmi(
 
 
 @compiled
+@of_known_labels
 def soft_ari(
     outputs: Float[Array, "N K"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -151,7 +158,7 @@ def soft_ari(
 
     Args:
         outputs: [N, K] log-probabilities of the clusters.
-        targets: [N] labels below N; -1 does not count.
+        targets: [N] labels; -1 does not count.
         weights: [N]; all ones unless given.
 
     Returns:
@@ -163,8 +170,8 @@ def soft_ari(
     >>> print(soft_ari(hard, jnp.array([1, 1, 0, 0]))[0].round(4))
     0.0
     """
-    known, _ = _known(outputs, targets, weights)
-    classes = jax.nn.one_hot(targets, len(targets), dtype=outputs.dtype)
+    known = weights_or_ones(outputs, weights)
+    classes = jax.nn.one_hot(first_alike(targets), len(targets), dtype=outputs.dtype)
     index = adjusted_rand(jnp.exp(outputs), classes, known)
     return 1 - index, {"soft_ari": index}
 
@@ -172,9 +179,3 @@ def soft_ari(
 def _log_product(a: Float[Array, "N K"], b: Float[Array, "N K"]) -> Float[Array, "N N"]:
     """The logarithm of sum_k exp(a_ik + b_jk)."""
     return jax.nn.logsumexp(a[:, None, :] + b[None, :, :], -1)
-
-
-def _known(outputs: Array, targets: Array, weights: Array | None) -> tuple[Array, Array]:
-    """The weights, zero for hidden labels, and one-hot labels with as many columns as the outputs."""
-    known = weights_or_ones(outputs, weights) * (targets >= 0)
-    return known, jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype)

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int
 from ..compiler import compiled
 from ..errors import InputError
 from ..records import Loss, Metrics
-from ..weights import LOG_ZERO, class_means, weighted_average, weights_or_ones
+from ..weights import LOG_ZERO, class_means, first_alike, weighted_average, weights_or_ones
+from .counted import of_known_labels
 
 SMALLEST = 1e-18
 """Embeddings whose squared length is at most this have no direction."""
@@ -44,13 +45,14 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
         raise InputError(f"temperature of supervised_contrastive is {temperature!r}; give a positive number.")
 
     @compiled
+    @of_known_labels
     def loss(
         outputs: Float[Array, "N D"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
     ) -> tuple[Float[Array, ""], Metrics]:
-        known = weights_or_ones(outputs, weights) * (targets >= 0)
+        known = weights_or_ones(outputs, weights)
         squared = jnp.sum(outputs * outputs, 1, keepdims=True)
-        nonzero = squared > SMALLEST
-        unit = jnp.where(nonzero, outputs * jax.lax.rsqrt(jnp.where(nonzero, squared, 1)), 0)
+        none = squared <= SMALLEST  # not if it is NaN
+        unit = jnp.where(none, 0, outputs * jax.lax.rsqrt(jnp.where(none, 1, squared)))
         others = (known[None, :] > 0) & ~jnp.eye(len(targets), dtype=bool)
         cosines = jnp.matmul(unit, unit.T, precision="highest")
         similar = jnp.where(others, cosines / temperature, LOG_ZERO)
@@ -67,6 +69,7 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
 
 
 @compiled
+@of_known_labels
 def within_class_variance(
     outputs: Float[Array, "N D"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -76,7 +79,7 @@ def within_class_variance(
 
     Args:
         outputs: [N, D] embeddings.
-        targets: [N] labels below N; -1 does not count.
+        targets: [N] labels; -1 does not count.
         weights: [N]; all ones unless given.
 
     Returns:
@@ -89,8 +92,8 @@ def within_class_variance(
     >>> print(f"{loss:.4f}")
     0.6667
     """
-    known = weights_or_ones(outputs, weights) * (targets >= 0)
-    outputs = jnp.where(known[:, None] > 0, outputs, 0)
-    means, _ = class_means(outputs, targets, known, len(targets))
-    loss = weighted_average(jnp.sum(jnp.square(outputs - means[targets]), 1), known)
+    known = weights_or_ones(outputs, weights)
+    classes = first_alike(targets)
+    means, _ = class_means(outputs, classes, known, len(targets))
+    loss = weighted_average(jnp.sum(jnp.square(outputs - means[classes]), 1), known)
     return loss, {"variance": loss}

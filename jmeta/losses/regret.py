@@ -13,9 +13,11 @@ from ..compiler import compiled
 from ..errors import InputError
 from ..records import Metrics
 from ..weights import weighted_average, weights_or_ones
+from .counted import of_counted_rows
 
 
 @compiled
+@of_counted_rows
 def expected_regret(
     outputs: Float[Array, "N A"],
     targets: Float[Array, "N A"],
@@ -58,6 +60,7 @@ def expected_regret(
 
 
 @compiled
+@of_counted_rows
 def regret_and_error(
     outputs: Float[Array, "N A"],
     targets: Float[Array, "N A"],
@@ -94,6 +97,7 @@ def regret_and_error(
 
 
 @compiled
+@of_counted_rows
 def listwise(
     outputs: Float[Array, "N A"],
     targets: Float[Array, "N A"],

@@ -10,9 +10,11 @@ from ..compiler import compiled
 from ..errors import InputError
 from ..records import Metrics
 from ..weights import weighted_average, weights_or_ones
+from .counted import check_given, of_counted_rows, of_known_labels
 
 
 @compiled
+@of_counted_rows
 def squared_error(
     outputs: Float[Array, "N ..."],
     targets: Float[Array, "N ..."],
@@ -32,7 +34,7 @@ def squared_error(
     >>> float(loss)
     2.0
     """
-    _check_given(targets)
+    check_given(targets)
     if outputs.shape != targets.shape:
         raise InputError(f"outputs have shape {outputs.shape} and targets {targets.shape}; make them equal.")
     if not outputs.size:
@@ -43,6 +45,7 @@ def squared_error(
 
 
 @compiled
+@of_known_labels
 def cross_entropy(
     outputs: Float[Array, "N W"], targets: Int[Array, " N"], weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -61,14 +64,8 @@ def cross_entropy(
     >>> print(loss.round(4), metrics["accuracy"])
     0.6931 1.0
     """
-    _check_given(targets)
-    known = weights_or_ones(outputs, weights) * (targets >= 0)
+    known = weights_or_ones(outputs, weights)
     correct = jnp.argmax(outputs, -1) == targets
     log_probs = jax.nn.log_softmax(outputs)
-    picked = jnp.take_along_axis(log_probs, jnp.maximum(targets, 0)[:, None], 1)[:, 0]
+    picked = jnp.take_along_axis(log_probs, targets[:, None], 1)[:, 0]
     return weighted_average(-picked, known), {"accuracy": weighted_average(correct, known)}
-
-
-def _check_given(targets: Array | None) -> None:
-    if targets is None:
-        raise InputError("there are no targets; use labelled tasks, or a loss that needs no targets.")

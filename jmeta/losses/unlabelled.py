@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..agreement import entropy_of
 from ..compiler import compiled
 from ..records import Batch, Clusterer, Loss, Metrics
 from ..weights import weighted_average, weights_or_ones
+from .counted import of_counted_rows
 
 
 def clustering_energy(
@@ -36,6 +38,7 @@ def clustering_energy(
     1.0
     """
 
+    @of_counted_rows
     def loss(
         outputs: Float[Array, "N D"], targets: Array | None = None, weights: Float[Array, " N"] | None = None
     ) -> tuple[Float[Array, ""], Metrics]:
@@ -49,6 +52,7 @@ def clustering_energy(
 
 
 @compiled
+@of_counted_rows
 def information_maximization(
     outputs: Float[Array, "N K"], targets: Array | None = None, weights: Float[Array, " N"] | None = None
 ) -> tuple[Float[Array, ""], Metrics]:
@@ -72,10 +76,10 @@ def information_maximization(
     -0.6931
     """
     weights = weights_or_ones(outputs, weights)
-    log_probs = jax.nn.log_softmax(jnp.where(weights[:, None] > 0, outputs, 0))
+    log_probs = jax.nn.log_softmax(outputs)
     probs = jnp.exp(log_probs)
     sureness = weighted_average(-jnp.sum(probs * log_probs, 1), weights)
     total = jnp.sum(weights)
     mean = weights @ probs / jnp.where(total > 0, total, 1)
-    balance = -jnp.sum(mean * jnp.log(jnp.where(mean > 0, mean, 1)))
+    balance = entropy_of(mean)
     return sureness - balance, {"sureness": sureness, "balance": balance}

@@ -1,7 +1,8 @@
 """Agreement of predicted clusters with true classes; the values are equal to scikit-learn's.
 
 All metrics take labels: whole numbers or words, also as lists or columns of a table. True labels of -1 do not
-count; predicted labels of -1 are noise and form a further cluster. Labels on the host are counted in double
+count; predicted labels of -1 are noise and form a further cluster. Weights are relative: multiplying all of
+them by a number changes no metric. Labels on the host are counted in double
 precision, in sparse tables. Inside `jit` and `vmap` the number of label values must be given as `slots`.
 """
 

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..precision import in_double, is_traced
 from ..records import AnyArray
 from ..validation import as_array
-from ..weights import weighted_mean, weights_or_ones
+from ..weights import cleared, weighted_mean, weights_or_ones
 from .partitions import Labels, check_weights, numbered
 
 FEW = 64
@@ -70,9 +70,8 @@ def clusters_of(points: AnyArray, labels: Labels, weights: AnyArray | None, slot
     count = slots or 1
     numbers = jnp.asarray(labels)
     known = jnp.where(numbers >= 0, weights_or_ones(x, weights), 0).astype(x.dtype)
-    counted = (known > 0)[:, None]
-    x = jnp.where(counted, x, 0)
-    x = jnp.where(counted, x - weighted_mean(x, known), 0)
+    x = cleared(x, known)
+    x = cleared(x - weighted_mean(x, known), known)
     blank = Clusters(x, jnp.clip(numbers, 0, count - 1), known, jnp.zeros(count, x.dtype))
     return blank._replace(mass=sums_by_cluster(known, blank))
 
@@ -111,12 +110,14 @@ def row_distances(x: Float[Array, " D"], points: Float[Array, "M D"]) -> Float[A
 def index_of_clusters(index: Function) -> Function:
     """Returns an index of points and labels, checked and compiled; in double precision unless traced.
 
+    A point that counts and is not finite makes the index NaN, also where a comparison would hide it.
+
     Args:
         index: a function of (points, labels, weights); its keyword-only arguments are static.
     """
     signature = inspect.signature(index)
     fixed = [name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY]
-    program = compiled(index, static=fixed)
+    program = compiled(_seeing_nan(index), static=fixed)
 
     @wraps(index)
     def call(*args: Any, **options: Any) -> Float[Array, ""]:
@@ -137,5 +138,16 @@ def index_of_clusters(index: Function) -> Function:
         given["points"] = np.asarray(points, np.float64)
         given["weights"] = None if weights is None else np.asarray(weights, np.float64)
         return jax.device_put(in_double(program, **given))
+
+    return cast(Function, call)
+
+
+def _seeing_nan(index: Function) -> Function:
+    @wraps(index)
+    def call(points: Array, labels: Array, weights: Array | None = None, **options: Any) -> Float[Array, ""]:
+        x = as_float(jnp.asarray(points))
+        known = jnp.where(jnp.asarray(labels) >= 0, weights_or_ones(x, weights), 0)
+        finite = jnp.all(jnp.isfinite(cleared(x, known))) & jnp.all(jnp.isfinite(known))
+        return jnp.where(finite, 0, jnp.nan) + index(points, labels, weights, **options)
 
     return cast(Function, call)

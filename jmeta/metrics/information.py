@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy import sparse
 
 from ..agreement import mutual_information, part_of
 from ..errors import InputError
 from ..precision import is_traced
 from ..records import AnyArray
-from .partitions import Labels, Table, of_table, sparse_counts, table
+from ..validation import as_array
+from .partitions import Labels, Table, check_weights, of_table, sparse_counts, table
 
 
 def normalized_mutual_information(
@@ -115,28 +116,37 @@ def adjusted_mutual_information(
     Args:
         found: [N] cluster of each point.
         truth: [N] class of each point.
-        weights: [N] whole numbers, how many points each one stands for; inside `jit` zeros and ones. All ones
-            unless given.
+        weights: [N]; equal wherever they are not zero, as chance is defined for points that count alike. All
+            ones unless given.
         slots: upper bound of the number of labels in either; the largest label + 1 unless given.
 
     Returns:
-        The index, at most 1; 1 if both partitions are trivial in the same way.
+        The index, at most 1; 1 if both partitions are trivial in the same way. Inside `jit` it is NaN if
+        weights differ.
 
     Raises:
-        InputError: a weight is not a whole number.
+        InputError: weights differ that are not zero.
 
     Reference: Vinh et al. 2010, Information theoretic measures for clusterings comparison.
 
     >>> print(adjusted_mutual_information(jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])).round(4))
     1.0
     """
-    counts = table(found, truth, weights, slots)
+    weights = None if weights is None else as_array("weights", weights)
+    check_weights(weights, len(found), "labels")
+    counted = None if weights is None else weights > 0
+    counts = table(found, truth, counted, slots)
     if is_traced(found, truth, weights):
-        return _adjusted(counts, _expected_information(counts, len(found)))
-    sparse_table, known = sparse_counts(found, truth, weights)
-    if np.any(known != np.floor(known)):
-        raise InputError("the weights of adjusted_mutual_information are no whole numbers; leave them out.")
-    return _adjusted(counts, _expected_on_host(sparse_table.astype(np.int64)))
+        adjusted = _adjusted(counts, _expected_information(counts, len(found)))
+        return adjusted if weights is None else jnp.where(_alike(weights), adjusted, jnp.nan)
+    if weights is not None and not _alike(weights):
+        raise InputError("the weights of adjusted_mutual_information differ; give zeros and ones.")
+    return _adjusted(counts, _expected_on_host(sparse_counts(found, truth, counted)[0].astype(np.int64)))
+
+
+def _alike(weights: Float[AnyArray, " N"]) -> Bool[Array, ""]:
+    """Whether all weights but zeros are equal."""
+    return jnp.all((weights == 0) | (weights == jnp.max(weights)))
 
 
 @of_table

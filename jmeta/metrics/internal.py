@@ -1,8 +1,9 @@
 """Internal indices: the separation of clusters, computed without true labels.
 
-All indices take points and labels; points labelled -1 are noise and do not count. If fewer than two clusters
-have points, each index takes its worst value. Outside `jit` and `vmap` indices are computed in double
-precision; inside, in the precision of the points, and the number of clusters must be given as `slots`.
+All indices take points and labels; points labelled -1 are noise and do not count. Weights are relative:
+multiplying all of them by a number changes no index, and points that count alike need none. If fewer than two
+clusters have points, each index takes its worst value. Outside `jit` and `vmap` indices are computed in
+double precision; inside, in the precision of the points, and the number of clusters must be given as `slots`.
 Distances between all points are computed for a block of rows at a time, which bounds the memory. Values are
 equal to scikit-learn's where it has the index, except for the Davies-Bouldin index of two clusters with equal
 means, which is infinite here and zero there.
@@ -108,6 +109,9 @@ def calinski_harabasz(
 ) -> Float[Array, ""]:
     """The ratio of the variances between and within clusters, (B / (k - 1)) / (W / (n - k)).
 
+    B and W are weighted sums; n is the number of points of positive weight, so that the ratio does not depend
+    on the scale of the weights and is never negative.
+
     Args:
         points: [N, D].
         labels: [N] cluster of each point; noise, -1, does not count.
@@ -125,10 +129,10 @@ def calinski_harabasz(
     """
     clusters = clusters_of(points, labels, weights, slots)
     count = jnp.sum(clusters.mass > 0)
-    total = jnp.sum(clusters.mass)
+    points_count = jnp.sum(clusters.weights > 0)
     between = clusters.mass @ jnp.sum(jnp.square(clusters.means()), 1)
     within = clusters.weights @ jnp.square(clusters.to_means())
-    ratio = between * (total - count) / jnp.where(within > 0, within * (count - 1), 1)
+    ratio = between * (points_count - count) / jnp.where(within > 0, within * (count - 1), 1)
     return jnp.where(count < 2, 0, jnp.where(within > 0, ratio, 1))
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
+from scipy.special import stdtrit
 
 from ..errors import InputError
 
@@ -22,10 +23,11 @@ class Interval(NamedTuple):
 
 
 def interval(values: Num[np.ndarray, " T"]) -> Interval:
-    """The mean of independent values and its normal 95 % confidence interval, 1.96 s / sqrt(n).
+    """The mean of independent values and its 95 % confidence interval, t s / sqrt(n).
 
-    The interval of a single value is infinite. Values that are not finite are not dropped: the mean is then
-    not finite either.
+    t is the 97.5 % quantile of Student's distribution with n - 1 degrees of freedom: 1.96 for many tasks,
+    2.78 for five. The interval of a single value is infinite. Values that are not finite are not dropped: the
+    mean is then not finite either.
 
     Args:
         values: [T] one value per task.
@@ -34,10 +36,12 @@ def interval(values: Num[np.ndarray, " T"]) -> Interval:
         InputError: there is no value.
 
     >>> print(interval(np.array([1.0, 2.0, 3.0])))
-    2 +- 1.1 (95 %, 3 tasks)
+    2 +- 2.5 (95 %, 3 tasks)
     """
     numbers: Float[np.ndarray, " T"] = np.asarray(values, np.float64).ravel()
     if not numbers.size:
         raise InputError("there are no values to average; evaluate at least one task.")
-    spread = float(numbers.std(ddof=1)) if numbers.size > 1 else float("inf")
-    return Interval(float(numbers.mean()), 1.96 * spread / numbers.size**0.5, numbers.size)
+    if numbers.size == 1:
+        return Interval(float(numbers[0]), float("inf"), 1)
+    deviation = float(numbers.std(ddof=1)) / numbers.size**0.5
+    return Interval(float(numbers.mean()), float(stdtrit(numbers.size - 1, 0.975)) * deviation, numbers.size)

@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..padding import padded_size
 from ..precision import in_double, is_traced
 from ..records import AnyArray
-from ..validation import as_array, checked_labels
+from ..validation import as_array, check_not_negative, checked_labels
 from ..weights import weights_or_ones
 
 Labels = Shaped[AnyArray, " N"] | Sequence[Hashable]
@@ -128,9 +128,13 @@ def numbered(name: str, labels: Any, slots: int | None) -> tuple[AnyArray, int]:
 
 
 def check_weights(weights: AnyArray | None, count: int, noun: str) -> None:
-    """Raises an InputError unless there are no weights or one for each of what `noun` names."""
-    if weights is not None and np.shape(weights) != (count,):
+    """Raises an InputError unless there are no weights, or one of at least zero for each of `noun`."""
+    if weights is None:
+        return
+    if np.shape(weights) != (count,):
         raise InputError(f"weights have shape {np.shape(weights)} for {count} {noun}; give one for each.")
+    if not is_traced(weights):
+        check_not_negative(weights)
 
 
 def _numbered_alike(

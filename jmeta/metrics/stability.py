@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int, Key, Num
 
 from ..distances import as_float
 from ..errors import InputError
+from ..masking import usable_rows
 from ..records import AnyArray, Batch, Clusterer
-from ..weights import weights_or_ones
+from ..weights import cleared, weights_or_ones
 from .agreement import adjusted_rand_index
 
 
@@ -37,7 +38,7 @@ def stability(
         part: share of the points in each subsample.
 
     Returns:
-        The mean, at most 1.
+        The mean, at most 1; NaN if a point that counts is not finite.
 
     Raises:
         InputError: there are fewer than two subsamples, or they hold no point or all points.
@@ -54,10 +55,10 @@ def stability(
             f"resamples is {resamples} and part is {part}; give two subsamples or more, and a part in (0, 1)."
         )
     init_key, parts_key = jax.random.split(key)
-    points = as_float(points)
     params = clusterer.init(init_key)
     keys = jax.random.split(parts_key, resamples)
-    whole = weights_or_ones(points, weights)
+    whole = weights_or_ones(as_float(points), weights)
+    x = cleared(as_float(points), whole)
 
     if not isinstance(whole, jax.core.Tracer):
         count = int(jnp.sum(whole > 0))
@@ -69,10 +70,10 @@ def stability(
         scores = jnp.where(whole > 0, jax.random.uniform(part_key, whole.shape), 2)
         rank = jnp.argsort(jnp.argsort(scores))
         kept = rank < jnp.round(part * jnp.sum(whole > 0))
-        state = clusterer.fit(params, Batch(points, weights=jnp.where(kept, whole, 0)), fit_key)
-        assignment = clusterer.assign(params, state, points)
+        state = clusterer.fit(params, Batch(x, weights=jnp.where(kept, whole, 0)), fit_key)
+        assignment = clusterer.assign(params, state, x)
         # Noise is a further cluster; the others are numbered from 0, and there are at most N of them.
-        noise = min(assignment.log_probs.shape[1], len(points))
+        noise = min(assignment.log_probs.shape[1], len(x))
         return jnp.where(assignment.noise > 0.5, noise, assignment.log_probs.argmax(-1))
 
     together = (
@@ -80,5 +81,6 @@ def stability(
     )
     every = together(keys)
     first, second = np.triu_indices(resamples, 1)
-    compare = jax.vmap(lambda a, b: adjusted_rand_index(a, b, whole, slots=len(points) + 1))
-    return jnp.mean(compare(every[first], every[second]))
+    compare = jax.vmap(lambda a, b: adjusted_rand_index(a, b, whole, slots=len(x) + 1))
+    index = jnp.mean(compare(every[first], every[second]))
+    return jnp.where(jnp.all(usable_rows(x)), index, jnp.nan)

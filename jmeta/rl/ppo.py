@@ -227,10 +227,13 @@ def _finite(experience: Experience) -> tuple[Experience, Int[Array, ""]]:
 
 
 def _report(metrics: Metrics, history: History, skipped: Int[Array, ""]) -> Report:
-    """Means over the updates that were made and the trials that were kept, and the numbers of the others."""
+    """Means over the updates that were made and the trials that were kept, and the numbers of the others.
+
+    Means over the updates are NaN where none was made.
+    """
     missed = metrics["skipped_updates"]
     made, kept = jnp.sum(1 - missed), jnp.maximum(len(history.counts) - skipped, 1)
-    means = {name: jnp.sum(values) / jnp.maximum(made, 1) for name, values in metrics.items()}
+    means = {name: jnp.sum(values) / jnp.where(made > 0, made, jnp.nan) for name, values in metrics.items()}
     sums = history.info | {"reward": history.rewards}
     means |= {name: jnp.sum(values) / kept for name, values in sums.items()}
     means |= {"skipped_updates": jnp.sum(missed)}

@@ -15,11 +15,12 @@ from ..agreement import best_matching, contingency
 from ..batching import over_tasks, placed
 from ..errors import InputError
 from ..losses import cross_entropy, squared_error
+from ..masking import check_meta, make_learner
 from ..metrics import Interval, adjusted_rand_index, interval, matched_accuracy, normalized_mutual_information
 from ..records import Batch, HostSampler, Learner, Metrics, Sampler, Task
+from ..tasks.feed import Given
 from ..tasks.stored import ahead, beside_the_host
-from ..weights import weights_or_ones
-from .feed import Given
+from ..weights import cleared, weights_or_ones
 from .loop import traceable
 from .objectives import query_targets, support_labels
 
@@ -70,7 +71,7 @@ def evaluate(
             given.
 
     Raises:
-        InputError: `tasks` or `chunk` is below one.
+        InputError: `tasks` or `chunk` is below one, or `meta` is the state of a meta-training.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -80,6 +81,7 @@ def evaluate(
     """
     if tasks < 1:
         raise InputError(f"{tasks} tasks cannot be averaged; evaluate at least one.")
+    check_meta(meta)
     if isinstance(sampler, HostSampler):
         return _evaluate_given(learner, sampler, meta, key, tasks, score, chunk)
     sampler = traceable(sampler)
@@ -112,11 +114,13 @@ def clustering_score(learner: Any, meta: PyTree, task: Task, *, classes: int | N
     classes = len(truth) if classes is None else classes
     slots = max(log_probs.shape[-1], classes)
     found = jnp.argmax(log_probs, -1)
+    lost = jnp.where(jnp.any(jnp.isnan(cleared(log_probs, hidden.weights))), jnp.nan, 0)
     agreement = {
         "accuracy": matched_accuracy(found, truth, hidden.weights, slots=slots),
         "ari": adjusted_rand_index(found, truth, hidden.weights, slots=slots),
         "nmi": normalized_mutual_information(found, truth, hidden.weights, slots=slots),
     }
+    agreement = {name: value + lost for name, value in agreement.items()}
     if not task.query.inputs.shape[0]:
         return agreement
     query_log_probs = learner.predict(fast, task.query.inputs, task.query.weights)
@@ -149,7 +153,7 @@ def as_learner(clusterer: Any) -> Learner:
     ) -> Float[Array, "N K"]:
         return clusterer.assign(*fast, inputs).log_probs
 
-    return Learner(clusterer.init, adapt, predict)
+    return make_learner(clusterer.init, adapt, predict, traceable=clusterer.traceable)
 
 
 def query_score(learner: Learner, meta: PyTree, task: Task) -> Metrics:
@@ -170,7 +174,12 @@ def _clustering_score(classes: int) -> Score:
 @partial(jax.jit, static_argnums=0)
 def _largest_label(tasks: int, sampler: Sampler, key: Key[Array, ""]) -> Int[Array, ""]:
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(tasks))
-    return jnp.max(jax.vmap(lambda key: support_labels(sampler(key)))(keys))
+
+    def largest(key: Key[Array, ""]) -> Int[Array, ""]:
+        task = sampler(key)
+        return jnp.max(cleared(support_labels(task), task.support.weights))
+
+    return jnp.max(jax.vmap(largest)(keys))
 
 
 def _evaluate_given(

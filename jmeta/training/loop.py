@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
@@ -11,16 +13,18 @@ from itertools import islice
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from ..batching import over_tasks, placed
 from ..errors import InputError
+from ..precision import is_traced
 from ..records import HostSampler, MetaState, MetaStep, Report, Sampler, Task
-from .feed import Feed, Given, task_keys
+from ..tasks.feed import Feed, Given, task_keys
 from .hooks import Hook, ProgressBar, Training, own_copy
-from .preemption import DispatchInterval, DivergedError
+from .preemption import DispatchInterval, DivergedError, reason_of_failure
 from .rows import Row, Totals, add_step, means, reset_totals, zero_totals
 
 INSTEAD: ContextVar[Callable[..., None] | None] = ContextVar("instead", default=None)
@@ -55,6 +59,8 @@ def train(
 ) -> MetaState:
     """Takes meta-steps; pure, so that a `vmap` over states and keys trains many seeds at once.
 
+    Outside `jit` and `vmap` a warning says if the last step kept no task, so that nothing was learned in it.
+
     Args:
         step: from `meta_step`.
         sampler: of one task.
@@ -70,7 +76,13 @@ def train(
     >>> int(train(step, jm.sinusoid(), start, jax.random.key(1), steps=3, tasks=2).step)
     3
     """
-    return learning_curve(step, sampler, state, key, steps=steps, tasks=tasks)[0]
+    state, report = learning_curve(step, sampler, state, key, steps=steps, tasks=tasks)
+    if not is_traced(report.skipped) and steps and report.skipped[-1] >= tasks:
+        failed = np.cumprod(np.asarray(report.skipped)[::-1] >= tasks).sum()
+        only_gradient = np.isinf(report.metrics.get("gradient_norm", [0.0])[-1])
+        reason = reason_of_failure(int(state.step), int(failed), tasks, int(only_gradient))
+        warnings.warn(reason, stacklevel=2)
+    return state
 
 
 def learning_curve(
@@ -109,8 +121,8 @@ def loop(
         steps: how many meta-steps.
         tasks: T, per step.
         every: steps between two rows; metrics are copied to the host no more often.
-        patience: number of successive steps without a finite loss after which training is stopped; all steps,
-            where there are fewer.
+        patience: number of successive steps without a finite loss and gradient after which training is
+            stopped; all steps, where there are fewer.
         hooks: in the order in which they are called, such as `[Validate(evaluate), JSONLog(path),
             SaveStates(folder)]`; a progress bar unless given.
 
@@ -120,7 +132,7 @@ def loop(
 
     Raises:
         InputError: a count is out of range, or as from a hook.
-        DivergedError: no task had a finite loss for `patience` steps.
+        DivergedError: no task had a finite loss and gradient for `patience` steps.
 
     >>> import jmeta as jm, optax
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -195,14 +207,35 @@ def _check_names(hooks: Sequence[Hook]) -> None:
 
 def _raise_if_diverged(now: Training) -> None:
     if (failed_steps := int(now.totals.failed_steps)) >= now.patience:
-        raise DivergedError(now.step, failed_steps, now.tasks)
+        raise DivergedError(now.step, failed_steps, now.tasks, int(now.totals.failed_gradients))
 
 
 def traceable(sampler: Sampler) -> Sampler:
     """The sampler as a pytree, whose arrays are arguments of a compiled function and not constants in it."""
     if isinstance(sampler, HostSampler):
         raise InputError("tasks that are made on the host cannot be drawn inside jit; use loop, or evaluate.")
-    return sampler if isinstance(sampler, jax.tree_util.Partial) else jax.tree_util.Partial(sampler)
+    if isinstance(sampler, jax.tree_util.Partial):
+        return sampler if sampler.func is _drawn else jax.tree_util.Partial(_drawn, sampler)
+    try:
+        inspect.signature(sampler).bind(None)
+    except TypeError as error:
+        raise InputError(f"the sampler cannot take a key ({error}); give a function of a key.") from None
+    return jax.tree_util.Partial(_drawn, jax.tree_util.Partial(sampler))
+
+
+def _drawn(sampler: Sampler, key: Key[Array, ""]) -> Task:
+    """The task of a key; raises an InputError if the sampler leaves jax."""
+    try:
+        return sampler(key)
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ) as error:
+        raise InputError(
+            "the sampler uses NumPy or Python on what it draws, but is compiled; use jax.numpy and fixed "
+            "shapes, or draw on the host, with a HostSampler."
+        ) from error
 
 
 def _source(

@@ -13,8 +13,9 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..losses.clustering import soft_ari
+from ..masking import cleared_batch
 from ..records import Batch, Clusterer, Metrics, Model, Task, TaskLoss
-from ..weights import weighted_average, weights_or_ones
+from ..weights import cleared, weighted_average, weights_or_ones
 from .objectives import support_labels
 
 BALANCED = 0.25
@@ -39,9 +40,9 @@ def pair_loss(
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         known_key, fit_key = jax.random.split(task.key)
-        inputs = task.support.inputs
-        truth = support_labels(task)
-        weights = weights_or_ones(inputs, task.support.weights)
+        support = cleared_batch(task.support)
+        inputs, weights = support.inputs, weights_or_ones(support.inputs, support.weights)
+        truth = cleared(support_labels(task), weights)
         clusters = jnp.maximum(jnp.max(truth) + 1, 1)
         given_clusters = jnp.where(jax.random.bernoulli(known_key, known), clusters, 0)
         logits = model.apply(meta, inputs, weights, given_clusters)

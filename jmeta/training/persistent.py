@@ -145,10 +145,11 @@ def persistent_evolution(
         gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
         loss = jnp.sum(jnp.where(kept, losses, 0)) / total
         meta, opt, _ = descended(optimizer, state, gradient, loss, jnp.any(kept))
+        some = jnp.any(kept)
         report = Report(
-            loss=loss,
+            loss=jnp.where(some, loss, jnp.nan),
             skipped=len(kept) - jnp.sum(kept),
-            metrics={"gradient_norm": optax.tree.norm(gradient)},
+            metrics={"gradient_norm": jnp.where(some, optax.tree.norm(gradient), jnp.nan)},
         )
         unfinished = Unfinished(tasks, (position + window) % steps, states, sums)
         return MetaState(state.step + 1, meta, opt, unfinished), report

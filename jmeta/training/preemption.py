@@ -104,15 +104,30 @@ class Stop:
 
 
 class DivergedError(InputError):
-    """Training diverged: no task had a finite loss for several steps. The state before them is kept."""
+    """Training diverged: no task had a finite loss and gradient for many steps; the state before is kept."""
 
-    def __init__(self, step: int, failed_steps: int, tasks: int) -> None:
-        first = step - failed_steps
-        which = f"steps {first} to {step - 1}" if failed_steps > 1 else f"step {step - 1}"
-        super().__init__(
-            f"no task had a finite loss in {which}, tasks 0 to {tasks - 1}; see that labels are smaller than "
-            "the number of outputs, and lower the learning rates."
+    def __init__(self, step: int, failed_steps: int, tasks: int, failed_gradients: int = 0) -> None:
+        super().__init__(reason_of_failure(step, failed_steps, tasks, failed_gradients))
+
+
+def reason_of_failure(step: int, failed_steps: int, tasks: int, failed_gradients: int) -> str:
+    """One sentence on why no task was kept in the last steps before `step`, and on what to do.
+
+    >>> print(reason_of_failure(9, 1, 4, 0)[:57])
+    no task had a finite loss in step 8, tasks 0 to 3; see th
+    """
+    first = step - failed_steps
+    which = f"steps {first} to {step - 1}" if failed_steps > 1 else f"step {step - 1}"
+    if failed_gradients:
+        return (
+            f"losses are finite but their gradient is not in {which}, tasks 0 to {tasks - 1}; look for a "
+            "square root or a division that meets zero, such as that of an inner optimizer, or lower the "
+            "learning rates."
         )
+    return (
+        f"no task had a finite loss in {which}, tasks 0 to {tasks - 1}; see that inputs are finite and "
+        "labels smaller than the number of outputs, and lower the learning rates."
+    )
 
 
 class DispatchInterval:

@@ -25,12 +25,14 @@ class Totals(NamedTuple):
         kept: number of tasks.
         steps: number of steps.
         failed_steps: number of successive steps, up to the last one, in which no task was kept.
+        failed_gradients: number of those in which losses were finite and only their gradient was not.
     """
 
     sums: Metrics
     kept: Float[Array, ""]
     steps: Int[Array, ""]
     failed_steps: Int[Array, ""]
+    failed_gradients: Int[Array, ""]
 
 
 def zero_totals(report: Report) -> Totals:
@@ -40,7 +42,7 @@ def zero_totals(report: Report) -> Totals:
     {'loss': Array(0., dtype=float32), 'skipped': Array(0., dtype=float32)}
     """
     sums = {name: jnp.zeros(()) for name in ("loss", *report.metrics, "skipped")}
-    return Totals(sums, jnp.zeros(()), jnp.asarray(0), jnp.asarray(0))
+    return Totals(sums, jnp.zeros(()), jnp.asarray(0), jnp.asarray(0), jnp.asarray(0))
 
 
 def add_step(totals: Totals, report: Report, tasks: int) -> Totals:
@@ -57,7 +59,9 @@ def add_step(totals: Totals, report: Report, tasks: int) -> Totals:
     }
     sums["skipped"] = totals.sums["skipped"] + report.skipped
     failed_steps = jnp.where(kept > 0, 0, totals.failed_steps + 1)
-    return Totals(sums, totals.kept + kept, totals.steps + 1, failed_steps)
+    only_gradient = jnp.isinf(report.metrics.get("gradient_norm", 0))
+    failed_gradients = jnp.where(kept > 0, 0, totals.failed_gradients + only_gradient)
+    return Totals(sums, totals.kept + kept, totals.steps + 1, failed_steps, failed_gradients)
 
 
 def means(totals: Totals) -> Row:
@@ -69,9 +73,9 @@ def means(totals: Totals) -> Row:
 
 
 def reset_totals(totals: Totals, where: Bool[Array, ""]) -> Totals:
-    """The totals, set to zero where a row was written; the number of failed steps stays."""
+    """The totals, set to zero where a row was written; the numbers of failures stay."""
     zeros = jax.tree.map(lambda sum: jnp.where(where, 0, sum), totals)
-    return zeros._replace(failed_steps=totals.failed_steps)
+    return zeros._replace(failed_steps=totals.failed_steps, failed_gradients=totals.failed_gradients)
 
 
 def totals_to_json(totals: Totals) -> dict[str, Any]:
@@ -82,6 +86,7 @@ def totals_to_json(totals: Totals) -> dict[str, Any]:
         "kept": host.kept.item(),
         "steps": host.steps.item(),
         "barren": host.failed_steps.item(),  # its name in the first edition
+        "failed_gradients": host.failed_gradients.item(),
     }
 
 
@@ -91,5 +96,5 @@ def totals_from_json(like: Totals, saved: Mapping[str, Any]) -> Totals:
     A metric that another version did not have, or named otherwise, starts at zero.
     """
     sums = {name: saved["sums"].get(name, 0.0) for name in like.sums}
-    parts = Totals(sums, saved["kept"], saved["steps"], saved["barren"])
+    parts = Totals(sums, saved["kept"], saved["steps"], saved["barren"], saved.get("failed_gradients", 0))
     return jax.tree.map(lambda leaf, value: alike(np.asarray(value, leaf.dtype), leaf.sharding), like, parts)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import InputError
+from ..tasks.feed import task_keys
 from .checkpoint import Checkpoints, Run, plain_key
-from .feed import task_keys
 from .hooks import Hook, Training, score_of
 from .preemption import Stop, only_writer
 from .rows import Row, reset_totals, totals_from_json, totals_to_json

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,10 +48,12 @@ def meta_step(
 
     Returns:
         A `MetaStep`. Its `Report` holds the means over the tasks that were kept of the loss and of its
-        metrics, and "gradient_norm"; all are 0 where no task was kept.
+        metrics, and "gradient_norm". They are NaN where no task was kept, except that the norm is infinite
+        where losses were finite and only the gradient, or the update by it, was not.
 
     Raises:
-        InputError: the batch is empty, or `chunk` is below one.
+        InputError: the batch is empty, `chunk` is below one, or the task loss does not return
+            `(scalar, metrics)`.
 
     >>> import jmeta as jm
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)
@@ -60,18 +64,22 @@ def meta_step(
     (1, 0, ['gradient_norm', 'mse'])
     """
     estimate = backpropagation() if estimator is None else estimator
+    checked = partial(_checked_loss, loss)
 
     def summed(shared: tuple, tasks: Task, real: Bool[Array, " T"]) -> tuple[tuple, tuple]:
         meta, step = shared
 
         def gradient_of(tasks: Task, weights: Float[Array, " T"]) -> tuple:
-            return estimate(loss, meta, tasks, weights, step)
+            return estimate(checked, meta, tasks, weights, step)
 
-        gradient, kept, (losses, metrics) = _kept_gradient(gradient_of, tasks, real)
+        gradient, finite, (losses, metrics) = _kept_gradient(gradient_of, tasks, real)
+        kept = finite & all_finite(gradient)
+        gradient = jax.tree.map(lambda leaf: jnp.where(jnp.any(kept), leaf, 0), gradient)
         sums = {
             name: jnp.sum(jnp.where(kept, values, 0)) for name, values in ({"loss": losses} | metrics).items()
         }
-        return (gradient, jnp.sum(kept, dtype=losses.dtype), sums), ()
+        counts = [jnp.sum(some, dtype=losses.dtype) for some in (finite, kept)]
+        return (gradient, counts, sums), ()
 
     mesh = of_all_hosts(mesh)
     folded = fold_over_tasks(summed, chunk=chunk, mesh=mesh)
@@ -80,14 +88,16 @@ def meta_step(
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
     def update(state: MetaState, tasks: Task) -> tuple[MetaState, Report]:
-        (gradient, kept, sums), _ = folded((state.meta, state.step), tasks)
+        (gradient, (finite, kept), sums), _ = folded((state.meta, state.step), tasks)
         total = jnp.maximum(kept, 1)
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
         usable = all_finite(gradient) & (kept > 0)
 
         means = {name: value / total for name, value in sums.items()}
         meta, opt, usable = descended(optimizer, state, gradient, means["loss"], usable)
-        means["gradient_norm"] = jnp.where(usable, optax.tree.norm(gradient), 0)
+        means["gradient_norm"] = optax.tree.norm(gradient)
+        means = {name: jnp.where(usable, value, jnp.nan) for name, value in means.items()}
+        means["gradient_norm"] = jnp.where(~usable & (finite > 0), jnp.inf, means["gradient_norm"])
         skipped = count_tasks(tasks) - jnp.where(usable, kept, 0)
         report = Report(means.pop("loss"), skipped, means)
         return MetaState(state.step + 1, meta, opt, state.carry), report
@@ -117,6 +127,27 @@ def descended(
     after, before = (optax.apply_updates(state.meta, updates), opt), (state.meta, state.opt)
     usable &= still_finite(before, after)
     return *optax.tree.where(usable, after, before), usable
+
+
+def _checked_loss(loss: TaskLoss, meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
+    """The loss of a task; raises an InputError if it is not a scalar with metrics."""
+    found = loss(meta, task)
+    if (
+        not isinstance(found, tuple)
+        or len(found) != 2
+        or not isinstance(found[1], dict)
+        or jnp.shape(found[0])
+    ):
+        raise InputError(
+            f"the task loss returned {_described(found)}; return a scalar and metrics, as in (loss, {{}})."
+        )
+    return found
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, tuple):
+        return f"({', '.join(map(_described, found))})"
+    return f"an array of shape {jnp.shape(found)}" if hasattr(found, "shape") else f"a {type(found).__name__}"
 
 
 def _no_line_search(meta: PyTree) -> Float[Array, ""]:
@@ -150,7 +181,7 @@ def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
 def _kept_gradient(
     gradient_of: Callable[[Task, Float[Array, " T"]], tuple], tasks: Task, real: Bool[Array, " T"]
 ) -> tuple[PyTree, Bool[Array, " T"], tuple[Float[Array, " T"], Metrics]]:
-    """The summed gradient of the real tasks that are finite, which these are, and all losses and metrics.
+    """The summed gradient of the real tasks of finite loss, which these are, and all losses and metrics.
 
     It takes one pass if all tasks are finite, and another one without those that are not.
     """
@@ -175,5 +206,4 @@ def _kept_gradient(
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, real))
     first = (~real, (blank[0], real, blank[2]))
     _, (gradient, kept, report) = lax.while_loop(unsettled, again, first)
-    kept &= all_finite(gradient)
-    return optax.tree.where(jnp.any(kept), gradient, blank[0]), kept, report
+    return gradient, kept, report

@@ -3,12 +3,14 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from algorithms import LEARNERS, PIECEWISE_CONSTANT
 
 import jmeta as jm
+from jmeta.weights import cleared
 
 N, WAYS = 9, 3
 
@@ -74,13 +76,46 @@ def test_tasks_are_vmapped(name, meta):
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_points_of_weight_zero_have_no_influence(name, meta):
+@functools.cache
+def differentiated(name):
+    """The sum of squared outputs of the points that count, and its gradient to all that is real."""
+    learner = made(name)
+
+    @jax.jit
+    def run(meta, batch, key):
+        def total(meta, inputs, weights):
+            own = batch._replace(inputs=inputs, weights=weights)
+            outputs = learner.predict(learner.adapt(meta, own, key), inputs, weights)
+            return jnp.sum(cleared(outputs, batch.weights) ** 2), outputs
+
+        return jax.value_and_grad(total, (0, 1, 2), has_aux=True)(meta, batch.inputs, batch.weights)
+
+    return run
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e3])
+def test_points_of_weight_zero_have_no_influence(name, meta, value):
     kept = np.array([1, 2, 3, 5, 6, 7, 8])
     weights = np.float32(np.isin(np.arange(N), kept))
     lost = support()._replace(weights=weights)
-    garbage = lost._replace(inputs=np.where(weights[:, None] > 0, lost.inputs, np.float32(1e3)))
-    found = [np.asarray(compiled(name)(meta, b, jax.random.key(1)))[kept] for b in (lost, garbage)]
-    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+    garbage = lost._replace(
+        inputs=np.where(weights[:, None] > 0, lost.inputs, np.float32(value)),
+        targets=np.where(weights > 0, lost.targets, 99),
+    )
+    (_, outputs), gradient = differentiated(name)(meta, garbage, jax.random.key(1))
+    (_, expected), slope = differentiated(name)(meta, lost, jax.random.key(1))
+    np.testing.assert_allclose(outputs[kept], expected[kept], rtol=1e-5, atol=1e-5)
+    assert np.all(np.isfinite(outputs))
+    for found, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(slope), strict=True):
+        assert np.all(np.isfinite(found))
+        np.testing.assert_allclose(found, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_point_that_counts_and_is_not_finite_is_not_hidden(name, meta, value):
+    spoiled = support()
+    spoiled.inputs[4, 0] = value
+    assert np.any(np.isnan(compiled(name)(meta, spoiled, jax.random.key(1))[4]))
 
 
 def test_meta_gradients_are_finite_and_reach_the_network_unless_outputs_jump(name, meta):
@@ -107,3 +142,24 @@ def test_meta_training_lowers_the_loss(name, meta):
         state, metrics = update(state, tasks)
         losses.append(float(metrics.loss))
     assert (losses[-1] < losses[0]) == (name not in PIECEWISE_CONSTANT)
+
+
+OF_WAYS = ["matching", "ridge", "prototypes"]
+
+
+@pytest.mark.parametrize("name", OF_WAYS)
+def test_labels_beyond_the_ways_are_refused_and_inside_jit_make_all_outputs_nan(name, meta):
+    beyond = support()
+    beyond = beyond._replace(targets=beyond.targets + 1)
+    with pytest.raises(jm.InputError, match="the support has the label 3; give labels from 0 to 2"):
+        (made(name) if name != "ridge" else jm.ridge(ways=3)).adapt(meta, beyond, jax.random.key(1))
+    assert np.all(np.isnan(compiled(name)(meta, beyond, jax.random.key(1))))
+    padded = beyond._replace(weights=np.float32(beyond.targets < WAYS))
+    found = made(name).predict(made(name).adapt(meta, padded, jax.random.key(1)), padded.inputs)
+    assert np.all(np.isfinite(found))
+
+
+def test_a_state_of_meta_training_is_no_meta_parameters(name, meta):
+    state = jm.MetaState(0, meta, None)
+    with pytest.raises(jm.InputError, match=r"give its meta-parameters, state\.meta"):
+        made(name).adapt(state, support(), jax.random.key(1))

@@ -242,9 +242,65 @@ def test_a_ridge_head_is_scikit_learns():
     ones = np.concatenate([x, np.ones((7, 1))], 1)
     model = Ridge(alpha=0.3, fit_intercept=False).fit(ones, np.eye(3)[labels], sample_weight=weights)
     np.testing.assert_allclose(learner.predict(fast, x), model.predict(ones), atol=1e-9)
-    with pytest.raises(jm.InputError, match="ridge needs them"):
+    with pytest.raises(jm.InputError, match="needs them"):
         learner.adapt(learner.init(jax.random.key(0)), jm.Batch(jnp.ones((2, 2))), None)
     with pytest.raises(jm.InputError, match="positive numbers"):
         jm.ridge(ways=3, penalty=0)
     with pytest.raises(jm.InputError, match="proximal"):
         maml(proximal=-1.0)
+
+
+ROOTS = ["adam", "adamw", "nadam", "nadamw", "radam", "amsgrad", "lamb", "novograd", "adabelief", "rmsprop"]
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_inner_optimisers_with_a_square_root_have_a_derivative_behind_dead_units(name):
+    ones = np.ones((3, 1))  # of minus one some units are dead, and their gradients exactly zero
+    net, support = jm.networks.mlp([1, 8, 1]), jm.Batch(-ones, ones)
+    learner = jm.maml(net, jm.squared_error, steps=2, optimizer=getattr(optax, name))
+
+    def outputs(meta):
+        return jnp.sum(learner.predict(learner.adapt(meta, support, None), support.inputs))
+
+    leaves = jax.tree.leaves(jax.jit(jax.grad(outputs))(learner.init(jax.random.key(0))))
+    assert all(np.all(np.isfinite(leaf)) for leaf in leaves)
+    assert any(np.any(leaf != 0) for leaf in leaves)
+
+
+def test_the_number_in_the_root_of_adam_changes_no_step():
+    plain, safe = (maml(steps=3, optimizer=o) for o in (optax.adam, partial(optax.adam, eps_root=1e-30)))
+    fast = [flat(learner.adapt(meta_of(learner), task().support, None)) for learner in (plain, safe)]
+    np.testing.assert_allclose(*fast, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            dict(optimizer=lambda learning_rate: optax.adam(learning_rate)),
+            "no finite derivative",
+        ),
+        (
+            dict(optimizer=optax.adam, numbers={"learning_rate": jm.per_leaf(0.1)}),
+            "only descent and",
+        ),
+        (dict(optimizer=optax.lbfgs, numbers={}), "cannot take a step"),
+    ],
+    ids=["no derivative", "a tree of rates", "a line search"],
+)
+def test_an_inner_optimiser_that_cannot_be_used_is_refused_when_weights_are_made(options, message):
+    with pytest.raises(jm.InputError, match=message):
+        jax.jit(maml(**options).init)(jax.random.key(0))
+
+
+def test_rules_by_which_nothing_would_be_learned_are_refused():
+    for diff in (jm.implicit(jm.neumann(2)), jm.one_step(), jm.truncate(1)):
+        with pytest.raises(jm.InputError, match="so that nothing would be learned"):
+            maml(diff=diff)
+        maml(diff=diff, proximal=0.5)
+        with pytest.raises(jm.InputError, match="no derivative to the initial centers"):
+            jm.soft_kmeans(2, diff=diff, learn=("centers",), centers=np.eye(2))
+    with pytest.raises(jm.InputError, match=r"what learn names, \['learning_rate'\]"):
+        maml(diff=jm.straight_through(), learn=("learning_rate",))
+    for diff in (jm.unroll(), jm.straight_through(), None):
+        jm.sinkhorn_kmeans(2, diff=diff, learn=("centers", "temperature"), centers=np.eye(2))

@@ -75,6 +75,25 @@ def test_all_ways_to_go_back_agree_with_each_other_and_with_differences(method):
     np.testing.assert_allclose(found["none"], numerical(outer(learners["none"]), meta, 1e-6), atol=2e-7)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_default_has_a_second_derivative_in_either_mode(steps):
+    """Of the start and of a learned rate, over loops of one step and of several."""
+    options = dict(steps=steps, numbers={"learning_rate": 0.05}, learn=("learning_rate",))
+    default, unrolled = maml(**options), maml(gradient=jax.grad, diff=jm.unroll(), **options)
+    meta = doubles(default.init(jax.random.key(0)))
+    along = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size).reshape(leaf.shape)), meta)
+
+    def products(learner):
+        slope = jax.grad(outer(learner))
+        yield jax.grad(lambda meta: optax.tree.vdot(slope(meta), along))(meta)
+        yield jax.jvp(slope, (meta,), (along,))[1]
+        yield jax.grad(lambda meta: jax.jvp(outer(learner), (meta,), (along,))[1])(meta)
+
+    expected = numerical(lambda meta: optax.tree.vdot(jax.grad(outer(unrolled))(meta), along), meta, 1e-5)
+    for found in jax.jit(lambda: [*products(default), *products(unrolled)])():
+        np.testing.assert_allclose(flat(found), expected, rtol=1e-6, atol=1e-7)
+
+
 def quadratic(curvatures):
     """A model whose support loss is  sum_d a_d (w_d - y_d)^2 / 2  at the mean of the targets."""
     return jm.Model(lambda key: jnp.zeros(len(curvatures)), lambda w, x, weights=None: w)
@@ -165,10 +184,10 @@ def test_first_order_gradients_keep_those_of_learned_rates():
     stopped = maml(**options, gradient=jm.first_order, diff=jm.unroll())
     meta = doubles(stopped.init(jax.random.key(0)))
     found = jax.jit(jax.grad(outer(stopped)))(meta)
-    first = jax.jit(jax.grad(outer(maml(**options, diff=jm.straight_through()))))(meta)
+    fixed = maml(**options | {"learn": ()}, diff=jm.straight_through())
+    first = jax.jit(jax.grad(outer(fixed)))(meta._replace(numbers={}))
     np.testing.assert_allclose(flat(found.start), flat(first.start), rtol=1e-12)
     assert found.numbers["learning_rate"] != 0
-    assert first.numbers["learning_rate"] == 0
 
 
 def test_minibatches_go_round_the_support_in_one_random_order():
@@ -186,6 +205,11 @@ def test_minibatches_go_round_the_support_in_one_random_order():
         np.testing.assert_allclose(
             learner.adapt(learner.init(jax.random.key(0)), batch, jax.random.key(1)), total
         )
+    padded = batch._replace(weights=np.array([1.0, 0, 0, 1]))  # drawn are the others alone
+    learner = jm.maml(model, pull, steps=4, numbers=rate, minibatch=1)
+    assert learner.adapt(learner.init(jax.random.key(0)), padded, jax.random.key(1)) == 2002
+    none = padded._replace(weights=np.zeros(4))
+    assert np.isfinite(learner.adapt(learner.init(jax.random.key(0)), none, jax.random.key(1)))
     one = jm.maml(model, pull, steps=1, numbers=rate, minibatch=1)
     firsts = {float(one.adapt(one.init(jax.random.key(0)), batch, jax.random.key(s))[0]) for s in range(20)}
     assert firsts == {1, 10, 100, 1000}
@@ -235,14 +259,14 @@ def test_inductive_predictions_of_a_query_do_not_depend_on_the_others():
 
 
 def test_memory_is_known_before_the_run_and_falls_with_the_mode():
-    """Ten inner steps of a wide network: plain keeps every activation, the others the weights alone."""
+    """Fifteen inner steps of a wide network: plain keeps every activation, the others the weights alone."""
     net = jm.networks.mlp([1, 8, 1])
     batch = jax.ShapeDtypeStruct((2, 500, 1), float)
     both = jm.Batch(batch, batch)
     tasks = jm.Task(both, both, None, jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2)))
 
     def needed(**options):
-        learner = jm.maml(net, jm.squared_error, steps=10, **options)
+        learner = jm.maml(net, jm.squared_error, steps=15, **options)
         step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optax.sgd(0.1))
         state = jax.eval_shape(lambda: step.init(learner.init(jax.random.key(0))))
         return jm.memory_needed(step.update, state, tasks)
@@ -334,7 +358,9 @@ def test_a_few_steps_on_a_new_sine_wave_beat_none(method):
     options = METHODS[method] | {"steps": 3}
     net = jm.networks.mlp([1, 40, 1], activation=jnp.tanh)
     learner = jm.maml(net, jm.squared_error, **options)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(5e-3)
+    )  # where rounding does not decide
     step = jm.meta_step(jm.query_loss(learner, jm.squared_error), optimizer)
     state = step.init(learner.init(jax.random.key(0)))
     train = jax.jit(partial(jm.train, step, jm.sinusoid(), steps=500, tasks=8))

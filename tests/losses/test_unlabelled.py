@@ -42,7 +42,6 @@ def test_maml_descends_a_clustering_and_its_meta_gradient_is_exact(diff):
             net,
             jm.losses.clustering_energy(clusterer),
             numbers={"learning_rate": 0.1},
-            gradient=jax.grad,  # which has a derivative in forward mode too
         )
         points = np.random.default_rng(1).normal(size=(6, 2))
         loss = jm.query_loss(learner, jm.squared_error)

@@ -162,13 +162,25 @@ def test_adjusted_information_inside_jit_is_at_most_one():
     assert COMPILED["ami"](labels, labels, slots=100) <= 1
 
 
-def test_whole_weights_of_adjusted_information_are_copies():
-    found, truth, copies = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0]), np.array([3, 1, 2, 2, 1])
-    ours = jm.metrics.adjusted_mutual_information(found, truth, copies)
-    expected = reference.adjusted_mutual_info_score(np.repeat(truth, copies), np.repeat(found, copies))
-    np.testing.assert_allclose(ours, expected, rtol=1e-6)
-    with pytest.raises(jm.InputError, match="no whole numbers"):
-        jm.metrics.adjusted_mutual_information(found, truth, copies / 2)
+@pytest.mark.parametrize("name", list(PAIRS))
+@pytest.mark.parametrize("factor", [2, 0.25, 1e-6])
+def test_weights_are_relative(name, factor):
+    random = np.random.default_rng(4)
+    found, truth = random.integers(0, 3, (2, N))
+    weights = random.integers(0, 2, N) if name == "ami" else random.uniform(size=N)
+    ours = PAIRS[name][0](found, truth, weights)
+    np.testing.assert_allclose(PAIRS[name][0](found, truth, factor * weights), ours, rtol=1e-6)
+    inside = COMPILED[name](found, truth, np.float32(factor * weights), slots=SLOTS)
+    np.testing.assert_allclose(inside, ours, atol=2e-5)
+    equal = np.full(N, np.float32(factor))
+    np.testing.assert_allclose(PAIRS[name][0](found, truth, equal), PAIRS[name][1](truth, found), atol=1e-6)
+
+
+def test_adjusted_information_has_no_value_for_points_that_count_differently():
+    found, truth, weights = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0]), np.float32([3, 1, 2, 2, 1])
+    with pytest.raises(jm.InputError, match="differ; give zeros and ones"):
+        jm.metrics.adjusted_mutual_information(found, truth, weights)
+    assert np.isnan(COMPILED["ami"](found, truth, weights, slots=3))
 
 
 def test_nearly_all_points_alone_are_scored_as_they_are():
@@ -189,6 +201,13 @@ def test_a_single_class_is_whole_and_every_cluster_of_it_pure(count):
 def test_weights_of_another_length_are_refused():
     with pytest.raises(jm.InputError, match="give one for each"):
         jm.adjusted_rand_index(np.array([0, 1]), np.array([0, 1]), np.ones(1))
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf])
+def test_weights_that_are_negative_or_not_finite_are_refused(name, weight):
+    with pytest.raises(jm.InputError, match="give finite numbers >= 0"):
+        PAIRS[name][0](np.array([0, 1]), np.array([0, 1]), np.array([1, weight]))
 
 
 @pytest.mark.parametrize("name", list(PAIRS))

@@ -151,6 +151,31 @@ def test_a_weight_of_two_is_a_point_given_twice(name):
     np.testing.assert_allclose(COMPILED[name](points, labels, weights, slots=4), expected, rtol=1e-9)
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("factor", [2, 0.01])
+def test_weights_are_relative(name, factor):
+    points, labels = draw(10)
+    weights = np.random.default_rng(0).uniform(0.1, 1, N) * (np.arange(N) % 4 > 0)
+    ours = COMPILED[name](points, labels, weights, slots=SLOTS)
+    assert ours >= 0 or name != "calinski_harabasz"
+    np.testing.assert_allclose(COMPILED[name](points, labels, factor * weights, slots=SLOTS), ours, rtol=1e-9)
+    equal = COMPILED[name](points, labels, np.full(N, factor), slots=SLOTS)
+    np.testing.assert_allclose(equal, INDICES[name][1](points, labels), rtol=1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+def test_a_point_that_is_not_finite_makes_the_index_nan_unless_its_weight_is_zero(name, value):
+    points, labels = draw(11)
+    weights = (np.arange(N) != 5).astype(float)
+    expected = COMPILED[name](points, labels, weights, slots=SLOTS)
+    points[5, 1] = value
+    np.testing.assert_array_equal(COMPILED[name](points, labels, weights, slots=SLOTS), expected)
+    if not np.isfinite(value):
+        assert np.isnan(COMPILED[name](points, labels, np.ones(N), slots=SLOTS))
+        assert np.isnan(INDICES[name][0](points, labels))
+
+
 def test_where_nothing_is_separated_the_index_is_its_worst_and_finite_differences_of_it_are_no_nan(name):
     points, _ = draw(8)
     for labels in (np.zeros(N, int), np.full(N, -1)):
@@ -178,6 +203,8 @@ def test_bad_input_is_refused_with_one_sentence(name):
         INDICES[name][0](np.zeros((4, 2)), np.zeros(3, int))
     with pytest.raises(jm.InputError, match="one label for each"):
         INDICES[name][0](np.zeros(4), np.zeros(4, int))
+    with pytest.raises(jm.InputError, match="give finite numbers >= 0"):
+        INDICES[name][0](np.zeros((4, 2)), np.zeros(4, int), np.full(4, np.nan))
 
 
 def test_tight_clusters_close_together_keep_their_digits(name):

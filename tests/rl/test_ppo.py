@@ -301,7 +301,10 @@ def test_what_leaves_the_numbers_is_left_out_and_counted(mean, where, skipped, u
     start = learn.init(PARAMS)
     state, report = update(start, broken)
     assert (int(report.skipped), int(report.metrics["skipped_updates"])) == (skipped, updates)
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((state, report)))
+    none = {name for name, value in report.metrics.items() if np.isnan(value)}
+    assert np.isnan(report.loss) == bool(none) == (updates == 4)  # a mean of no update has no value
+    assert not none & {"reward", "skipped_updates"}
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
     same = jax.tree.leaves(jax.tree.map(np.array_equal, state.meta, start.meta))
     assert all(same) == (updates == 4)
     if updates < 4:

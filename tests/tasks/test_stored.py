@@ -34,7 +34,7 @@ def same(first, second):
 @pytest.mark.parametrize("rotations", [False, True])
 @pytest.mark.parametrize("labelled", [False, True])
 def test_tasks_are_those_of_the_device_bit_for_bit(images, labelled, rotations):
-    from jmeta.training.feed import Given
+    from jmeta.tasks.feed import Given
 
     options = KINDS | dict(labelled=labelled, rotations=rotations)
     keys = jax.random.split(jax.random.key(3), 20)

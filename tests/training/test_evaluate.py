@@ -45,6 +45,13 @@ def test_clustering_scores_by_hand():
     np.testing.assert_allclose(found["query_accuracy"], 3 / 4, rtol=1e-6)
 
 
+def test_nan_is_not_taken_for_a_cluster():
+    learner = oracle(True)
+    lost = learner._replace(predict=lambda fast, x, weights=None: learner.predict(fast, x).at[2].set(jnp.nan))
+    found = jm.clustering_score(lost, {}, task())
+    assert all(np.isnan(value) for value in found.values())
+
+
 def test_labels_shown_by_a_task_are_hidden_from_the_learner():
     shown = task()._replace(support=task().support._replace(targets=TRUTH), truth=None)
     assert score(oracle(True), {}, shown)["accuracy"] == pytest.approx(5 / 6)

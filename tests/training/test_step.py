@@ -20,7 +20,7 @@ def tasks(good=(1, 1, 1, 1)):
     return {"x": x, "good": jnp.asarray(good, jnp.float32)}
 
 
-META = {"w": jnp.array([1.0, -1.0])}
+META, KEY = {"w": jnp.array([1.0, -1.0])}, jax.random.key(0)
 
 
 def update(batch, **options):
@@ -55,7 +55,8 @@ def test_if_no_task_is_finite_nothing_changes():
     state, report = update(tasks(good=(-1, -1, -1, -1)))
     np.testing.assert_array_equal(state.meta["w"], META["w"])
     assert state.step == 1
-    assert report == jm.Report(0, 4, {"x": 0, "gradient_norm": 0})
+    assert report.skipped == 4
+    assert all(np.isnan(value) for value in (report.loss, *report.metrics.values()))
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing():
@@ -67,6 +68,25 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     np.testing.assert_array_equal(state.meta["w"], META["w"])
     assert jax.tree.leaves(state.opt)[0] == 0
     assert report.skipped == 4
+    assert np.isnan(report.loss)
+    assert np.isinf(report.metrics["gradient_norm"])
+
+
+def test_training_that_learns_nothing_says_why():
+    def steep(meta, task):
+        return jnp.sum(jnp.sqrt(meta["w"] - meta["w"])) / task["good"], {}
+
+    step = jm.meta_step(steep, optax.adam(0.1))
+    reasons = {1.0: "losses are finite but their gradient is not", 0.0: "no task had a finite loss"}
+    for good, reason in reasons.items():
+
+        def sampler(key, good=good):
+            return {"x": jax.random.normal(key, 2), "good": jnp.asarray(good)}
+
+        with pytest.warns(UserWarning, match=f"{reason} in steps 0 to 1, tasks 0 to 2"):
+            jm.train(step, sampler, step.init(META), KEY, steps=2, tasks=3)
+        with pytest.raises(jm.InputError, match=f"{reason} in steps 0 to 1, tasks 0 to 2"):
+            jm.loop(step, sampler, step.init(META), KEY, steps=2, tasks=3, hooks=[])
 
 
 def test_a_chunk_whose_gradient_is_not_finite_is_left_out():

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ...distances import as_float
 from ...errors import InputError
+from ...masking import make_clusterer
 from ...records import Assignment, Batch, Clusterer
 from ...validation import check_enough, check_points
 from ..partition import Partition, hard_assignment
@@ -88,11 +89,10 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
         if not len(inputs):
             return hard_assignment(jnp.zeros(0, int), state.log_slots)
         x = np.asarray(as_float(inputs), np.float64)
-        x = np.where(np.isfinite(x), x, 0)  # points of weight zero may hold anything
         nearest = KDTree(np.asarray(state.points, np.float64)).query(x, return_distance=False)[:, 0]
         return hard_assignment(state.labels[jnp.asarray(nearest)], state.log_slots)
 
-    return Clusterer(lambda key: {}, fit, assign, traceable=False)
+    return make_clusterer(lambda key: {}, fit, assign, traceable=False)
 
 
 def _refuse_traced(name: str, *arrays: Any) -> None:

@@ -17,8 +17,9 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ...distances import unit_length
 from ...errors import InputError
+from ...reach import check_start_is_learned
 from ...records import Clusterer, Diff, Model
-from ...validation import check_counts
+from ...validation import check_counts, check_model
 from ...weights import LOG_ZERO, weighted_mean
 from ..means import with_class_means
 from ..points import Points
@@ -77,7 +78,8 @@ def amortized_mixture(
         A `Clusterer` with the parameters of the network and with state `Mixture`.
 
     Raises:
-        InputError: an argument is out of range, or the covariance is unknown; when fitted, the outputs of the
+        InputError: an argument is out of range, the covariance is unknown, or `diff` passes no derivative to
+            the start; when fitted, the outputs of the
             network have another shape.
 
     >>> import jmeta as jm
@@ -99,6 +101,8 @@ def amortized_mixture(
     )
     check_mixture("amortized_mixture", clusters, rule)
     check_counts("amortized_mixture", proposals=proposals, views=views, stride=stride)
+    check_model("amortized_mixture", model)
+    check_start_is_learned(diff, "components that the network predicts")
     if not isinstance(steps, int) or steps < 0:
         raise InputError(f"steps of amortized_mixture is {steps!r}; give a whole number >= 0.")
 

@@ -25,10 +25,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ...compiler import compiled
 from ...distances import as_float
 from ...errors import InputError
 from ...iteration import iterate, unroll
+from ...masking import make_clusterer
 from ...records import Assignment, Batch, Clusterer, Diff
 from ...trees import largest_change
 from ...validation import check_counts, check_positive
@@ -244,7 +244,7 @@ def mixture_clusterer(
         log_probs = jax.nn.log_softmax(log_densities(components, units.inside(x)), 0)
         return Assignment(log_probs.T, jnp.zeros(x.shape[0], log_probs.dtype))
 
-    return Clusterer(init, compiled(fit), compiled(assign))
+    return make_clusterer(init, fit, assign)
 
 
 def em_step(

@@ -14,8 +14,8 @@ from jaxtyping import Array, Int, Key
 from ..batching import AXIS
 from ..errors import InputError
 from ..records import HostSampler, Task
-from ..tasks.episodes import scaled
-from ..tasks.stored import ahead, beside_the_host
+from .episodes import scaled
+from .stored import ahead, beside_the_host
 
 
 class Given(NamedTuple):
