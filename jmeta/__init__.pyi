@@ -91,6 +91,9 @@ from .metrics import adjusted_rand_index as adjusted_rand_index
 from .metrics import interval as interval
 from .metrics import matched_accuracy as matched_accuracy
 from .metrics import normalized_mutual_information as normalized_mutual_information
+from .networks.foreign import from_equinox as from_equinox
+from .networks.foreign import from_linen as from_linen
+from .networks.foreign import from_nnx as from_nnx
 from .records import Assignment as Assignment
 from .records import Batch as Batch
 from .records import Clusterer as Clusterer

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ..compiler import compiled
 from ..records import Assignment, Batch, Clusterer, Model
+from ..validation import check_model
 
 
 def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
@@ -32,6 +33,7 @@ def embedded(model: Model, clusterer: Clusterer) -> Clusterer:
     >>> bool(labels[0] == labels[3] != labels[1] == labels[2])
     True
     """
+    check_model("embedded", model)
 
     def init(key: Key[Array, ""]) -> PyTree:
         model_key, clusterer_key = jax.random.split(key)

@@ -28,7 +28,7 @@ from ..distances import as_float, exact_squared_distances
 from ..graphs.dendrograms import cut, merge_ranks
 from ..graphs.linkage import linkage_tree
 from ..records import Assignment, Batch, Clusterer, Model
-from ..validation import check_counts
+from ..validation import check_counts, check_model
 from ..weights import LOG_ZERO
 from .points import Points, Units, prepare_points, units_around
 
@@ -75,6 +75,7 @@ def zero_shot(clusters: int, *, model: Model, find: bool = False) -> Clusterer:
     Raises:
         InputError: `clusters` is below one.
     """
+    check_model("zero_shot", model)
     check_counts("zero_shot", clusters=clusters)
 
     def fit(params: PyTree, batch: Batch, key: Key[Array, ""]) -> ZeroShot:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ..compiler import compiled
 from ..records import Batch, Clusterer, Learner, Model
+from ..validation import check_model
 
 
 class Embedding(NamedTuple):
@@ -49,6 +50,7 @@ def centroids(model: Model, clusterer: Clusterer) -> Learner:
     >>> learner.predict(fast, support.inputs).shape
     (9, 3)
     """
+    check_model("centroids", model)
 
     def init(key: Key[Array, ""]) -> Embedding:
         body_key, clusterer_key = jax.random.split(key)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key, PyTree
 
 from ..compiler import compiled
 from ..records import Batch, Learner, Model
+from ..validation import check_model
 
 
 class Stack(NamedTuple):
@@ -41,6 +42,7 @@ def on_features(body: Model, head: Learner) -> Learner:
     >>> anil.predict(fast, jnp.ones((4, 2))).shape
     (4, 3)
     """
+    check_model("on_features", body)
 
     def init(key: Key[Array, ""]) -> Stack:
         body_key, head_key = jax.random.split(key)

@@ -14,6 +14,7 @@ from ..compiler import compiled
 from ..distances import squared_distances, unit_length
 from ..errors import InputError
 from ..records import Batch, Learner, Model
+from ..validation import check_model
 from ..weights import LOG_ZERO, class_means, log_weights, weights_or_ones
 
 
@@ -37,6 +38,7 @@ def prototypes(model: Model, *, ways: int) -> Learner:
     >>> learner.predict(fast, jnp.ones((4, 2))).shape
     (4, 3)
     """
+    check_model("prototypes", model)
 
     def adapt(body: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, Array, Array]:
         embedded, weights, labels = _embedded(model, body, support)
@@ -76,6 +78,7 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
     >>> learner.predict(fast, jnp.ones((1, 2))).round(4)
     Array([[-1.0986, -1.0986, -1.0986]], dtype=float32)
     """
+    check_model("matching", model)
     if not inverse_temperature > 0:
         raise InputError(f"inverse_temperature is {inverse_temperature}; give a positive number.")
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from ...distances import unit_length
 from ...errors import InputError
 from ...records import Clusterer, Diff, Model
-from ...validation import check_counts
+from ...validation import check_counts, check_model
 from ...weights import LOG_ZERO, weighted_mean
 from ..means import with_class_means
 from ..points import Points
@@ -88,6 +88,7 @@ def amortized_mixture(
     >>> state.means.shape, bool(jnp.isfinite(state.log_likelihood))
     ((4, 2), True)
     """
+    check_model("amortized_mixture", model)
     rule = Rule(
         covariance=covariance,
         pseudo_points=pseudo_points,
