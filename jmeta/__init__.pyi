@@ -109,6 +109,7 @@ from .tasks import ClassImages as ClassImages
 from .tasks import StoredImages as StoredImages
 from .tasks import by_class as by_class
 from .tasks import episodes as episodes
+from .tasks import from_arrays as from_arrays
 from .tasks import load as load
 from .tasks import load_stored as load_stored
 from .tasks import mixtures as mixtures
