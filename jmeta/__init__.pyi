@@ -81,6 +81,8 @@ from .learners.numbers import signed as signed
 from .learners.optimizers import curvature as curvature
 from .learners.optimizers import descent as descent
 from .learners.ridge import ridge as ridge
+from .learners.single import adapt as adapt
+from .learners.single import predict as predict
 from .losses import cross_entropy as cross_entropy
 from .losses import matched_cross_entropy as matched_cross_entropy
 from .losses import pairwise_cross_entropy as pairwise_cross_entropy
@@ -129,6 +131,7 @@ from .training.gradient_estimators import evolution as evolution
 from .training.hooks import EarlyStop as EarlyStop
 from .training.hooks import Hook as Hook
 from .training.hooks import JSONLog as JSONLog
+from .training.hooks import KeepBest as KeepBest
 from .training.hooks import PrintRows as PrintRows
 from .training.hooks import Profile as Profile
 from .training.hooks import ProgressBar as ProgressBar

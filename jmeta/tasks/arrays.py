@@ -31,8 +31,8 @@ def from_arrays(
     other data sets, divide the list and make two samplers.
 
     Args:
-        pairs: (inputs [N, ...], targets [N] or [N, ...]) of each data set. Targets of whole numbers are labels,
-            counted from 0 in each data set, -1 where one is unknown; None where there are no targets.
+        pairs: (inputs [N, ...], targets [N] or [N, ...]) of each data set. Targets of whole numbers are
+            labels, counted from 0 in each data set, -1 where one is unknown; None if there are no targets.
         support: number of rows in the support, or their share if below one; the share of N rows is rounded,
             to 1 at least.
         queries: largest number of rows in the query; all that are left unless given, none if zero.
@@ -52,7 +52,7 @@ def from_arrays(
     """
     if not len(pairs) or any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs):
         raise InputError(
-            "from_arrays needs a list of pairs; give [(inputs, targets), ...], one for each task."
+            "from_arrays takes a list of pairs; give [(inputs, targets), ...], one for each task."
         )
     inputs = _stacked("inputs", [x for x, _ in pairs])
     lengths = np.array([len(x) for x, _ in pairs])
@@ -107,7 +107,8 @@ def _stacked(name: str, parts: list[Any]) -> Num[np.ndarray, "T N ..."]:
     for place, array in enumerate(arrays):
         if not array.ndim or not is_real(array.dtype):
             raise InputError(
-                f"{name} of task {place} have shape {array.shape} and type {array.dtype}; give numbers [N, ...]."
+                f"{name} of task {place} have shape {array.shape} and type {array.dtype}; "
+                "give numbers [N, ...]."
             )
         if array.shape[1:] != arrays[0].shape[1:]:
             raise InputError(
@@ -141,7 +142,8 @@ def _targets(
     if targets.dtype.kind not in "iu" or targets.ndim > 2:
         if not labelled:
             raise InputError(
-                f"targets of type {targets.dtype} are no labels that could be hidden; leave out labelled=False."
+                f"targets of type {targets.dtype} are no labels that could be hidden; "
+                "leave out labelled=False."
             )
         return targets, None
     if (smallest := int(targets.min())) < -1:
