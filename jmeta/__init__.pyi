@@ -49,6 +49,7 @@ from .estimators.saved import save_clustering as save_clustering
 from .estimators.zero_shot import ZeroShotClusterer as ZeroShotClusterer
 from .iteration import Solution as Solution
 from .iteration import conjugate_gradient as conjugate_gradient
+from .iteration import custom_root as custom_root
 from .iteration import every_step as every_step
 from .iteration import gmres as gmres
 from .iteration import implicit as implicit
