@@ -127,8 +127,10 @@ from .training.evaluate import as_learner as as_learner
 from .training.evaluate import clustering_score as clustering_score
 from .training.evaluate import evaluate as evaluate
 from .training.evaluate import query_score as query_score
-from .training.gradient_estimators import backpropagation as backpropagation
-from .training.gradient_estimators import evolution as evolution
+from .training.gradients.estimators import backpropagation as backpropagation
+from .training.gradients.estimators import evolution as evolution
+from .training.gradients.persistent import InnerProblem as InnerProblem
+from .training.gradients.persistent import persistent_evolution as persistent_evolution
 from .training.hooks import EarlyStop as EarlyStop
 from .training.hooks import Hook as Hook
 from .training.hooks import JSONLog as JSONLog
@@ -151,8 +153,6 @@ from .training.objectives import prototype_loss as prototype_loss
 from .training.objectives import query_loss as query_loss
 from .training.objectives import total as total
 from .training.pair_loss import pair_loss as pair_loss
-from .training.persistent import InnerProblem as InnerProblem
-from .training.persistent import persistent_evolution as persistent_evolution
 from .training.save_states import SaveStates as SaveStates
 from .training.step import meta_step as meta_step
 from .training.step import scheduled as scheduled

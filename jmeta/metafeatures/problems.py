@@ -15,7 +15,6 @@ from ..validation import check_points
 from .partitions import landmarks
 from .tables import FEATURES, feature_names, meta_features
 
-
 MANY = 100
 """Number of problems from which programs are optimised: each compiles for a minute, not for ten seconds, and
 saves up to 0.7 s a problem."""
