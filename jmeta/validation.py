@@ -31,26 +31,6 @@ def check_counts(algorithm: str, **counts: Any) -> None:
             raise InputError(f"{name} of {algorithm} is {value!r}; give a whole number >= {least}.")
 
 
-def check_model(owner: str, model: Any) -> None:
-    """Raises an InputError that names the way to make a `Model`, if `model` has not its functions."""
-    classes = (model if isinstance(model, type) else type(model)).__mro__
-    for library, function in _FOREIGN.items():
-        if any(cls.__module__.startswith(library) for cls in classes):
-            raise InputError(
-                f"{owner} got a module of {library}, {classes[0].__name__}, in the place of a Model; "
-                f"make one with jm.{function}."
-            )
-    if not all(callable(getattr(model, name, None)) for name in ("init", "apply")):
-        raise InputError(
-            f"{owner} got {model!r} in the place of a Model; give a network such as jm.networks.mlp([2, 8]), "
-            "or jm.Model(init, apply)."
-        )
-
-
-_FOREIGN = {"flax.linen": "from_linen", "flax.nnx": "from_nnx", "equinox": "from_equinox"}
-"""Libraries of networks, and the function that makes a `Model` of their modules."""
-
-
 def check_positive(algorithm: str, **numbers: Any) -> None:
     """Raises an InputError if a number is not positive and finite."""
     for name, value in numbers.items():
@@ -137,6 +117,26 @@ def is_real(dtype: Any) -> bool:
 def is_single(dtype: Any) -> bool:
     """Whether a dtype holds floats of single precision or less."""
     return jax.numpy.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize <= 4
+
+
+def check_model(caller: str, model: Any) -> None:
+    """Raises an InputError unless a model has the functions of a `Model`; it names the way to make one."""
+    classes = (model if isinstance(model, type) else type(model)).__mro__
+    for library, function in _FOREIGN.items():
+        if any(cls.__module__.startswith(library) for cls in classes):
+            raise InputError(
+                f"the model of {caller} is a {classes[0].__name__} of {library}; give a Model, as made by "
+                f"jm.{function}."
+            )
+    if not all(callable(getattr(model, name, None)) for name in ("init", "apply")):
+        raise InputError(
+            f"the model of {caller} is a {classes[0].__name__}; give a Model(init, apply), where init(key) "
+            "returns parameters and apply(params, inputs, weights=None) outputs."
+        )
+
+
+_FOREIGN = {"flax.linen": "from_linen", "flax.nnx": "from_nnx", "equinox": "from_equinox"}
+"""Libraries of networks, and the function that makes a `Model` of their modules."""
 
 
 def check_key(key: Any) -> None:

@@ -181,9 +181,11 @@ TAKE_MODELS = {
 @pytest.mark.parametrize("name", TAKE_MODELS)
 def test_a_module_in_the_place_of_a_model_is_refused_with_the_way_to_make_one(name):
     for module, function in ((nn.Dense(3), "from_linen"), (nnx.Linear(2, 3, rngs=nnx.Rngs(0)), "from_nnx")):
-        with pytest.raises(jm.InputError, match=rf"^{name} got a module .*; make one with jm\.{function}\.$"):
+        with pytest.raises(
+            jm.InputError, match=rf"^the model of {name} is .*; give a Model, as made by jm\.{function}\.$"
+        ):
             TAKE_MODELS[name](module)
-    with pytest.raises(jm.InputError, match=rf"^{name} got 3 in the place of a Model"):
+    with pytest.raises(jm.InputError, match=rf"^the model of {name} is a int; give a Model"):
         TAKE_MODELS[name](3)
 
 
