@@ -28,12 +28,10 @@ def test_they_agree_with_the_functions_of_a_learner():
 def test_a_clusterer_and_images_of_bytes_are_taken_too():
     clusterer = jm.kmeans(2)
     images = np.repeat(np.array([[0], [255]], np.uint8), 3, 0)
-    fast = jm.adapt(clusterer, {}, images, key=KEY)
+    fast = jm.adapt(clusterer, {}, images, weights=np.array([1, 1, 1, 1, 1, 0.0]), key=KEY)
     labels = jm.predict(clusterer, fast, images).argmax(-1)
     assert len(set(labels[:3].tolist())) == len(set(labels[3:].tolist())) == 1
     assert float(jnp.abs(fast[1].centers).max()) == 1
-    weighted = jm.adapt(clusterer, {}, images, weights=np.array([1, 1, 1, 1, 1, 0.0]), key=KEY)
-    assert weighted[1].centers.shape == (2, 1)
 
 
 REFUSED = {
