@@ -49,6 +49,7 @@ from .estimators.saved import save_clustering as save_clustering
 from .estimators.zero_shot import ZeroShotClusterer as ZeroShotClusterer
 from .iteration import Solution as Solution
 from .iteration import conjugate_gradient as conjugate_gradient
+from .iteration import custom_root as custom_root
 from .iteration import every_step as every_step
 from .iteration import gmres as gmres
 from .iteration import implicit as implicit
@@ -81,6 +82,8 @@ from .learners.numbers import signed as signed
 from .learners.optimizers import curvature as curvature
 from .learners.optimizers import descent as descent
 from .learners.ridge import ridge as ridge
+from .learners.single import adapt as adapt
+from .learners.single import predict as predict
 from .losses import cross_entropy as cross_entropy
 from .losses import matched_cross_entropy as matched_cross_entropy
 from .losses import pairwise_cross_entropy as pairwise_cross_entropy
@@ -91,6 +94,9 @@ from .metrics import adjusted_rand_index as adjusted_rand_index
 from .metrics import interval as interval
 from .metrics import matched_accuracy as matched_accuracy
 from .metrics import normalized_mutual_information as normalized_mutual_information
+from .networks.foreign import from_equinox as from_equinox
+from .networks.foreign import from_linen as from_linen
+from .networks.foreign import from_nnx as from_nnx
 from .planning.estimate import Plan as Plan
 from .planning.estimate import plan as plan
 from .records import Assignment as Assignment
@@ -108,6 +114,7 @@ from .tasks import ClassImages as ClassImages
 from .tasks import StoredImages as StoredImages
 from .tasks import by_class as by_class
 from .tasks import episodes as episodes
+from .tasks import from_arrays as from_arrays
 from .tasks import load as load
 from .tasks import load_stored as load_stored
 from .tasks import mixtures as mixtures
@@ -122,11 +129,14 @@ from .training.evaluate import as_learner as as_learner
 from .training.evaluate import clustering_score as clustering_score
 from .training.evaluate import evaluate as evaluate
 from .training.evaluate import query_score as query_score
-from .training.gradient_estimators import backpropagation as backpropagation
-from .training.gradient_estimators import evolution as evolution
+from .training.gradients.estimators import backpropagation as backpropagation
+from .training.gradients.estimators import evolution as evolution
+from .training.gradients.persistent import InnerProblem as InnerProblem
+from .training.gradients.persistent import persistent_evolution as persistent_evolution
 from .training.hooks import EarlyStop as EarlyStop
 from .training.hooks import Hook as Hook
 from .training.hooks import JSONLog as JSONLog
+from .training.hooks import KeepBest as KeepBest
 from .training.hooks import PrintRows as PrintRows
 from .training.hooks import Profile as Profile
 from .training.hooks import ProgressBar as ProgressBar
@@ -145,8 +155,6 @@ from .training.objectives import prototype_loss as prototype_loss
 from .training.objectives import query_loss as query_loss
 from .training.objectives import total as total
 from .training.pair_loss import pair_loss as pair_loss
-from .training.persistent import InnerProblem as InnerProblem
-from .training.persistent import persistent_evolution as persistent_evolution
 from .training.save_states import SaveStates as SaveStates
 from .training.step import meta_step as meta_step
 from .training.step import scheduled as scheduled

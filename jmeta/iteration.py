@@ -107,6 +107,37 @@ def solve(
     return Solution(value, count, residual(step, last, theta, count))
 
 
+def custom_root(
+    condition: Callable[[PyTree, PyTree], PyTree],
+    solver: Callable[[PyTree], PyTree],
+    theta: PyTree,
+    *,
+    linear_solve: LinearSolve | None = None,
+) -> PyTree:
+    """The root x of  condition(x, theta) = 0  that any solver finds, differentiated by the implicit rule.
+
+    With C the condition,  dx = -(dC/dx)^-1 (dC/dtheta) dtheta.  The solver itself is not differentiated. For
+    a minimum the condition is the gradient of the objective, and `conjugate_gradient` applies.
+
+    Args:
+        condition: has the structure of x; zero at the solution, which the derivative takes for granted.
+        solver: theta -> x.
+        theta: all that the condition depends on.
+        linear_solve: solves with dC/dx; `gmres()` unless given.
+
+    >>> root = lambda theta: custom_root(lambda x, theta: x**2 - theta, jnp.sqrt, theta)
+    >>> float(root(4.0)), float(jax.grad(root)(4.0))
+    (2.0, 0.25)
+    """
+
+    def step(x: PyTree, theta: PyTree, i: Array) -> PyTree:  # stays at x, with the derivative of x - C
+        error = condition(x, theta)
+        return jax.tree.map(lambda x, c: x - (c - lax.stop_gradient(c)), x, error)
+
+    start = lax.stop_gradient(solver(lax.stop_gradient(theta)))
+    return iterate(step, start, theta, steps=1, diff=implicit(linear_solve or gmres()))
+
+
 def residual(step: Step, x: PyTree, theta: PyTree, i: int | Array = 0) -> Float[Array, ""]:
     """The largest change of an element of x in one more step; not differentiated.
 

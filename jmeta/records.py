@@ -68,10 +68,18 @@ class Assignment(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A network. `init(key) -> params`; `apply(params, inputs, weights=None) -> outputs`."""
+    """A network.
+
+    Attributes:
+        init: `key -> params`.
+        apply: `(params, inputs, weights=None) -> outputs`.
+        stochastic: `(params, inputs, weights, key) -> outputs`, as applied in the steps of an inner loop,
+            with dropout, noise or augmented inputs; None where that is `apply`.
+    """
 
     init: Callable[..., PyTree]
     apply: Callable[..., Array]
+    stochastic: Callable[..., Array] | None = None
 
 
 class Recurrent(NamedTuple):

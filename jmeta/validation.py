@@ -120,13 +120,23 @@ def is_single(dtype: Any) -> bool:
 
 
 def check_model(caller: str, model: Any) -> None:
-    """Raises an InputError unless a model has the functions of a `Model`; a module of flax does not."""
-    foreign = any(base.__module__.split(".")[0] == "flax" for base in type(model).__mro__)
-    if foreign or not (callable(getattr(model, "init", None)) and callable(getattr(model, "apply", None))):
+    """Raises an InputError unless a model has the functions of a `Model`; it names the way to make one."""
+    classes = (model if isinstance(model, type) else type(model)).__mro__
+    for library, function in _FOREIGN.items():
+        if any(cls.__module__.startswith(library) for cls in classes):
+            raise InputError(
+                f"the model of {caller} is a {classes[0].__name__} of {library}; give a Model, as made by "
+                f"jm.{function}."
+            )
+    if not all(callable(getattr(model, name, None)) for name in ("init", "apply")):
         raise InputError(
-            f"the model of {caller} is a {type(model).__name__}; give a Model(init, apply), where init(key) "
+            f"the model of {caller} is a {classes[0].__name__}; give a Model(init, apply), where init(key) "
             "returns parameters and apply(params, inputs, weights=None) outputs."
         )
+
+
+_FOREIGN = {"flax.linen": "from_linen", "flax.nnx": "from_nnx", "equinox": "from_equinox"}
+"""Libraries of networks, and the function that makes a `Model` of their modules."""
 
 
 def check_key(key: Any) -> None:

@@ -284,6 +284,34 @@ def test_rules_vmap_over_tasks():
             np.testing.assert_allclose(together[0][place], expected[0], atol=1e-12)
 
 
+def test_a_root_of_a_condition_is_differentiated_twice_whatever_finds_it():
+    """Roots of  sinh(x) + a x = b  by Newton's method, in a loop that has no reverse derivative."""
+
+    def condition(x, theta):
+        return jnp.sinh(x) + theta[0] * x - theta[1]
+
+    def newton(theta):
+        def advance(x):
+            return x - condition(x, theta) / (jnp.cosh(x) + theta[0])
+
+        return jax.lax.while_loop(
+            lambda x: jnp.any(jnp.abs(condition(x, theta)) > 1e-12), advance, jnp.zeros(2)
+        )
+
+    def scalar(b):
+        solve = jm.conjugate_gradient(2, tol=1e-13)
+        return jnp.sin(jm.custom_root(condition, newton, (a, b), linear_solve=solve)).sum()
+
+    a, b = np.array([0.5, 2.0]), np.array([1.0, -0.3])
+    x = newton((a, b))
+    first = 1 / (np.cosh(x) + a)  # by hand: dx/db, and the second derivative -sinh(x) (dx/db)^3
+    second = np.diag(-np.sin(x) * first**2 - np.cos(x) * np.sinh(x) * first**3)
+    gradient = jax.grad(scalar)
+    found = jax.jit(lambda b: (gradient(b), jax.jacfwd(gradient)(b), jax.jacrev(gradient)(b)))(b)
+    for one, expected in zip(found, (np.cos(x) * first, second, second), strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_memory_of_the_rules():
     """Temporaries of the compiled gradient: flat in steps where the table says so."""
 

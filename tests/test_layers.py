@@ -33,6 +33,7 @@ FLOORS = {
 }
 ONLY_IN = {
     "flax": "networks",
+    "equinox": "networks",
     "tensorflow_datasets": "tasks/datasets.py",
     "matplotlib": "report",
     "plotly": "report",

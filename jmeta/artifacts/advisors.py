@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,10 @@ def save_model(path: str | os.PathLike, parts: Mapping[str, Any], card: Mapping[
 
 
 def load_model(
-    path: str | os.PathLike | None = None, *, shipped: str = "auto"
+    path: str | os.PathLike | None = None,
+    *,
+    shipped: str = "auto",
+    own: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], dict]:
     """The parts of a model by name, and its card. Files of the first edition are read too.
 
@@ -63,19 +68,24 @@ def load_model(
         path: of the file; one that comes with jmeta unless given.
         shipped: which that is: "quality", for the choice of `AutoCluster` among all candidates, "auto", its
             advisors, or "search", its search policy.
+        own: name -> `make`, of candidates of one's own, of which a file holds the name.
 
     Raises:
-        InputError: there is no such file, or it is damaged, of another kind or of another version.
+        InputError: there is no such file, it is damaged, of another kind or of another version, or `own`
+            lacks a name in it.
     """
     file = resources.files("jmeta") / "models" / f"{shipped}.npz" if path is None else Path(path)
     with resources.as_file(file) as local:
         header, arrays = read_archive(local, KIND, FIRST_EDITION, FORMAT)
     records = RECORDS if header["format"] == FORMAT else {**RECORDS, **_FIRST_EDITION}
+    records = {**records, "Candidate": partial(_candidate, own)}
     try:
         parts = _unpacked(header["parts"], arrays, records)
         if isinstance(parts.get("search"), dict):
             parts["search"] = _first_search(**parts["search"])
         return parts, header["card"]
+    except InputError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} holds no model ({error}); name a file that save_model wrote.") from None
 
@@ -83,7 +93,11 @@ def load_model(
 def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     """A value as JSON holds it; its arrays are added to `arrays` under the name of their place."""
     if type(value).__name__ in RECORDS:
-        fields = {key: _packed(part, f"{name}/{key}", arrays) for key, part in value._asdict().items()}
+        parts = value._asdict()
+        if parts.get("make") is not None:
+            parts["own"] = True
+        parts.pop("make", None)
+        fields = {key: _packed(part, f"{name}/{key}", arrays) for key, part in parts.items()}
         return {"record": type(value).__name__, "fields": fields}
     if isinstance(value, dict):
         return {"dict": {str(key): _packed(part, f"{name}/{key}", arrays) for key, part in value.items()}}
@@ -106,6 +120,14 @@ def _unpacked(value: Any, arrays: Mapping[str, np.ndarray], records: Mapping[str
     if "tuple" in value:
         return tuple(_unpacked(part, arrays, records) for part in value["tuple"])
     return arrays[value["array"]]
+
+
+def _candidate(own_makes: Mapping[str, Callable[..., Any]], own: bool = False, **fields: Any) -> Candidate:
+    """A candidate of a file, with what makes it where it is one's own."""
+    if own and fields["algorithm"] not in own_makes:
+        name = fields["algorithm"]
+        raise InputError(f"the model has a candidate of your own, {name!r}; give own={{{name!r}: its make}}.")
+    return Candidate(**fields, make=own_makes[fields["algorithm"]] if own else None)
 
 
 def _renamed(record: Callable[..., Any], **names: str) -> Callable[..., Any]:

@@ -2,18 +2,20 @@
 
 A learner is made of functions, which no file should hold. Its recipe says how jmeta makes it: the name of a
 public function of jmeta with its arguments, themselves recipes, names or plain values. So a file can be read
-without running anything in it, and the parameters go back into the pytree that `init` makes.
+without running anything in it, and the parameters go back into the pytree that `init` makes. Functions of
+one's own are named too, and passed by that name where the file is read: a file cannot have others called.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module, resources
 from pathlib import Path
 from pkgutil import walk_packages
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -30,11 +32,15 @@ PACKAGES = ("clustering", "learners", "losses", "networks", "iteration")
 """Packages and modules whose public functions a recipe may name: they are pure, and touch no file."""
 
 
+Own = Mapping[str, Callable[..., Any]]
+"""Functions of one's own by the names that recipes give them."""
+
+
 class Recipe(NamedTuple):
     """How jmeta makes something.
 
     Attributes:
-        name: of a public function of one of `PACKAGES`.
+        name: of a public function of one of `PACKAGES`, or of one's own.
         arguments: in order.
         options: by name.
         called: whether the function is called; if not, the recipe makes the function itself, such as a loss.
@@ -70,7 +76,8 @@ def recipe(name: str, *arguments: Any, **options: Any) -> Recipe:
     """The recipe of a call.
 
     Args:
-        name: of a public function of one of `PACKAGES`.
+        name: of a public function of one of `PACKAGES`, or of one's own, which `make`, `save_trained` and
+            `load_trained` then take as `own`.
         arguments: recipes, numbers, strings, and lists and dictionaries of these.
         options: the same, by name.
 
@@ -96,35 +103,43 @@ def named(name: str) -> Recipe:
     return Recipe(name, called=False)
 
 
-def make(value: Any) -> Any:
+def make(value: Any, own: Own = MappingProxyType({})) -> Any:
     """What a recipe makes, also inside lists and dictionaries; returns other values unchanged.
 
+    Args:
+        value: a recipe.
+        own: name -> function, for names that are not jmeta's.
+
     Raises:
-        InputError: no recipe may name this function, or it does not take these arguments.
+        InputError: no recipe may name this function, it does not take these arguments, or a name of one's own
+            is one of jmeta's.
+
+    >>> make(recipe("mine", recipe("mlp", [1, 2])), own={"mine": lambda network: network}).stochastic is None
+    True
     """
     if isinstance(value, list | tuple) and not isinstance(value, Recipe):
-        return type(value)(make(part) for part in value)
+        return type(value)(make(part, own) for part in value)
     if isinstance(value, Mapping):
-        return {key: make(part) for key, part in value.items()}
+        return {key: make(part, own) for key, part in value.items()}
     if not isinstance(value, Recipe):
         return value
-    function = _functions().get(value.name)
-    if function is None:
-        raise InputError(
-            f"{value.name!r} makes nothing that a recipe may name; give a public function of jmeta's "
-            f"{', '.join(PACKAGES)}."
-        )
+    function = _named(value.name, own)
     if not value.called:
         return function
-    options = {key: make(part) for key, part in value.options.items()}
+    options = {key: make(part, own) for key, part in value.options.items()}
     try:
-        return function(*map(make, value.arguments), **options)
+        return function(*(make(part, own) for part in value.arguments), **options)
     except TypeError as error:
         raise InputError(f"the recipe of {value.name} does not fit this jmeta: {error}.") from None
 
 
 def save_trained(
-    path: str | os.PathLike, recipe: Recipe, params: PyTree, card: Mapping[str, Any] | None = None
+    path: str | os.PathLike,
+    recipe: Recipe,
+    params: PyTree,
+    card: Mapping[str, Any] | None = None,
+    *,
+    own: Own = MappingProxyType({}),
 ) -> None:
     """Writes parameters and the recipe that they belong to; a file is written whole or not at all.
 
@@ -133,9 +148,10 @@ def save_trained(
         recipe: of a `Learner`, `Clusterer` or `Model`.
         params: its parameters, with the structure and shapes that its `init` makes.
         card: how they were trained and what was measured; anything that JSON holds.
+        own: name -> function, for names in the recipe that are not jmeta's; the file holds the names.
 
     Raises:
-        InputError: the parameters do not fit the recipe.
+        InputError: the parameters do not fit the recipe, or it names a function that is not found.
 
     >>> import tempfile
     >>> net = recipe("mlp", (2, 4, 1))
@@ -145,18 +161,20 @@ def save_trained(
     {'steps': 0}
     """
     arrays = _arrays(params)
-    _filled(make(recipe), arrays, "params")
+    _filled(make(recipe, own), arrays, "params")
     write_archive(Path(path), KIND, FORMAT, {"recipe": _plain(recipe), "card": dict(card or {})}, arrays)
 
 
-def load_trained(path: str | os.PathLike) -> Trained:
+def load_trained(path: str | os.PathLike, *, own: Own = MappingProxyType({})) -> Trained:
     """The trained model in a file that `save_trained` wrote.
 
     Args:
         path: of the file, or the name of one that comes with jmeta: "omniglot" or "zero_shot".
+        own: name -> function, for names in the file that are not jmeta's; no others are called.
 
     Raises:
-        InputError: there is no such file, or it is damaged, of another kind or of another version.
+        InputError: there is no such file, it is damaged, of another kind or of another version, or it names a
+            function that is not found.
     """
     shipped = resources.files("jmeta") / "models" / f"{os.fspath(path)}.npz"
     file = shipped if os.fspath(path) in SHIPPED else Path(path)
@@ -166,12 +184,25 @@ def load_trained(path: str | os.PathLike) -> Trained:
         recipe, card = _read(header["recipe"]), header["card"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{file} holds no {KIND} ({error!r}).") from None
-    made = make(recipe)
+    made = make(recipe, own)
     return Trained(recipe, made, _filled(made, arrays, str(file)), card)
 
 
 SHIPPED = ("omniglot", "zero_shot")
 """Names of the files that come with jmeta."""
+
+
+def _named(name: str, own: Own) -> Callable[..., Any]:
+    """The function of a name, jmeta's or one's own."""
+    functions = _functions()
+    if shadowed := sorted(set(functions) & set(own)):
+        raise InputError(f"own holds {shadowed[0]!r}, a public function of jmeta; give yours another name.")
+    if name not in functions and name not in own:
+        raise InputError(
+            f"{name!r} makes nothing that a recipe may name, as it is no public function of jmeta's "
+            f"{', '.join(PACKAGES)}; pass a function of your own as own={{{name!r}: function}}."
+        )
+    return own[name] if name in own else functions[name]
 
 
 @cache

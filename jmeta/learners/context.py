@@ -5,6 +5,7 @@ Reference: Zintgraf et al. 2019, Fast context adaptation via meta-learning.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Array, Key, PyTree
 from ..errors import InputError
 from ..masking import make_learner
 from ..records import Batch, Learner, Loss, Model
+from ..validation import check_model
 from .gradient import Descent, maml
 
 
@@ -43,17 +45,23 @@ def cavia(model: Model, loss: Loss, *, size: int, **options: Any) -> Learner:
     >>> fast["context"].shape, learner.predict(fast, support.inputs).shape
     ((4,), (3, 1))
     """
+    check_model("cavia", model)
     if size < 1:
         raise InputError(f"size is {size}; give a whole number >= 1.")
 
     def init(key: Key[Array, ""]) -> dict[str, PyTree]:
         return {"context": jnp.zeros(size), "network": model.init(key)}
 
-    def apply(params: dict[str, PyTree], inputs: Array, weights: Array | None = None) -> Array:
-        context = jnp.broadcast_to(params["context"], (*inputs.shape[:-1], size))
-        return model.apply(params["network"], jnp.concatenate([inputs, context], -1), weights)
+    def in_context(function: Callable[..., Array]) -> Callable[..., Array]:
+        def apply(params: dict[str, PyTree], inputs: Array, *others: Any) -> Array:
+            context = jnp.broadcast_to(params["context"], (*inputs.shape[:-1], size))
+            return function(params["network"], jnp.concatenate([inputs, context], -1), *others)
 
-    learner = maml(Model(init, apply), loss, adapts=lambda path: path.startswith("context"), **options)
+        return apply
+
+    stochastic = getattr(model, "stochastic", None)
+    extended = Model(init, in_context(model.apply), stochastic and in_context(stochastic))
+    learner = maml(extended, loss, adapts=lambda path: path.startswith("context"), **options)
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
         zero = jnp.zeros_like(meta.start["context"])

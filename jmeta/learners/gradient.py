@@ -29,7 +29,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def maml(
     """Learns initial weights from which a few steps of gradient descent solve a new task.
 
     Args:
-        model: the network; its weights are adapted.
+        model: the network; its weights are adapted. If it is stochastic, every step has a key of its own.
         loss: the loss of its outputs on the support set.
         steps: number of inner steps; zero leaves the weights unchanged.
         optimizer: the inner optimiser, built inside the step from `numbers`: `descent`, `curvature`, or any
@@ -141,8 +141,8 @@ def maml(
         return {name: number.init(weights) for name, number in learned.items()}
 
     def support_loss(weights: PyTree, theta: PyTree) -> Array:
-        support, start = theta
-        outputs = model.apply(weights, support.inputs, support.weights)
+        support, start, moment = theta
+        outputs = _applied(model, moment, weights, support.inputs, support.weights)
         value = loss(outputs, support.targets, support.weights)[0]
         if start is None:
             return value
@@ -152,7 +152,7 @@ def maml(
     slope = (gradient or (mixed_mode if diff is None else jax.grad))(support_loss)
 
     def descend(x: PyTree, theta: PyTree, i: Int[Array, ""]) -> PyTree:
-        support, start, stored, frozen, order = theta
+        support, start, stored, frozen, order, key = theta
         weights, opt_state = _with_frozen(x[0], frozen), x[1]
         if minibatch is not None:
             places, counted = order
@@ -160,7 +160,7 @@ def maml(
             taken = jax.tree.map(lambda part: part[rows], support._replace(clusters=None))
             support = taken._replace(clusters=support.clusters)
         rule = rule_at(stored, weights, i)
-        slopes = _cleared(slope(weights, (support, start)), adapts)
+        slopes = _cleared(slope(weights, (support, start, (key, i))), adapts)
         updates, opt_state = rule.update(slopes, opt_state, weights)
         return optax.apply_updates(weights, _cleared(updates, adapts)), opt_state
 
@@ -175,10 +175,11 @@ def maml(
 
     def adapt(meta: Descent, support: Batch, key: Key[Array, ""]) -> PyTree:
         opt_state = rule_at(meta.numbers, meta.start, jnp.asarray(0)).init(meta.start)
-        order = None if minibatch is None else _counted_order(support, key)
+        order_key, noise_key = jax.random.split(key) if _is_stochastic(model) else (key, None)
+        order = None if minibatch is None else _counted_order(support, order_key)
         # Frozen weights are part of theta, so that rules without a derivative in x0 still reach them.
         frozen = _frozen(meta.start, adapts)
-        theta = (support, meta.start if proximal else None, meta.numbers, frozen, order)
+        theta = (support, meta.start if proximal else None, meta.numbers, frozen, order, noise_key)
         rule = unroll() if diff is None else diff
         return iterate(descend, (meta.start, opt_state), theta, steps=steps, diff=rule)[0]
 
@@ -192,6 +193,19 @@ def _check_options(steps: int, proximal: float, minibatch: int | None) -> None:
         raise InputError(f"proximal is {proximal}; give zero or a positive number.")
     if minibatch is not None and minibatch < 1:
         raise InputError(f"minibatch is {minibatch}; give a whole number >= 1.")
+
+
+def _is_stochastic(model: Model) -> bool:
+    return getattr(model, "stochastic", None) is not None
+
+
+def _applied(
+    model: Model, moment: tuple[Any, Array], weights: PyTree, inputs: Array, each: Array | None
+) -> Array:
+    """The outputs of a network in an inner step, at a moment (key of the task, number of the step)."""
+    if not _is_stochastic(model):
+        return model.apply(weights, inputs, each)
+    return cast(Callable, model.stochastic)(weights, inputs, each, jax.random.fold_in(*moment))
 
 
 def _check_numbers(optimizer: Callable, given: Mapping[str, float | Number], learn: Sequence[str]) -> None:

@@ -82,9 +82,9 @@ def matching(model: Model, *, ways: int, inverse_temperature: float = 1.0) -> Le
     >>> learner.predict(fast, jnp.ones((1, 2))).round(4)
     Array([[-1.0986, -1.0986, -1.0986]], dtype=float32)
     """
+    check_model("matching", model)
     if not inverse_temperature > 0:
         raise InputError(f"inverse_temperature is {inverse_temperature}; give a positive number.")
-    check_model("matching", model)
 
     def adapt(body: PyTree, support: Batch, key: Key[Array, ""]) -> tuple[PyTree, Array, Array]:
         embedded, weights, labels = _embedded(model, body, support)

@@ -2,6 +2,7 @@
 
 from .convnet import conv4, convnet
 from .flatten import flatten
+from .foreign import from_equinox, from_linen, from_nnx
 from .metric import diagonal, low_rank
 from .mlp import mlp
 from .pair_transformer import pair_transformer
@@ -16,6 +17,9 @@ __all__ = [
     "diagonal",
     "flatten",
     "forgetful",
+    "from_equinox",
+    "from_linen",
+    "from_nnx",
     "gru",
     "in_precision",
     "low_rank",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, PyTree
 from ..compiler import compiled
 from ..records import Model
 from ..trees import is_inexact
+from ..validation import check_model
 
 
 def in_precision(model: Model, dtype: Any = jnp.bfloat16) -> Model:
@@ -25,10 +27,15 @@ def in_precision(model: Model, dtype: Any = jnp.bfloat16) -> Model:
     >>> params["layers"][0]["kernel"].dtype, model.apply(params, jnp.ones((1, 2))).dtype
     (dtype('float32'), dtype('float32'))
     """
+    check_model("in_precision", model)
 
-    def apply(params: PyTree, inputs: Array, weights: Array | None = None) -> Array:
-        lowered = jax.tree.map(lambda leaf: leaf.astype(dtype) if is_inexact(leaf) else leaf, params)
-        outputs = model.apply(lowered, inputs.astype(dtype), weights)
-        return outputs.astype(jnp.result_type(*jax.tree.leaves(params)))
+    def lowered(function: Callable[..., Array]) -> Callable[..., Array]:
+        def apply(params: PyTree, inputs: Array, *others: Any) -> Array:
+            low = jax.tree.map(lambda leaf: leaf.astype(dtype) if is_inexact(leaf) else leaf, params)
+            outputs = function(low, inputs.astype(dtype), *others)
+            return outputs.astype(jnp.result_type(*jax.tree.leaves(params)))
 
-    return Model(model.init, compiled(apply))
+        return compiled(apply)
+
+    stochastic = getattr(model, "stochastic", None)
+    return Model(model.init, lowered(model.apply), stochastic and lowered(stochastic))

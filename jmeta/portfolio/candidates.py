@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +15,23 @@ from jaxtyping import Float
 
 from ..clustering.host.algorithms import HOST_ALGORITHMS
 from ..errors import InputError
+from .own import clusters_argument, source_of
+
+POOL_ONLY = ("zero_shot", "one_cluster")
+"""Algorithms of candidates whose partitions come with a pool, and that are not run by themselves."""
 
 
 class Candidate(NamedTuple):
     """An algorithm with its parameters.
 
     Attributes:
-        algorithm: a name of `HOST_ALGORITHMS` or, on the device, of `ON_DEVICE`.
+        algorithm: a name of `HOST_ALGORITHMS` or, on the device, of `ON_DEVICE`; or one's own.
         options: its arguments, by name.
         scaled: whether every column is divided by its standard deviation before.
         clusters: the number of clusters, where that is part of the candidate; None where it comes with the
             problem.
         device: whether jmeta's own algorithm of that name runs, inside `jit`, on the device.
+        make: of an algorithm of one's own: options -> an estimator with `fit`, or a `Clusterer`.
     """
 
     algorithm: str
@@ -34,6 +39,7 @@ class Candidate(NamedTuple):
     scaled: bool = False
     clusters: int | None = None
     device: bool = False
+    make: Callable[..., Any] | None = None
 
     @property
     def name(self) -> str:
@@ -50,30 +56,57 @@ class Candidate(NamedTuple):
     @property
     def needs_clusters(self) -> bool:
         """Whether the algorithm takes the number of clusters."""
-        return (
-            self.algorithm not in FIND_CLUSTERS
-            if self.device
-            else HOST_ALGORITHMS[self.algorithm].clusters_argument is not None
-        )
+        if self.make is not None:
+            return clusters_argument(self.make) is not None
+        if self.device:
+            return self.algorithm not in FIND_CLUSTERS
+        return HOST_ALGORITHMS[self.algorithm].clusters_argument is not None
 
     def clusters_for(self, known: int | None) -> int | None:
         """The number of clusters that the algorithm is given: its own, else the known K of the problem."""
         return (self.clusters or known) if self.needs_clusters else None
 
 
-def candidate(algorithm: str, *, scaled: bool = False, device: bool = False, **options: Any) -> Candidate:
+def candidate(
+    algorithm: str,
+    *,
+    scaled: bool = False,
+    device: bool = False,
+    make: Callable[..., Any] | None = None,
+    **options: Any,
+) -> Candidate:
     """A candidate with its options given by keyword.
+
+    Args:
+        algorithm: a name of `HOST_ALGORITHMS`, of `ON_DEVICE`, or of one's own.
+        scaled: whether every column is divided by its standard deviation before.
+        device: whether jmeta's own algorithm of that name runs on the device.
+        make: of an algorithm of one's own: options -> an estimator with `fit` and `labels_` or `predict`, or
+            a `Clusterer`. It gets the number of clusters as `n_clusters`, `n_components` or `clusters`, and a
+            seed as `random_state`, where it has such an argument.
+        options: of the algorithm.
+
+    Raises:
+        InputError: there is no algorithm of that name, or one's own has the name of another.
 
     >>> candidate("hdbscan", min_samples=4).name
     'hdbscan(min_samples=4)'
+    >>> from sklearn.cluster import MeanShift
+    >>> candidate("mine", make=MeanShift, bandwidth=2.0).needs_clusters
+    False
     """
-    return Candidate(algorithm, tuple(sorted(options.items())), scaled, device=device)
+    known = algorithm in HOST_ALGORITHMS or algorithm in POOL_ONLY
+    if make is not None and (known or device):
+        raise InputError(f"{algorithm} is an algorithm of jmeta's; give yours another name, without device.")
+    if make is None and not known and not device:
+        raise InputError(
+            f"there is no algorithm {algorithm!r}; choose one of {', '.join(HOST_ALGORITHMS)}, or give make."
+        )
+    return Candidate(algorithm, tuple(sorted(options.items())), scaled, device=device, make=make)
 
 
 ONE_CLUSTER = Candidate("one_cluster", clusters=1)
 """Every point in one cluster."""
-POOL_ONLY = ("zero_shot", "one_cluster")
-"""Algorithms of candidates whose partitions come with a pool, and that are not run by themselves."""
 FIND_CLUSTERS = ("dbscan", "mean_shift")
 """On-device algorithms that find the number of clusters themselves."""
 SEVEN = (
@@ -192,4 +225,4 @@ def method_indicators(candidates: Sequence[Candidate]) -> Float[np.ndarray, "A K
 def canonical_name(candidate: Candidate) -> str:
     """A unique name of a candidate without its number of clusters, for files that are named by content."""
     parts = [candidate.algorithm, dict(candidate.options), candidate.scaled, *["device"] * candidate.device]
-    return json.dumps(parts, sort_keys=True)
+    return json.dumps([*parts, *source_of(candidate.make)], sort_keys=True, default=repr)

@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..padding import pad_points, padded_size
 from ..records import Batch, Clusterer
 from .candidates import Candidate
+from .own import made_by
 
 MAX_CLUSTERS = 32
 """The largest number of clusters of DBSCAN and mean shift."""
@@ -45,6 +46,11 @@ def clusterer_of(candidate: Candidate) -> Clusterer:
         InputError: there is no such algorithm, or it has no such parameter.
     """
     options = dict(candidate.options)
+    if candidate.make is not None:
+        made = made_by(candidate.name, candidate.make, options, candidate.clusters, seed=0)
+        if not hasattr(made, "assign"):
+            raise InputError(f"{candidate.name} is an estimator of one's own, which is no Clusterer; run it.")
+        return made
     if not candidate.device:
         return host(candidate.algorithm, candidate.clusters_for(None), **options)
     if candidate.algorithm not in ON_DEVICE:

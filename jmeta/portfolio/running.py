@@ -29,6 +29,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from ..clustering.host.algorithms import host_labels
 from ..errors import InputError
 from .candidates import Candidate
+from .own import own_labels
 
 IDLE_SECONDS = 60.0
 """Time without a search after which the processes of a pool end."""
@@ -73,8 +74,10 @@ def candidate_labels(
     if candidate.scaled:
         spread = x.std(0)
         x = (x - x.mean(0)) / np.where(spread > 0, spread, 1)
-    count = candidate.clusters_for(clusters)
-    return host_labels(candidate.algorithm, x, count, seed=seed, **dict(candidate.options))
+    count, options = candidate.clusters_for(clusters), dict(candidate.options)
+    if candidate.make is not None:
+        return own_labels(candidate.name, candidate.make, options, x, count, seed)
+    return host_labels(candidate.algorithm, x, count, seed=seed, **options)
 
 
 def run_candidate(
@@ -241,7 +244,8 @@ class Worker:
             failure = f"{candidate.name} took more than {seconds:g} seconds"
             self.kill()
         except (BrokenProcessPool, MemoryError):
-            failure = f"{candidate.name} ended its process, perhaps because memory ran out"
+            reason = "memory ran out" + " or its code cannot be imported there" * (candidate.make is not None)
+            failure = f"{candidate.name} ended its process, perhaps because {reason}"
             self.kill()
         except BaseException:  # an interrupt
             self.kill()

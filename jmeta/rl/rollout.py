@@ -147,6 +147,17 @@ def _stay(environment: Environment, task: PyTree, carry: _Carry, action: Array, 
     return Transition(carry.state, carry.observation, *rest)
 
 
+def returns_of(history: History, episodes: int) -> Float[Array, " E"]:
+    """The total reward of each episode of a trial; zero for those that were not played.
+
+    >>> rewards, resets = jnp.array([1.0, 2.0, 4.0, 0.0]), jnp.array([True, False, True, True])
+    >>> rest = dict.fromkeys(["inputs", "masks", "actions", "logs", "values", "counts", "info"])
+    >>> returns_of(History(rewards=rewards, resets=resets, **rest), 3)
+    Array([3., 4., 0.], dtype=float32)
+    """
+    return jax.ops.segment_sum(history.rewards, jnp.cumsum(history.resets) - 1, episodes)
+
+
 def play(
     agent: Agent,
     environment: Environment,
@@ -160,7 +171,8 @@ def play(
     """The total reward, number of steps and total `info` of an agent in each of T trials.
 
     Returns:
-        "reward", "steps" and the names in `info`, each [T].
+        "reward", "steps" and the names in `info`, each [T]; and "returns" [T, E], the total reward of each of
+        E episodes, in which an agent that learns within a trial improves; zero for those not played.
 
     Raises:
         InputError: `steps` or `episodes` is out of its range, or `steps` exceeds the limit of the network.
@@ -183,7 +195,8 @@ def _play(
             agent, environment, params, Trial(task, key), steps=steps, episodes=episodes, greedy=greedy
         )
         sums = {"reward": history.rewards, "steps": history.counts} | history.info
-        return {name: jnp.sum(values) for name, values in sums.items()}
+        totals = {name: jnp.sum(values) for name, values in sums.items()}
+        return totals | {"returns": returns_of(history, episodes)}
 
     return over_tasks(one, shared=1)(params, trials.task, trials.key)
 

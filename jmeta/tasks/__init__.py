@@ -1,5 +1,6 @@
 """Task distributions: each is a `Sampler`, `key -> one task`, that runs on-device, or a `HostSampler`."""
 
+from .arrays import from_arrays
 from .datasets import load, load_stored
 from .episodes import ClassImages, episodes
 from .mixtures import mixtures
@@ -13,6 +14,7 @@ __all__ = [
     "StoredImages",
     "by_class",
     "episodes",
+    "from_arrays",
     "load",
     "load_stored",
     "mixtures",

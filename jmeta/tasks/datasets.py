@@ -1,9 +1,10 @@
-"""Image data sets on the host: scikit-learn's digits, npz files, and tensorflow-datasets.
+"""Image data sets on the host: scikit-learn's digits, npz files, folders, and tensorflow-datasets.
 
 `load` looks for a data set in this order: scikit-learn's digits are bundled; else a file `omniglot.npz`,
-`cifar10_jpeg90.npz` or `cifar100_jpeg90.npz` in `data_dir` or $JMETA_DATA_DIR; else a data set that
-tensorflow-datasets has prepared as array_record, there or in its own folder. `load_stored` opens any data set
-of the last type and leaves its images on disk. TensorFlow itself is not needed. Pickles are never read.
+`cifar10_jpeg90.npz` or `cifar100_jpeg90.npz` in `data_dir` or $JMETA_DATA_DIR; else folders of images there;
+else a data set that tensorflow-datasets has prepared as array_record, there or in its own folder.
+`load_stored` opens any data set of the last two types and leaves its images on disk. TensorFlow itself is not
+needed. Pickles are never read.
 """
 
 from __future__ import annotations
@@ -24,19 +25,28 @@ from ..errors import InputError
 from ..files import READ_ERRORS, read_npz, write_npz
 from . import splits
 from .episodes import ClassImages
+from .folders import PLACES, stored_in_folders
 from .stored import StoredImages, by_class
 
-_FILES = {"omniglot": "omniglot", "cifar10": "cifar10_jpeg90", "cifar100": "cifar100_jpeg90"}
+_FILES = {
+    "omniglot": "omniglot",
+    "cifar10": "cifar10_jpeg90",
+    "cifar100": "cifar100_jpeg90",
+    "fc100": "cifar100_jpeg90",
+}
+_SOURCES = {"fc100": "cifar100"}
+"""Data sets that are another split of one with another name."""
 
 
 def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> ClassImages:
     """An image data set, sorted by class.
 
     Args:
-        name: "digits" (8 x 8 x 1, bundled), "omniglot" (28 x 28 x 1, bright ink), "cifar10" or
-            "cifar100" (32 x 32 x 3).
-        split: the classes: "all"; for digits "train" (0 to 4) or "test" (5 to 9); for Omniglot
-            Vinyals' "train", "val", "test"; for CIFAR-100 those of CIFAR-FS.
+        name: "digits" (8 x 8 x 1, bundled), "omniglot" (28 x 28 x 1, bright ink), "cifar10", "cifar100" or
+            "fc100" (32 x 32 x 3), "mini_imagenet", "tiered_imagenet" or "cub" (84 x 84 x 3).
+        split: the classes: "all"; for digits "train" (0 to 4) or "test" (5 to 9); for the others the
+            published "train", "val" and "test": Vinyals' of Omniglot, that of CIFAR-FS for CIFAR-100, and see
+            `splits`.
         data_dir: folder of the files; $JMETA_DATA_DIR unless given.
 
     Returns:
@@ -48,13 +58,14 @@ def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = 
     >>> load("digits", "test").names
     ('5', '6', '7', '8', '9')
     """
-    if name != "digits" and name not in _FILES:
-        raise InputError(f"there is no data set {name!r}; choose one of digits, {', '.join(_FILES)}.")
+    if name not in ("digits", *_FILES, *PLACES):
+        names = ", ".join((*_FILES, *PLACES))
+        raise InputError(f"there is no data set {name!r}; choose one of digits, {names}.")
     chosen = splits.classes(name, split)
     if name == "digits":
         return _digits().classes(chosen)
     folder = data_dir or os.environ.get("JMETA_DATA_DIR")
-    path = Path(folder) / f"{_FILES[name]}.npz" if folder else None
+    path = Path(folder) / f"{_FILES[name]}.npz" if folder and name in _FILES else None
     if not (path and path.exists()):
         return load_stored(name, split, data_dir=data_dir).in_memory()
     images = _from_file(name, path)
@@ -63,14 +74,15 @@ def load(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = 
 
 
 def load_stored(name: str, split: str = "all", *, data_dir: str | os.PathLike | None = None) -> StoredImages:
-    """An image data set that tensorflow-datasets has prepared as array_record; its images stay on disk.
+    """An image data set in folders, or prepared as array_record by tensorflow-datasets; images stay on disk.
 
-    All its splits (train, test, ...) are merged, as tasks are split by class. The labels of all images are
-    read the first time, and stored next to the records in `class_index.npz` if that folder is writable.
+    All splits of the latter (train, test, ...) are merged, as tasks are split by class. The labels of all
+    images are read the first time, and stored next to the records in `class_index.npz` if that folder is
+    writable.
 
     Args:
         name: a data set with images of one size and named labels, such as "omniglot" or
-            "imagenet_resized/64x64".
+            "imagenet_resized/64x64"; or one in folders, "mini_imagenet", "tiered_imagenet" or "cub".
         split: the classes, as for `load`; "all" for data sets without a published class split.
         data_dir: folder where it was prepared; $JMETA_DATA_DIR, or the folder of tensorflow-datasets, unless
             given.
@@ -79,8 +91,12 @@ def load_stored(name: str, split: str = "all", *, data_dir: str | os.PathLike | 
         InputError: the data set is missing, not of images of one size with named labels, or damaged; the
             message says what to do.
     """
-    chosen = splits.classes(name, split) if name in _FILES or split != "all" else None
-    images = _from_tfds(name, data_dir or os.environ.get("JMETA_DATA_DIR"))
+    chosen = splits.classes(name, split) if name in (*_FILES, *PLACES) or split != "all" else None
+    folder = data_dir or os.environ.get("JMETA_DATA_DIR")
+    if name in PLACES:
+        images = stored_in_folders(name, folder)
+    else:
+        images = _from_tfds(_SOURCES.get(name, name), folder)
     if chosen is None:
         return images
     _check_classes(images, name)

@@ -149,6 +149,30 @@ class EarlyStop(Hook):
         training.stopped |= self._waited >= self.rows
 
 
+class KeepBest(Hook):
+    """Keeps the meta-parameters of the best row in memory; `SaveStates(best=...)` keeps them on disk.
+
+    Args:
+        metric: of the rows, as in `EarlyStop`.
+
+    Attributes:
+        meta: the meta-parameters of the best row of this call; None before a row with a finite number.
+        row: that row.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.meta: PyTree = None
+        self.row: Row | None = None
+        self._best = -math.inf
+
+    def on_row(self, training: Training, row: Row) -> None:
+        """Copies the meta-parameters of a row that is better than all before."""
+        score = score_of(row, self.metric)
+        if score is not None and score > self._best:
+            self._best, self.meta, self.row = score, own_copy(training.state.meta), dict(row)
+
+
 class JSONLog(Hook):
     """Writes every row as a line of JSON; a run that starts at step 0 replaces the file, a later one appends.
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..losses.clustering import soft_ari
 from ..masking import cleared_batch
 from ..records import Batch, Clusterer, Metrics, Model, Task, TaskLoss
+from ..validation import check_model
 from ..weights import cleared, weighted_average, weights_or_ones
 from .objectives import support_labels
 
@@ -37,6 +38,7 @@ def pair_loss(
     Returns:
         A task loss with the metrics "pair_cross_entropy" and "soft_ari".
     """
+    check_model("pair_loss", model)
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         known_key, fit_key = jax.random.split(task.key)

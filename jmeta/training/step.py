@@ -18,7 +18,7 @@ from ..compiler import compiled
 from ..errors import InputError
 from ..records import GradientEstimator, MetaState, MetaStep, Metrics, Report, Task, TaskLoss
 from ..trees import all_finite, still_finite
-from .gradient_estimators import backpropagation
+from .gradients.estimators import backpropagation
 
 
 def meta_step(

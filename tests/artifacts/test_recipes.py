@@ -116,6 +116,43 @@ def test_recipes_of_nothing_are_refused(recipe, message):
         jm.make(recipe)
 
 
+def scaled_prototypes(network, scale):
+    """A learner of one's own, made of a network and a function that are not jmeta's."""
+    learner = jm.prototypes(network, ways=3)
+    return learner._replace(predict=lambda *args: scale * learner.predict(*args))
+
+
+def one_layer(features, outputs):
+    return jm.Model(
+        lambda key: jax.random.normal(key, (features, outputs)), lambda params, x, weights=None: x @ params
+    )
+
+
+OWN = {"scaled_prototypes": scaled_prototypes, "one_layer": one_layer}
+
+
+def test_a_learner_of_own_functions_is_kept_by_their_names(tmp_path):
+    recipe, path = jm.recipe("scaled_prototypes", jm.recipe("one_layer", 2, 4), 3.0), tmp_path / "a.npz"
+    learner = jm.make(recipe, own=OWN)
+    meta, x = learner.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (6, 2))
+    jm.save_trained(path, recipe, meta, own=OWN)
+    trained = jm.load_trained(path, own=OWN)
+    support = jm.Batch(x, jnp.arange(6) % 3)
+    before, after = (
+        one.predict(one.adapt(params, support, jax.random.key(2)), x)
+        for one, params in ((learner, meta), (trained.made, trained.params))
+    )
+    np.testing.assert_array_equal(before, after)
+    with pytest.raises(jm.InputError, match=r"'one_layer' .* own=\{'one_layer': function\}"):
+        jm.load_trained(path, own={"scaled_prototypes": scaled_prototypes})
+    with pytest.raises(jm.InputError, match="'scaled_prototypes' makes nothing that a recipe may name"):
+        jm.save_trained(tmp_path / "b.npz", recipe, meta)
+    with pytest.raises(jm.InputError, match="own holds 'mlp', a public function of jmeta"):
+        jm.make(MLP, own={"mlp": one_layer})
+    with pytest.raises(jm.InputError, match="do not fit the recipe"):  # another function of the same name
+        jm.load_trained(path, own=OWN | {"one_layer": lambda features, outputs: one_layer(features, 5)})
+
+
 def test_what_cannot_be_kept_is_refused(tmp_path):
     params = jm.make(MLP).init(jax.random.key(0))
     path = tmp_path / "a.npz"

@@ -149,7 +149,10 @@ def test_rewards_are_of_the_actions_and_seen_a_step_later():
 def test_permuting_trials_permutes_what_is_earned():
     trials = draw_tasks(jm.rl.trials(BANDIT), KEY, 0, 6)
     order = np.array([3, 1, 0, 5, 4, 2])
-    earned = play(AGENT, BANDIT, PARAMS, trials, steps=5, episodes=5)["reward"]
+    found = play(AGENT, BANDIT, PARAMS, trials, steps=5, episodes=5)
+    earned = found["reward"]
+    assert found["returns"].shape == (6, 5)  # a pull is an episode
+    np.testing.assert_array_equal(found["returns"].sum(1), earned)
     moved = jax.tree.map(lambda leaf: leaf[order], trials)
     again = play(AGENT, BANDIT, PARAMS, moved, steps=5, episodes=5)["reward"]
     np.testing.assert_array_equal(again, earned[order])

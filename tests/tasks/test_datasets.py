@@ -20,11 +20,64 @@ def test_digits_are_bundled_and_split_by_class():
     assert train.examples.max() == 255
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("omniglot", (1028, 172, 423)), ("cifar100", (64, 16, 20))])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("omniglot", (1028, 172, 423)),
+        ("cifar100", (64, 16, 20)),
+        ("fc100", (60, 20, 20)),
+        ("mini_imagenet", (64, 16, 20)),
+        ("tiered_imagenet", (351, 97, 160)),
+        ("cub", (100, 50, 50)),
+    ],
+)
 def test_published_splits_are_disjoint_and_complete(name, sizes):
     parts = [splits.classes(name, split) for split in splits.NAMES]
     assert tuple(map(len, parts)) == sizes
     assert sorted(np.concatenate(parts)) == list(range(sum(sizes)))
+
+
+def test_fc100_divides_superclasses():
+    """People, insects, aquatic and medium-sized mammals are the test; classes in the order of names."""
+    people, insects = {2, 11, 35, 46, 98}, {6, 7, 14, 18, 24}  # baby, boy, girl, ...; bee, beetle, ...
+    aquatic, medium = {4, 30, 55, 72, 95}, {34, 63, 64, 66, 75}  # beaver, dolphin, ...; fox, porcupine, ...
+    assert set(splits.classes("fc100", "test").tolist()) == people | insects | aquatic | medium
+    assert np.all(np.bincount([int(one) for one in splits._SUPERCLASSES.split()]) == 5)
+
+
+def folders(root, parts, classes):
+    """One image for each class, filled with the number of the class, and files that are no images."""
+    for number in range(classes):
+        folder = root / parts(number) / f"{number:03}.bird"
+        folder.mkdir(parents=True)
+        Image.new("L", (6, 4), number).save(folder / "one.png")
+    (folder / "notes.txt").write_text("no image")
+
+
+def test_sets_in_folders_are_read_with_their_published_split(tmp_path):
+    folders(tmp_path, lambda number: "CUB_200_2011/images", 200)
+    test = jm.load("cub", "test", data_dir=tmp_path)
+    assert test.examples.shape == (50, 1, 84, 84, 3)
+    np.testing.assert_array_equal(test.examples[:, 0, 40, 40, 1], np.arange(3, 200, 4))
+    assert test.names[:2] == ("003.bird", "007.bird")
+    part = lambda number: "mini_imagenet/" + ("train" if number < 64 else "val" if number < 80 else "test")  # noqa: E731
+    folders(tmp_path, part, 100)
+    stored = jm.load_stored("mini_imagenet", "val", data_dir=tmp_path)
+    np.testing.assert_array_equal(stored.read(stored.rows[:, 0])[:, 0, 0, 0], np.arange(64, 80))
+    (tmp_path / "mini_imagenet/val/064.bird/one.png").write_text("damaged")
+    with pytest.raises(jm.InputError, match=r"one.png is no image"):
+        stored.read(stored.rows[:1, 0])
+    (tmp_path / "mini_imagenet/test/extra").mkdir()
+    with pytest.raises(jm.InputError, match="holds 101 classes and is not mini_imagenet, which has 100"):
+        jm.load("mini_imagenet", data_dir=tmp_path)
+
+
+def test_how_to_get_a_set_in_folders_is_said_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.delenv("JMETA_DATA_DIR", raising=False)
+    with pytest.raises(jm.InputError, match=r"tiered_imagenet was not found, as no data folder .* Ren et al"):
+        jm.load("tiered_imagenet")
+    with pytest.raises(jm.InputError, match=r"has no CUB_200_2011/images; unpack CUB_200_2011\.tgz"):
+        jm.load("cub", data_dir=tmp_path)
 
 
 @pytest.fixture

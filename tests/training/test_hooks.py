@@ -73,6 +73,21 @@ def test_training_ends_early_without_improvement_and_its_state_is_saved(tmp_path
         jm.EarlyStop("loss", rows=0)
 
 
+def test_the_best_parameters_are_kept_in_memory():
+    step = falling([5.0, 3.0, float("nan"), 4.0, 3.5])
+    counted = step._replace(
+        update=lambda state, tasks: (lambda found: (found[0]._replace(meta=state.meta + 1), found[1]))(
+            step.update(state, tasks)
+        )
+    )
+    best, options = jm.KeepBest("-loss"), dict(steps=5, tasks=1, every=1)
+    state = counted.init(jnp.zeros(()))
+    state, _ = jm.loop(counted, jm.sinusoid(), state, jax.random.key(0), hooks=[best], **options)
+    assert float(best.meta) == 2
+    assert (best.row["step"], best.row["loss"]) == (2, 3.0)
+    assert float(state.meta) == 5
+
+
 def test_two_hooks_of_one_name_are_refused(tmp_path):
     with pytest.raises(jm.InputError, match="hooks share the name 'log'"):
         run([1.0], [jm.JSONLog(tmp_path / "a"), jm.JSONLog(tmp_path / "b")])

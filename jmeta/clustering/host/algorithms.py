@@ -82,7 +82,7 @@ def host_labels(
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
-    return _labels(name, _constructor(name, clusters, options)(seed), points, None)
+    return estimator_labels(name, _constructor(name, clusters, options)(seed), points)
 
 
 def _constructor(name: str, clusters: int | None, options: dict[str, Any]) -> Any:
@@ -162,8 +162,11 @@ def nearest_rows(known: Float[np.ndarray, "M D"], points: Float[np.ndarray, "N D
     return NearestNeighbors(n_neighbors=1).fit(known).kneighbors(points)[1][:, 0]
 
 
-def _labels(
-    name: str, estimator: Any, points: Float[np.ndarray, "M D"], weights: Float[np.ndarray, " M"] | None
+def estimator_labels(
+    name: str,
+    estimator: Any,
+    points: Float[np.ndarray, "M D"],
+    weights: Float[np.ndarray, " M"] | None = None,
 ) -> Int[np.ndarray, " M"]:
     """Fits the estimator and returns its labels, numbered from 0, with noise as -1."""
     extra = {} if weights is None else {"sample_weight": weights}

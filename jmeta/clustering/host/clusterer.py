@@ -22,7 +22,7 @@ from ...masking import make_clusterer
 from ...records import Assignment, Batch, Clusterer
 from ...validation import check_enough, check_points
 from ..partition import Partition, hard_assignment
-from .algorithms import _constructor, _labels
+from .algorithms import _constructor, estimator_labels
 
 
 def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
@@ -71,7 +71,7 @@ def host(name: str, clusters: int | None = None, **options: Any) -> Clusterer:
                 f"{name} takes weights of zero and one only; choose another algorithm, or round the weights."
             )
         estimator = make(int(jax.random.bits(key, dtype=jnp.uint32)) >> 1)
-        labels = _labels(name, estimator, points[kept], None if whole else weights[kept])
+        labels = estimator_labels(name, estimator, points[kept], None if whole else weights[kept])
         count = max(int(labels.max(initial=-1)) + 1, clusters or 1)
         x = as_float(jnp.asarray(points[kept]))
         return Partition(

@@ -90,6 +90,7 @@ def amortized_mixture(
     >>> state.means.shape, bool(jnp.isfinite(state.log_likelihood))
     ((4, 2), True)
     """
+    check_model("amortized_mixture", model)
     rule = Rule(
         covariance=covariance,
         pseudo_points=pseudo_points,
@@ -101,7 +102,6 @@ def amortized_mixture(
     )
     check_mixture("amortized_mixture", clusters, rule)
     check_counts("amortized_mixture", proposals=proposals, views=views, stride=stride)
-    check_model("amortized_mixture", model)
     check_start_is_learned(diff, "components that the network predicts")
     if not isinstance(steps, int) or steps < 0:
         raise InputError(f"steps of amortized_mixture is {steps!r}; give a whole number >= 0.")

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..errors import InputError
-from ..records import GradientEstimator, Task, TaskLoss
+from ...errors import InputError
+from ...records import GradientEstimator, Task, TaskLoss
 
 Estimate = tuple[PyTree, tuple[Float[Array, " T"], dict[str, Float[Array, " T"]]]]
 
