@@ -19,8 +19,10 @@ from .errors import InputError
 from .precision import is_traced
 from .records import Assignment, Batch, Clusterer, Learner, MetaState
 from .trees import inexact_leaves, replace_inexact
-from .validation import LARGEST
 from .weights import cleared
+
+FARTHEST = 1e18
+"""The largest absolute value in a row that is assigned or predicted; squares of larger ones overflow."""
 
 
 def make_learner(
@@ -34,7 +36,7 @@ def make_learner(
     """A `Learner` whose functions are compiled and see no rows that hold anything but numbers.
 
     `adapt` gets zeros in the support's rows of weight zero. `predict` gets zeros in rows that are not finite
-    or beyond `LARGEST`; their outputs are NaN, unless their weight is zero.
+    or beyond `FARTHEST`; their outputs are NaN, unless their weight is zero.
 
     Args:
         init: of the learner, as `adapt` and `predict`.
@@ -91,7 +93,7 @@ def make_clusterer(
     """A `Clusterer` whose functions are compiled and see no rows that hold anything but numbers.
 
     `fit` gets zeros in the rows of weight zero. `assign` gets zeros in rows that are not finite or beyond
-    `LARGEST`; their assignment is NaN.
+    `FARTHEST`; their assignment is NaN.
     """
 
     def fit_cleared(params: PyTree, batch: Batch, key: Key[Array, ""]) -> PyTree:
@@ -123,12 +125,12 @@ def cleared_batch(batch: Batch) -> Batch:
 
 
 def usable_rows(x: Shaped[Array, "N ..."]) -> Bool[Array, " N"]:
-    """Whether all numbers of a row are finite and at most `LARGEST`.
+    """Whether all numbers of a row are finite and at most `FARTHEST`.
 
     >>> usable_rows(jnp.array([[1.0, 2.0], [jnp.nan, 0.0], [0.0, 1e30]]))
     Array([ True, False, False], dtype=bool)
     """
-    return jnp.all(jnp.abs(as_float(x)) <= LARGEST, tuple(range(1, jnp.ndim(x))))
+    return jnp.all(jnp.abs(as_float(x)) <= FARTHEST, tuple(range(1, jnp.ndim(x))))
 
 
 def check_meta(meta: PyTree) -> None:

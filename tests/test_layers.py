@@ -23,7 +23,7 @@ FLOORS = {
     **dict.fromkeys(["agreement", "compilation_cache", "masking", "reach", "tables"], 2),
     **dict.fromkeys(["losses", "metrics", "networks", "tasks"], 3),
     **dict.fromkeys(["clustering", "training"], 4),
-    **dict.fromkeys(["learners", "portfolio", "metafeatures", "rl"], 5),
+    **dict.fromkeys(["learners", "planning", "portfolio", "metafeatures", "rl"], 5),
     "selection": 6,
     "search": 7,
     "artifacts": 8,

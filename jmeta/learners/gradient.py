@@ -180,8 +180,7 @@ def maml(
         # Frozen weights are part of theta, so that rules without a derivative in x0 still reach them.
         frozen = _frozen(meta.start, adapts)
         theta = (support, meta.start if proximal else None, meta.numbers, frozen, order, noise_key)
-        rule = unroll() if diff is None else diff
-        return iterate(descend, (meta.start, opt_state), theta, steps=steps, diff=rule)[0]
+        return iterate(descend, (meta.start, opt_state), theta, steps=steps, diff=diff or unroll())[0]
 
     return make_learner(init, adapt, model.apply)
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.decomposition import PCA
 
 COMPONENTS = 10
 """The largest number of principal components."""
@@ -86,11 +85,26 @@ def separation(
     return dict(zip(NAMES, np.array(rows).T, strict=True))
 
 
+def principal_axes(
+    points: Float[np.ndarray, "N D"], count: int
+) -> tuple[Float[np.ndarray, "N E"], Float[np.ndarray, " E"]]:
+    """The coordinates of points on their first principal axes, and the shares of the variance along these.
+
+    Unlike scikit-learn's, it takes equal points, whose coordinates and shares are zero.
+
+    >>> principal_axes(np.array([[0.0, 0.0], [2.0, 0.0]]), 1)[1]
+    array([1.])
+    """
+    left, values, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    shares = np.square(values) / max(np.square(values).sum(), np.finfo(float).tiny)
+    return left[:, :count] * values[:count], shares[:count]
+
+
 def _components(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N C"]:
     """Coordinates along the leading principal axes, with a mean variance of one; zero where all are equal."""
     centered = points - points.mean(0)
     if points.shape[1] > COMPONENTS:
-        centered = PCA(min(COMPONENTS, len(points)), svd_solver="full").fit_transform(points)
+        centered, _ = principal_axes(points, COMPONENTS)
     scale = np.sqrt(np.mean(np.square(centered)))
     return centered / (scale if scale > 0 else 1)
 

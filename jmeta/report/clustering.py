@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import PCA
 
+from ..metafeatures.separation import principal_axes
 from ..search.explanation import Explanation
 from ..tables.layout import counted
 from . import charts
@@ -123,11 +123,10 @@ def _pictures(
             f"{', as on a map' if axes.ratio else best}.</p>",
         ]
     kept, points = model.compared_.rows, model.compared_.points
-    if points.shape[1] > 1 and np.ptp(points, axis=0).any():
-        pca = PCA(2, svd_solver="full").fit(points)
-        shares = pca.explained_variance_ratio_
+    if points.shape[1] > 1:
+        places, shares = principal_axes(points, 2)
         names = tuple(f"principal axis {i + 1} ({percent(shares[i])} of the variance)" for i in range(2))
-        across, up = pca.transform(points).T
+        across, up = places.T
         axes = charts.Axes(across, up, names)  # type: ignore[arg-type]
         parts += [
             charts.scatter(axes, labels[kept], kept, titles, "Rows on their first two principal axes"),

@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, Int, Num
 from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
 
 from ..errors import InputError
+from ..metafeatures.separation import principal_axes
 
 _COLORS = matplotlib.color_sequences["tab10"]
 
@@ -80,7 +80,7 @@ def _thumbnail(
 
 def _principal(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N 2"]:
     """Projects points on their first two principal axes."""
-    flat = PCA(min(2, *points.shape), svd_solver="full").fit_transform(points)
+    flat, _ = principal_axes(points, 2)
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
 
 

@@ -23,7 +23,7 @@ LEARNERS = {
         steps=2,
         numbers={"learning_rate": 0.1},
         learn=("learning_rate",),
-        diff=jm.recipe("straight_through"),
+        diff=jm.recipe("unroll", remat=True),
     ),
     "centroids": jm.recipe(
         "centroids",

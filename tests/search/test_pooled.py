@@ -9,6 +9,7 @@ from jmeta.estimators.models import pair_network, pool_quality
 from jmeta.padding import MIN_SIZE
 from jmeta.portfolio.candidates import ONE_CLUSTER, Candidate, candidate
 from jmeta.portfolio.running import count_clusters
+from jmeta.portfolio.sweep import Swept
 from jmeta.search.pooled import CRITERIA, WIDTH, PooledResult, pooled_search, predict_together
 from jmeta.selection.pool import Pool
 from jmeta.selection.pool_quality import Choice
@@ -156,7 +157,7 @@ def test_more_clusters_than_rows_are_refused_with_one_sentence():
 
 
 def test_kmeans_stands_in_where_no_candidate_finds_the_known_number(monkeypatch):
-    monkeypatch.setattr("jmeta.selection.pool.sweep", lambda *arguments, **options: {})
+    monkeypatch.setattr("jmeta.selection.pool.sweep", lambda *arguments, **options: Swept({}, 0))
     monkeypatch.setattr("jmeta.selection.pool.SAMPLE", 12)
     result = search(POINTS, 20)
     assert result.best == Candidate("kmeans", clusters=20)
