@@ -108,7 +108,7 @@ def plan(
     where = Elsewhere(mesh_of(devices_of(device, devices)), kind.memory)
     args = jax.eval_shape(lambda sampler: (state, jax.random.key(0), sampler), traceable(sampler))
     each = -(-tasks // devices)
-    other = each // 2 or 2
+    other = 2 * each  # of smaller programs, more lies in caches
     with elsewhere(where):
         program = _compiled(_update(step, tasks), args, where.mesh)
         needed = [

@@ -15,11 +15,11 @@ from algorithms import CLUSTERERS, LEARNERS
 from blobs import blobs
 
 import jmeta as jm
-from jmeta.batching import Elsewhere, bytes_needed, fitting, fold_over_tasks, mesh_of
+from jmeta.batching import MEMORY_SHARE, Elsewhere, bytes_needed, fitting, fold_over_tasks, mesh_of
 from jmeta.planning import estimate
 from jmeta.planning.devices import COMPILERS, compile_only, devices_of
 from jmeta.planning.estimate import elsewhere, plan
-from jmeta.planning.program import read_program, traffic_of
+from jmeta.planning.program import traffic_of
 
 INSTALLED = all(importlib.util.find_spec(name) for names in COMPILERS.values() for name in names)
 pytestmark = pytest.mark.skipif(not INSTALLED, reason="needs the compilers of jmeta[plan]")
@@ -102,9 +102,9 @@ def test_tasks_are_divided_with_one_all_reduce(name, device):
     assert not re.search(r"\bf64\[", text)
 
 
-@pytest.mark.parametrize("device", ["v5e", "h100"])
-def test_memory_of_other_numbers_of_tasks_is_foretold(device):
-    """Tasks of 200 points and 50 steps need far more than the meta-parameters."""
+def test_memory_of_other_numbers_of_tasks_is_predicted():
+    """On a GPU; few tasks lie in the caches of a TPU, and many take minutes to compile for."""
+    device, tasks = "h100", 256
     learner = jm.maml(jm.networks.mlp([2, 64, 64, 3]), jm.cross_entropy, steps=3)
 
     def sampler(key):
@@ -113,16 +113,16 @@ def test_memory_of_other_numbers_of_tasks_is_foretold(device):
 
     step = jm.meta_step(jm.query_loss(learner, jm.cross_entropy), optax.adam(1e-3))
     state = step.init(learner.init(jax.random.key(0)))
-    found = plan(step, sampler, state, tasks=64, device=device, devices=2)
+    found = plan(step, sampler, state, tasks=tasks, device=device, devices=2)
     assert found.traffic.collectives["all-reduce"][0] == 1
     where = Elsewhere(mesh_of(devices_of(device, 2)), 80e9)
     args = jax.eval_shape(lambda: (state, jax.random.key(0), jax.tree_util.Partial(sampler)))
     with elsewhere(where):
-        for tasks in (96, 128, 256):
-            program = estimate._compiled(estimate._update(step, tasks), args, where.mesh)
-            assert found.memory_at(tasks) == pytest.approx(bytes_needed(program), rel=0.1)
-            assert program.memory_analysis().alias_size_in_bytes > 0  # the state is donated
-    assert found.memory_at(found.most_tasks) <= 0.8 * found.available
+        for other in (3 * tasks // 2, 3 * tasks, 4 * tasks):
+            program = estimate._compiled(estimate._update(step, other), args, where.mesh)
+            assert found.memory_at(other) == pytest.approx(bytes_needed(program), rel=0.1)
+            assert program.memory_analysis().alias_size_in_bytes > 0  # the state is updated in place
+    assert found.memory_at(found.most_tasks) <= MEMORY_SHARE * found.available
 
 
 def test_as_many_tasks_as_fit_are_taken_at_once_and_one_that_does_not_fit_is_refused():
@@ -147,10 +147,11 @@ def test_rounds_take_less_memory_than_all_tasks_at_once():
         lambda key: (step.init(learner.init(key)), key, jax.tree_util.Partial(learner_task)),
         jax.random.key(0),
     )
-    texts = []
-    for memory in (80e9, 3e5):
-        where = Elsewhere(mesh_of(devices_of("h100", 1)), memory)
-        with elsewhere(where):
-            texts.append(estimate._compiled(estimate._update(step, 64), args, where.mesh))
-    assert bytes_needed(texts[1]) < bytes_needed(texts[0])
-    assert len(read_program(texts[1].as_text())[0]) > 0
+    mesh = mesh_of(devices_of("h100", 1))
+
+    def compiled(memory):
+        with elsewhere(Elsewhere(mesh, memory)):
+            return estimate._compiled(estimate._update(step, 64), args, mesh)
+
+    whole = bytes_needed(compiled(80e9))
+    assert bytes_needed(compiled(0.7 * whole)) < whole
