@@ -118,8 +118,8 @@ class Cluster(Output):
     save: File = None
     """Where to keep the clusters, .npz, so that jmeta assign can assign new rows."""
     time_limit: Seconds = 60.0
-    """Seconds for running and judging candidates; the output says if some were left out for lack of time.
-    What is compiled first, and the judging of ranked and rl2, come on top."""
+    """Seconds for running and scoring candidates; the output says if some were left out for lack of time.
+    Compilation, and the predictions of ranked and rl2, come on top."""
     search: Annotated[str, _choice("--search", "auto", "all", "ranked", "rl2")] = "auto"
     """all: all candidates in one pass; ranked: one by one in the predicted order; rl2: each chosen from the
     outcomes of the earlier ones; auto: ranked with --model, else all."""
