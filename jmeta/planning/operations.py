@@ -9,6 +9,9 @@ import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
 from jax.lax import Precision
 
+PRODUCTS = ("dot_general", "conv_general_dilated")
+"""Primitives that are matrix products and convolutions."""
+
 
 class Operations(NamedTuple):
     """Floating-point operations.
@@ -43,17 +46,22 @@ def count_operations(jaxpr: Any) -> Operations:
             times = equation.params.get("length", 1)
             products += times * sum(one.products for one in counted)
             others += times * sum(one.others for one in counted)
-        elif name in ("dot_general", "conv_general_dilated"):
-            products += 2 * _size(equation.outvars[0].aval) * _summed(name, equation)
+        elif name in PRODUCTS:
+            products += _operations_of_product(equation)
         else:
             others += sum(_size(variable.aval) for variable in equation.outvars if _floating(variable.aval))
     return Operations(products, others)
 
 
-def _summed(name: str, equation: Any) -> int:
+def _operations_of_product(equation: Any) -> int:
+    """Two for each of the products that every element of the result sums."""
+    return 2 * _size(equation.outvars[0].aval) * _summed(equation)
+
+
+def _summed(equation: Any) -> int:
     """The number of products that every element of the result sums."""
     first, second = (variable.aval for variable in equation.invars[:2])
-    if name == "dot_general":
+    if equation.primitive.name == "dot_general":
         (axes, _), _ = equation.params["dimension_numbers"]
         return math.prod(first.shape[axis] for axis in axes)
     outputs = equation.params["dimension_numbers"].rhs_spec[0]
@@ -92,10 +100,9 @@ def _add_products(jaxpr: Any, rounded: str, times: float, found: dict[str, float
         name = equation.primitive.name
         for part in jaxprs_in_params(equation.params):
             _add_products(part, rounded, times * equation.params.get("length", 1), found)
-        if name in ("dot_general", "conv_general_dilated"):
+        if name in PRODUCTS:
             dtype = equation.invars[0].aval.dtype.name
             precision = equation.params["precision"]
             exact = precision is not None and Precision.DEFAULT not in precision
             kept = dtype if dtype != "float32" or exact else rounded
-            count = 2 * _size(equation.outvars[0].aval) * _summed(name, equation)
-            found[kept] = found.get(kept, 0.0) + times * count
+            found[kept] = found.get(kept, 0.0) + times * _operations_of_product(equation)

@@ -16,6 +16,9 @@ from ..records import Metrics, Report
 
 Row = dict[str, float]
 
+FAILED_STEPS = "barren"
+"""The name of `Totals.failed_steps` in saved states, that of the first edition, whose states are read too."""
+
 
 class Totals(NamedTuple):
     """Sums since the last row.
@@ -85,7 +88,7 @@ def totals_to_json(totals: Totals) -> dict[str, Any]:
         "sums": {name: float(value) for name, value in host.sums.items()},
         "kept": host.kept.item(),
         "steps": host.steps.item(),
-        "barren": host.failed_steps.item(),  # its name in the first edition
+        FAILED_STEPS: host.failed_steps.item(),
         "failed_gradients": host.failed_gradients.item(),
     }
 
@@ -96,5 +99,5 @@ def totals_from_json(like: Totals, saved: Mapping[str, Any]) -> Totals:
     A metric that another version did not have, or named otherwise, starts at zero.
     """
     sums = {name: saved["sums"].get(name, 0.0) for name in like.sums}
-    parts = Totals(sums, saved["kept"], saved["steps"], saved["barren"], saved.get("failed_gradients", 0))
+    parts = Totals(sums, saved["kept"], saved["steps"], saved[FAILED_STEPS], saved.get("failed_gradients", 0))
     return jax.tree.map(lambda leaf, value: alike(np.asarray(value, leaf.dtype), leaf.sharding), like, parts)
