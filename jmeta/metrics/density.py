@@ -57,8 +57,8 @@ def density_validity(
     """
     if len(points) > MOST_POINTS:
         raise InputError(
-            f"density_validity compares all pairs of {len(points)} points; give at most {MOST_POINTS} of them, "
-            "such as a random sample."
+            f"density_validity compares all pairs of {len(points)} points; give at most {MOST_POINTS} of "
+            "them, such as a random sample."
         )
     clusters = clusters_of(points, labels, weights, slots)
     x = clusters.x
