@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -67,6 +68,31 @@ def square_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """
     none = x <= 0  # not if it is NaN, which stays NaN
     return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
+
+
+def quotient(x: Float[Array, "..."], total: Float[Array, "..."]) -> Float[Array, "..."]:
+    """X / total; x where the total is not positive.
+
+    The derivative in the total holds no square of it, which would underflow for totals of 1e-19.
+
+    >>> import jax
+    >>> mean = lambda weight: quotient(weight * 3.0, weight)
+    >>> float(mean(1e-25)), float(jax.grad(mean)(1e-25)), float(quotient(jnp.zeros(()), jnp.zeros(())))
+    (3.0, 0.0, 0.0)
+    """
+    return _quotient(x, jnp.where(total <= 0, 1, total))  # NaN stays NaN
+
+
+@jax.custom_jvp
+def _quotient(x: Array, total: Array) -> Array:
+    return x / total
+
+
+@_quotient.defjvp
+def _quotient_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (x, total), (x_dot, total_dot) = primals, tangents
+    found = x / total
+    return found, (x_dot - found * total_dot) / total
 
 
 def length_unit(x: Float[Array, "..."]) -> Float[Array, ""]:

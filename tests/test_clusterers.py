@@ -140,7 +140,7 @@ def test_degenerate_points_never_give_nan(name, run, case, weights):
         assert np.all(np.isfinite(leaf))
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e17])
+@pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e16])
 def test_points_of_any_scale_are_told_apart(name, run, scale):
     row = CLUSTERERS[name]
     if row.powers:

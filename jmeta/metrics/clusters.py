@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..compiler import Function, compiled
-from ..distances import as_float, length_unit, square_root
+from ..distances import as_float, length_unit, quotient, square_root
 from ..errors import InputError
 from ..precision import in_double, is_traced
 from ..records import AnyArray
@@ -70,7 +70,7 @@ class Clusters(NamedTuple):
         first = jax.ops.segment_min(places, self.labels, len(self.mass))
         anchors = self.x[jnp.minimum(first, len(self.x) - 1)]
         away = self.weights[:, None] * (self.x - anchors[self.labels])
-        return anchors + sums_by_cluster(away, self) / jnp.where(self.mass > 0, self.mass, 1)[:, None]
+        return anchors + quotient(sums_by_cluster(away, self), self.mass[:, None])
 
     def to_means(self) -> Float[Array, " N"]:
         """The distance of each point to the mean of its cluster."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
+from ..distances import quotient
 from ..records import AnyArray
 from .clusters import Clusters, clusters_of, index_of_clusters, over_rows, row_distances, sums_by_cluster
 from .partitions import Labels
@@ -57,7 +58,7 @@ def mean_silhouette(clusters: Clusters) -> Float[Array, ""]:
         away = clusters.weights * clusters.to_points(place)
         inside = jnp.arange(len(clusters.mass)) == label
         others = jnp.maximum(clusters.mass - jnp.where(inside, weight, 0), 0)
-        mean = sums_by_cluster(away, clusters) / jnp.where(others > 0, others, 1)
+        mean = quotient(sums_by_cluster(away, clusters), others)
         own = jnp.sum(jnp.where(inside, mean, 0))
         alone = jnp.sum(jnp.where(inside, others, 0)) <= 8 * jnp.finfo(away.dtype).eps * weight
         return own, jnp.min(jnp.where(inside | (clusters.mass <= 0), jnp.inf, mean)), alone
@@ -180,7 +181,7 @@ def mean_worst_ratio(clusters: Clusters) -> Float[Array, ""]:
     """The index `davies_bouldin` of clusters."""
     mass = clusters.mass
     means = clusters.means()
-    scatter = sums_by_cluster(clusters.weights * clusters.to_means(), clusters) / jnp.where(mass > 0, mass, 1)
+    scatter = quotient(sums_by_cluster(clusters.weights * clusters.to_means(), clusters), mass)
 
     def worst(row: tuple) -> Array:
         mean, own_scatter, place = row
@@ -249,5 +250,4 @@ def _mean_width(
     other = jnp.where(enough & (weights > 0), other, 1)
     largest = jnp.maximum(own, other)
     width = jnp.where(alone | (largest <= 0), 0, (other - own) / jnp.where(largest > 0, largest, 1))
-    total = jnp.sum(weights)
-    return jnp.where(enough, weights @ width / jnp.where(total > 0, total, 1), -1)
+    return jnp.where(enough, quotient(weights @ width, jnp.sum(weights)), -1)
