@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -65,6 +68,50 @@ def square_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """
     none = x <= 0  # not if it is NaN, which stays NaN
     return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
+
+
+def quotient(x: Float[Array, "..."], total: Float[Array, "..."]) -> Float[Array, "..."]:
+    """X / total; x where the total is not positive.
+
+    The derivative in the total holds no square of it, which would underflow for totals of 1e-19.
+
+    >>> import jax
+    >>> mean = lambda weight: quotient(weight * 3.0, weight)
+    >>> float(mean(1e-25)), float(jax.grad(mean)(1e-25)), float(quotient(jnp.zeros(()), jnp.zeros(())))
+    (3.0, 0.0, 0.0)
+    """
+    return _quotient(x, jnp.where(total <= 0, 1, total))  # NaN stays NaN
+
+
+@jax.custom_jvp
+def _quotient(x: Array, total: Array) -> Array:
+    return x / total
+
+
+@_quotient.defjvp
+def _quotient_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (x, total), (x_dot, total_dot) = primals, tangents
+    found = x / total
+    return found, (x_dot - found * total_dot) / total
+
+
+def length_unit(x: Float[Array, "..."]) -> Float[Array, ""]:
+    """The power of two just above the largest absolute value, not differentiated; 1 if that is negligible.
+
+    Dividing by it is exact, and keeps squares of tiny and huge numbers in the range of floats. Numbers up to
+    2e-24 in float32, 1e-192 in float64, are negligible, as derivatives in them would overflow.
+
+    >>> length_unit(jnp.array([3.0, -5.0])), length_unit(jnp.array([1e-30]))
+    (Array(8., dtype=float32), Array(1., dtype=float32))
+    """
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), initial=0))
+    _, exponent = jnp.frexp(jnp.where(largest > smallest_length(x.dtype), largest, 1))
+    return jnp.ldexp(jnp.ones((), x.dtype), exponent)
+
+
+def smallest_length(dtype: Any) -> float:
+    """The length up to which distances count as zero in a type of floats."""
+    return float(jnp.finfo(dtype).tiny) ** 0.625
 
 
 def as_float(x: Array | np.ndarray) -> Float[Array, "..."]:

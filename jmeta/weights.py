@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .distances import quotient
 from .records import AnyArray
 from .trees import is_inexact
 
@@ -61,8 +62,7 @@ def weighted_mean(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[
     >>> weighted_mean(jnp.array([[1.0], [5.0]]), jnp.array([3.0, 1.0]))
     Array([2.], dtype=float32)
     """
-    total = jnp.sum(weights)
-    return weights @ x / jnp.where(total > 0, total, 1)
+    return quotient(weights @ x, jnp.sum(weights))
 
 
 def class_means(
@@ -78,7 +78,7 @@ def class_means(
     """
     owners = weights[:, None] * jax.nn.one_hot(labels, classes, dtype=x.dtype)
     mass = jnp.sum(owners, 0)
-    return owners.T @ x / jnp.where(mass > 0, mass, 1)[:, None], mass
+    return quotient(owners.T @ x, mass[:, None]), mass
 
 
 def first_alike(labels: Int[Array, " N"]) -> Int[Array, " N"]:
@@ -96,5 +96,4 @@ def weighted_average(values: Array, weights: Float[Array, " N"]) -> Float[Array,
     >>> float(weighted_average(jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])))
     1.0
     """
-    total = jnp.sum(weights)
-    return jnp.sum(jnp.where(weights != 0, weights * values, 0)) / jnp.where(total > 0, total, 1)
+    return quotient(jnp.sum(jnp.where(weights != 0, weights * values, 0)), jnp.sum(weights))

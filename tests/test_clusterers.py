@@ -140,6 +140,24 @@ def test_degenerate_points_never_give_nan(name, run, case, weights):
         assert np.all(np.isfinite(leaf))
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e16])
+def test_points_of_any_scale_are_told_apart(name, run, scale):
+    row = CLUSTERERS[name]
+    if row.powers:
+        pytest.skip("its lengths are given in units of the points")
+    state, assignment, gradient = run((blobs() * scale).astype(np.float32))
+    assert jm.adjusted_rand_index(labels(assignment), TRUTH) == 1
+    for leaf in jax.tree.leaves((state, assignment, gradient)):
+        assert np.all(np.isfinite(leaf))
+
+
+@pytest.mark.parametrize("weight", [1e-19, 1e-25, 1e-30])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_tiny_weights_have_finite_derivatives(run, weight, spread):
+    for leaf in jax.tree.leaves(run(blobs(spread=spread), np.full(N, weight, np.float32))):
+        assert np.all(np.isfinite(leaf))
+
+
 @hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
     points=hypothesis.extra.numpy.arrays(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from ..distances import as_float, squared_distances, unit_length
+from ..distances import as_float, quotient, squared_distances, unit_length
 from ..errors import InputError
 from ..iteration import iterate, unroll
 from ..masking import make_clusterer
@@ -39,11 +39,13 @@ class Theta(NamedTuple):
         points: prepared points, in computation units.
         beta: inverse temperature, in computation units.
         log_share: [K] logarithm of each cluster's target share of the weight; used by rules that balance.
+        seeds: [K, D] directions in which rules that `split` keep centres apart; not differentiated.
     """
 
     points: Points
     beta: Float[Array, ""]
     log_share: Float[Array, " K"]
+    seeds: Float[Array, "K D"] | None = None
 
 
 class Means(NamedTuple):
@@ -101,6 +103,7 @@ class Rule(NamedTuple):
         weigh: (log_prior, logits [K, N], theta) -> log_prior, before each step.
         start: the same, once at the seeds.
         cool: (beta, step number) -> beta at that step.
+        split: step number -> the part of its seed that is added to each centre; None if there is never one.
         balanced: whether `weigh` solves for weights that give each cluster a certain share of points. They
             are then solved for at the last centres too, and the energy is that of the transport problem.
     """
@@ -111,6 +114,7 @@ class Rule(NamedTuple):
     weigh: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
     start: Callable[[Array, Array, Theta], Float[Array, " K"]] = equally
     cool: Callable[[Array, Array], Float[Array, ""]] = lambda beta, i: beta
+    split: Callable[[Array], Float[Array, ""]] | None = None
     balanced: bool = False
 
 
@@ -160,7 +164,7 @@ def means_clusterer(
         seeds = unit_length(seeds) if rule.spherical else seeds
         distances = squared_distances(points.x, seeds)
         beta = rule.sharpness(params, seeds, points, units)
-        theta = Theta(points, beta, log_share(points))
+        theta = Theta(points, beta, log_share(points), lax.stop_gradient(seeds))
         return Means(seeds, rule.start(points.log_slots, -beta * distances.T, theta)), theta
 
     def run(params: PyTree, points: Points, units: Units, key: Key[Array, ""]) -> tuple[Means, Theta]:
@@ -222,6 +226,7 @@ def shared_step(
     responses = _nearest(logits).astype(logits.dtype) if rule.hard else jax.nn.softmax(logits, 0)
     shares = points.weights * pin(responses, points.pinned)
     moved, alive = shared_means(shares, points.x, 0 if nudge is None else nudge.sums)
+    moved = moved if rule.split is None else moved + rule.split(i).astype(moved.dtype) * theta.seeds
     moved = unit_length(moved) if rule.spherical else moved
     moved = jnp.where(alive[:, None], moved, lax.stop_gradient(centers))
     return Means(moved, log_prior), Factors(centers, shares)
@@ -234,7 +239,7 @@ def shared_means(
     mass = jnp.sum(shares, 1)
     alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
     sums = jnp.matmul(shares, x, precision="highest") + nudge
-    return sums / jnp.where(alive, mass, 1)[:, None], alive
+    return quotient(sums, jnp.where(alive, mass, 1)[:, None]), alive
 
 
 def pin(

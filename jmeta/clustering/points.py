@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import as_float, unit_length
+from ..distances import as_float, length_unit, unit_length
 from ..records import Batch
 from ..weights import LOG_ZERO, cleared, weighted_mean, weights_or_ones
 
@@ -62,8 +62,8 @@ class Points(NamedTuple):
 def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> tuple[Points, Units]:
     """Prepares the points of a batch for `clusters` slots; points of weight zero are moved to the mean.
 
-    Points whose squared distance to the mean would underflow count as equal. If `spherical`, points are
-    normalised to length one, and neither centred nor scaled.
+    Points whose distance to the mean is negligible, see `length_unit`, count as equal. If `spherical`, points
+    are normalised to length one, and neither centred nor scaled.
     """
     x = as_float(batch.inputs)
     weights = jnp.asarray(weights_or_ones(x, batch.weights), x.dtype)
@@ -74,10 +74,7 @@ def prepare_points(batch: Batch, clusters: int, *, spherical: bool = False) -> t
         return Points(unit_length(x), weights, batch.targets, log_slots), unmoved
     shift = lax.stop_gradient(weighted_mean(x, weights))
     centered = cleared(x - shift, batch.weights)
-    largest = lax.stop_gradient(jnp.max(jnp.abs(centered)))
-    smallest = 10 * jnp.sqrt(jnp.finfo(x.dtype).tiny)  # squares of smaller distances would underflow
-    _, exponent = jnp.frexp(jnp.where(largest > smallest, largest, 1))
-    scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
+    scale = length_unit(centered)
     return Points(centered / scale, weights, batch.targets, log_slots), Units(shift, scale)
 
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import as_float, squared_distances
+from ..distances import as_float, quotient, squared_distances
 from ..errors import InputError
 from ..iteration import iterate, unroll
 from ..masking import make_clusterer
@@ -200,7 +200,7 @@ def _elsewhere(x: Array, origin: Array, beta: Array, radius: Array) -> Float[Arr
 def _mask(network: PyTree, weights: Float[Array, " N"], distances: Float[Array, " N"]) -> Float[Array, " N"]:
     """The mask of one class: the share of each point that counts, from the distances to unlabelled points."""
     total = jnp.sum(weights)
-    share = weights / jnp.where(total > 0, total, 1)
+    share = quotient(weights, total)
     mean = share @ distances
     relative = distances / jnp.where(mean > SMALLEST_MEAN, mean, 1)
     counted = weights > 0

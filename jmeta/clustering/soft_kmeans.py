@@ -28,6 +28,9 @@ from .means import Rule, Theta, equally, log_mass, means_clusterer, pin
 from .seeding import Seeding, kmeans_plus_plus
 from .temperature import checked_temperature
 
+SPLIT = 1e-3
+"""The part of its seed that is added to a centre in each step of annealing; without a unit."""
+
 
 def soft_kmeans(
     clusters: int,
@@ -59,8 +62,9 @@ def soft_kmeans(
             the scale of the points.
         sharpness: numerator of the automatic inverse temperature; dimensionless.
         annealing: ratio of the temperature of the first step to the final one, which is reached geometrically
-            within the first half of the steps. Values of 10 to 30 escape bad seeds; with much larger values
-            centres coincide at the mean and may not separate again.
+            within the first half of the steps. Values of 10 to 30 escape bad seeds. While it is higher,
+            `SPLIT` times its seed is added to each centre in every step, as centres that coincide would not
+            separate again, and derivatives in their difference would grow in every step (Rose 1998).
         mixture_weights: whether clusters are weighted by their mass, p_k = sum_n w_n r_kn / sum_n w_n, as in
             EM for Gaussians of equal variance.
         metric: "euclidean", or "cosine", which normalises points and centres to length one; then
@@ -108,6 +112,7 @@ def soft_kmeans(
         spherical=metric == "cosine",
         weigh=_by_mass if mixture_weights else equally,
         cool=cool,
+        split=None if annealing == 1 else lambda i: jnp.where(i < half, SPLIT, 0),
     )
     return means_clusterer(
         rule,

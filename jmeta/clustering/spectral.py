@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
-from ..distances import as_float, exact_squared_distances, square_root, unit_length
+from ..distances import as_float, exact_squared_distances, quotient, square_root, unit_length
 from ..errors import InputError
 from ..graphs.neighbours import mean_neighbour_distance
 from ..masking import make_clusterer
@@ -104,7 +104,7 @@ def spectral(
         beta = sharpness.value(params, units.scale**2, lambda: automatic(squared, points.weights), RANGE)
         affinity = jnp.exp(-beta * squared)
         degrees = jnp.where(points.weights > 0, affinity @ points.weights, 1)
-        balance = square_root(points.weights / degrees)
+        balance = square_root(quotient(points.weights, degrees))
         used = jnp.sum(points.log_slots > LOG_ZERO / 2)
         projector, gap = leading_projector(balance[:, None] * affinity * balance, used)
         projector = balance[:, None] * projector

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..distances import squared_distances
+from ..distances import quotient, squared_distances
 from ..errors import InputError
 from ..weights import weighted_mean
 from .points import Points, Units
@@ -78,8 +78,7 @@ def column_spreads(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "
     """
     weights = points.weights
     total = jnp.sum(weights)
-    total = jnp.where(total > 0, total, 1)
     owners = jnp.argmin(squared_distances(points.x, seeds) - points.log_slots, 1)
-    nearest = weights @ jnp.square(points.x - seeds[owners]) / total
-    variance = weights @ jnp.square(points.x - weighted_mean(points.x, weights)) / total
+    nearest = quotient(weights @ jnp.square(points.x - seeds[owners]), total)
+    variance = quotient(weights @ jnp.square(points.x - weighted_mean(points.x, weights)), total)
     return nearest + jnp.finfo(variance.dtype).eps * variance

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..distances import as_float, exact_squared_distances
+from ..distances import as_float, exact_squared_distances, quotient
 from ..graphs.dendrograms import cut, merge_ranks
 from ..graphs.linkage import linkage_tree
 from ..masking import make_clusterer
@@ -119,7 +119,7 @@ def _cut(
     labels = _numbered(cut(tree, chosen), weights)
     owned = jax.nn.one_hot(labels, clusters, dtype=together.dtype) * weights[:, None]
     mass = jnp.sum(owned, 0)
-    means = together @ owned / jnp.where(mass > 0, mass, 1)
+    means = quotient(together @ owned, mass)
     logs = jnp.where(mass > 0, jnp.log(jnp.maximum(means, SMALLEST)), LOG_ZERO)
     log_probs = jnp.maximum(jax.nn.log_softmax(logs, -1), LOG_ZERO)
     outside = units.outside(points.x)

@@ -71,6 +71,18 @@ def spanning_forest(
            [1, 0, 1],
            [0, 1, 0]], dtype=int32)
     """
+    return adjacency_of_pairs(*spanning_pairs(lengths, ties, joined), len(lengths))
+
+
+def spanning_pairs(
+    lengths: Float[Array, "N N"], ties: Float[Array, "N N"], joined: Bool[Array, "N N"]
+) -> tuple[Int[Array, " N"], Int[Array, " N"], Bool[Array, " N"]]:
+    """The edges of `spanning_forest` in the order of the algorithm: their ends, and which are edges at all.
+
+    >>> lengths = jnp.array([[0.0, 1, 5], [1, 0, 2], [5, 2, 0]])
+    >>> [part.tolist() for part in spanning_pairs(lengths, lengths, ~jnp.eye(3, dtype=bool))]
+    [[0, 1, 2], [0, 0, 1], [False, True, True]]
+    """
     count = len(lengths)
     lengths = jnp.where(joined, lengths, jnp.inf)
 
@@ -93,8 +105,7 @@ def spanning_forest(
 
     unreached = jnp.full(count, jnp.inf, lengths.dtype)
     start = (unreached, jnp.zeros(count, ties.dtype), jnp.arange(count), jnp.zeros(count, bool))
-    _, (ends, starts, real) = lax.scan(grow, start, None, length=count)
-    return adjacency_of_pairs(ends, starts, real, count)
+    return lax.scan(grow, start, None, length=count)[1]
 
 
 def adjacency_of_pairs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..distances import square_root
+from ..distances import quotient, square_root
 
 
 def neighbour_distance(
@@ -33,6 +33,5 @@ def mean_neighbour_distance(
     squared: Float[Array, "N N"], weights: Float[Array, " N"], amount: Float[Array, ""]
 ) -> Float[Array, ""]:
     """The weighted mean of `neighbour_distance`; 1 if it is zero."""
-    total = jnp.sum(weights)
-    mean = weights @ neighbour_distance(squared, weights, amount) / jnp.where(total > 0, total, 1)
+    mean = quotient(weights @ neighbour_distance(squared, weights, amount), jnp.sum(weights))
     return jnp.where(mean > 0, mean, 1)

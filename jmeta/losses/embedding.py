@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..compiler import compiled
+from ..distances import quotient
 from ..errors import InputError
 from ..records import Loss, Metrics
 from ..weights import LOG_ZERO, class_means, first_alike, weighted_average, weights_or_ones
@@ -60,7 +61,7 @@ def supervised_contrastive(temperature: float = 0.1) -> Loss:
         log_others = jnp.log(jnp.where(others, known[None, :], 1))
         log_share = similar - jax.nn.logsumexp(similar + log_others, 1, keepdims=True)
         count = jnp.sum(partners, 1)
-        each = -jnp.sum(jnp.where(partners > 0, partners * log_share, 0), 1) / jnp.where(count > 0, count, 1)
+        each = -quotient(jnp.sum(jnp.where(partners > 0, partners * log_share, 0), 1), count)
         counted = known * (count > 0)
         correct = targets[jnp.argmax(similar, 1)] == targets
         return weighted_average(each, counted), {"neighbour_accuracy": weighted_average(correct, counted)}

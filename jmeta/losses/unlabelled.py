@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, PyTree
 
 from ..agreement import entropy_of
 from ..compiler import compiled
+from ..distances import quotient
 from ..records import Batch, Clusterer, Loss, Metrics
-from ..weights import weighted_average, weights_or_ones
+from ..weights import weighted_average, weighted_mean, weights_or_ones
 from .counted import of_counted_rows
 
 
@@ -44,8 +45,7 @@ def clustering_energy(
     ) -> tuple[Float[Array, ""], Metrics]:
         key = jax.random.key(0)
         state = clusterer.fit({}, Batch(outputs, weights=weights), key)
-        total = jnp.sum(weights_or_ones(outputs, weights))
-        value = energy(state) / jnp.where(total > 0, total, 1)
+        value = quotient(energy(state), jnp.sum(weights_or_ones(outputs, weights)))
         return value, {"energy": value}
 
     return loss
@@ -79,7 +79,5 @@ def information_maximization(
     log_probs = jax.nn.log_softmax(outputs)
     probs = jnp.exp(log_probs)
     sureness = weighted_average(-jnp.sum(probs * log_probs, 1), weights)
-    total = jnp.sum(weights)
-    mean = weights @ probs / jnp.where(total > 0, total, 1)
-    balance = entropy_of(mean)
+    balance = entropy_of(weighted_mean(probs, weights))
     return sureness - balance, {"sureness": sureness, "balance": balance}

@@ -7,7 +7,7 @@ beyond `SLOTS` count as noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,15 +18,16 @@ from jaxtyping import Array, Float, Int
 
 from ..agreement import entropy_of
 from ..distances import exact_squared_distances, square_root
-from ..graphs.components import spanning_forest
-from ..metrics import (
-    adjusted_rand_index,
-    calinski_harabasz,
-    davies_bouldin,
-    density_validity,
-    dunn,
-    silhouette,
-    simplified_silhouette,
+from ..graphs.components import spanning_pairs
+from ..metrics import adjusted_rand_index
+from ..metrics.clusters import Clusters, clusters_of
+from ..metrics.density import mean_validity
+from ..metrics.internal import (
+    gap_over_diameter,
+    mean_silhouette,
+    mean_simplified_silhouette,
+    mean_worst_ratio,
+    ratio_of_variances,
 )
 from ..padding import pad_points, padded_size
 
@@ -70,6 +71,7 @@ class Structure(NamedTuple):
     """Nearest neighbours and minimum spanning tree of the points, shared by all partitions.
 
     Attributes:
+        apart: [M, M] distances.
         near: [M, 25] indices of the nearest other points.
         away: [M, 25] distances to them.
         ends: two arrays [M - 1], the end points of the edges of a minimum spanning tree.
@@ -77,6 +79,7 @@ class Structure(NamedTuple):
         real: [M - 1] one; zero for padding.
     """
 
+    apart: Float[Array, "M M"]
     near: Int[Array, "M n"]
     away: Float[Array, "M n"]
     ends: tuple[Int[Array, " E"], ...]
@@ -154,7 +157,7 @@ def descriptors_of(
         labels = jnp.where(weights > 0, labels, -1)
         return jnp.stack(
             [
-                *_indices(points, weights, labels),
+                *_indices(clusters_of(points, labels, weights, SLOTS, shared.apart), weights),
                 *_sizes(weights, labels),
                 *_neighbourhood(shared, weights, labels),
                 *_tree(shared, labels),
@@ -165,14 +168,22 @@ def descriptors_of(
     return lax.map(one, labels)
 
 
-def structure(points: Float[Array, "M D"], weights: Float[Array, " M"]) -> Structure:
-    """Nearest neighbours and a minimum spanning tree of the points with nonzero weight."""
+def structure(
+    points: Float[Array, "M D"], weights: Float[Array, " M"], apart: Float[Array, "M M"] | None = None
+) -> Structure:
+    """Nearest neighbours and a minimum spanning tree of the points with nonzero weight.
+
+    Args:
+        points: [M, D].
+        weights: [M].
+        apart: [M, M] their distances; computed unless given.
+    """
     count, counted = len(points), weights > 0
+    distances = distances_of(points) if apart is None else apart
     possible = counted & counted[:, None] & ~jnp.eye(count, dtype=bool)
-    apart = jnp.where(possible, square_root(exact_squared_distances(points, points)), jnp.inf)
+    apart = jnp.where(possible, distances, jnp.inf)
     away, near = lax.top_k(-apart, min(NEIGHBOURS, count - 1))
-    edges = spanning_forest(apart, apart, possible)
-    ends = jnp.nonzero(jnp.triu(edges), size=count - 1, fill_value=0)
+    ends = _sorted_pairs(*spanning_pairs(apart, apart, possible))
     real = (ends[0] != ends[1]).astype(points.dtype)
     logs = jnp.where(real > 0, jnp.log(jnp.clip(apart[ends], 1e-9, 1e9)), 0)
     total = jnp.maximum(jnp.sum(real), 1)
@@ -180,21 +191,37 @@ def structure(points: Float[Array, "M D"], weights: Float[Array, " M"]) -> Struc
     deviation = square_root(jnp.sum(jnp.square(centered)) / total)
     lengths = centered / jnp.where(deviation > 0, deviation, 1)
     return Structure(
-        near=near, away=jnp.where(jnp.isfinite(away), -away, 0), ends=ends, lengths=lengths, real=real
+        apart=distances,
+        near=near,
+        away=jnp.where(jnp.isfinite(away), -away, 0),
+        ends=ends,
+        lengths=lengths,
+        real=real,
     )
 
 
-def _indices(points: Array, weights: Array, labels: Array) -> list[Array]:
-    def index(metric: Callable[..., Array]) -> Array:
-        return metric(points, labels, weights, slots=SLOTS)
+def _sorted_pairs(
+    first: Int[Array, " M"], second: Int[Array, " M"], real: Array
+) -> tuple[Int[Array, " E"], Int[Array, " E"]]:
+    """The M - 1 edges of a tree of M points, the smaller end first, in order; (0, 0) for those missing."""
+    lower, upper = jnp.minimum(first, second), jnp.maximum(first, second)
+    order = jnp.lexsort((upper, lower, ~real))[: len(first) - 1]
+    return jnp.where(real, lower, 0)[order], jnp.where(real, upper, 0)[order]
 
+
+def distances_of(points: Float[Array, "M D"]) -> Float[Array, "M M"]:
+    """The distances of all points."""
+    return square_root(exact_squared_distances(points, points))
+
+
+def _indices(clusters: Clusters, weights: Array) -> list[Array]:
     return [
-        index(silhouette),
-        index(simplified_silhouette),
-        jnp.log1p(index(calinski_harabasz)),
-        1 / (1 + index(davies_bouldin)),
-        jnp.log(jnp.clip(index(dunn), 1e-4, 1e4)),
-        index(density_validity),
+        mean_silhouette(clusters),
+        mean_simplified_silhouette(clusters),
+        jnp.log1p(ratio_of_variances(clusters)),
+        1 / (1 + mean_worst_ratio(clusters)),
+        jnp.log(jnp.clip(gap_over_diameter(clusters), 1e-4, 1e4)),
+        mean_validity(clusters, jnp.sum(weights > 0)),
     ]
 
 

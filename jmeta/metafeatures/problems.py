@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,14 @@ from jaxtyping import Array, Float, Key
 
 from ..compiler import QUICKLY
 from ..errors import InputError
+from ..padding import padded_size
 from ..validation import check_points
-from .partitions import landmarks
-from .tables import FEATURES, feature_names, meta_features
+from .groups import FEATURES
+from .partitions import LANDMARKS, landmarks
+from .tables import feature_names, features_of
 
+COLUMNS = 64
+"""Tables of fewer columns are padded to as many, so that programs differ in the number of points alone."""
 MANY = 100
 """From this number of problems on programs are optimised, as each then compiles for a minute instead of ten
 seconds and saves up to 0.7 s a problem."""
@@ -42,20 +48,31 @@ def problem_features(
     array([[3., 3., 1., 2.],
            [4., 4., 1., 2.]], dtype=float32)
     """
-    results = []
-    sizes = [feature_names(groups).index(name) for name in FEATURES["size"][:3] if "size" in groups]
     if not len(points):
         raise InputError("no problem is given; give one or more.")
-    for place, x in enumerate(map(np.asarray, points)):
+    tables = [np.asarray(x) for x in points]
+    for x in tables:
         if x.ndim == 2 and len(x) < 2:
             raise InputError(f"a problem has {len(x)} points; give two or more.")
         check_points(x, None)
-        drawn = landmarks(x, [], seed=seed)
-        width = 1 << max(2, (x.shape[1] - 1).bit_length())  # few shapes, so few compilations
-        padded = np.pad(drawn.points, ((0, 0), (0, width - x.shape[1])))
+    compute = _features if len(tables) >= MANY else _features_of_few
+    sizes = [feature_names(groups).index(name) for name in FEATURES["size"][:3] if "size" in groups]
+
+    def inputs(place: int) -> tuple:
+        drawn = landmarks(tables[place], [], seed=seed)
+        width, columns = _padded_columns(tables[place].shape[1])
+        padded = np.pad(drawn.points, ((0, 0), (0, columns - drawn.points.shape[1])))
         known = None if clusters is None else jnp.asarray(clusters[place])
-        compute = _features if len(points) >= MANY else _features_of_few
-        features = np.array(compute(padded, drawn.weights, jax.random.key(seed), known, tuple(groups)))
+        return padded, drawn.weights, jax.random.key(seed), known, jnp.asarray(width), tuple(groups)
+
+    shapes = [(padded_size(min(len(x), LANDMARKS)), _padded_columns(x.shape[1])[1]) for x in tables]
+    firsts = [shapes.index(shape) for shape in dict.fromkeys(shapes)]
+    if len(firsts) > 1:  # compiled beside each other, but run one by one, as LAPACK would deadlock
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda place: compute.lower(*inputs(place)).compile(), firsts))
+    results = []
+    for place, x in enumerate(tables):
+        features = np.array(compute(*inputs(place)))
         if sizes:  # sizes of the whole problem, not of its landmarks
             features[sizes[0]] = np.log(len(x))
             features[sizes[2]] = features[sizes[0]] - features[sizes[1]]
@@ -63,10 +80,21 @@ def problem_features(
     return np.stack(results)
 
 
+def _padded_columns(count: int) -> tuple[int, int]:
+    """The next power of two, which random draws depend on, and the number of columns with all padding."""
+    width = 1 << max(2, (count - 1).bit_length())
+    return width, max(width, COLUMNS)
+
+
 def _compute(
-    points: Array, weights: Array, key: Key[Array, ""], clusters: Array | None, groups: tuple[str, ...]
+    points: Array,
+    weights: Array,
+    key: Key[Array, ""],
+    clusters: Array | None,
+    width: Array,
+    groups: tuple[str, ...],
 ) -> Float[Array, " F"]:
-    return meta_features(points, weights, key, clusters=clusters, groups=groups)
+    return features_of(points, weights, key, clusters=clusters, groups=groups, width=width)
 
 
 _features = jax.jit(_compute, static_argnames="groups")

@@ -27,83 +27,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
-from ..agreement import entropy_of
-from ..clustering.kmeans import kmeans
 from ..compiler import compiled
-from ..distances import as_float, exact_squared_distances, square_root
+from ..distances import as_float
 from ..errors import InputError
-from ..graphs.components import adjacency_of_pairs, components, largest_components
-from ..metrics import adjusted_rand_index, silhouette
-from ..records import Batch
+from ..metrics.clusters import clusters_of
+from ..metrics.internal import mean_silhouette
 from ..weights import weighted_mean, weights_or_ones
-from .partitions import NAMES, SLOTS, Structure, descriptors_of, structure
-
-BINS = 10
-"""The number of bins of the histogram of distances."""
-PROBES = 64
-"""The number of random places of Hopkins' statistic."""
-NOISE = 0.1
-"""The standard deviation of the noise, relative to that of the columns."""
-CHEAP = ("k-means", "single linkage")
-"""The clusterings of the group "landmarks"."""
-FEATURES = {
-    "size": ("log points", "log columns", "log points per column", "log clusters"),
-    "marginals": (
-        *("mean skewness", "spread of skewness", "mean kurtosis", "spread of kurtosis"),
-        *("mean correlation", "spread of correlation", "spread of log deviation"),
-    ),
-    "spectrum": (
-        *("first share", "first two", "evenness", "effective columns", "columns for 95 %"),
-        *("columns above noise", "signal to noise"),
-    ),
-    "distances": (
-        *(f"distances in tenth {place + 1}" for place in range(BINS)),
-        *("mean distance", "spread of distance", "skewness of distance", "kurtosis of distance"),
-    ),
-    "neighbours": (
-        *("spread of density", "skewness of density", "kurtosis of density", "near to mean distance"),
-        *("dimension of two neighbours", "dimension of ten", "Hopkins"),
-        *("skewness of edges", "longest edge", "edge of the last cluster", "gap below it"),
-    ),
-    "noise": ("neighbours kept", "growth of the nearest distance"),
-    "landmarks": (
-        *(f"{cheap}: {name}" for cheap in CHEAP for name in NAMES),
-        "agreement of k-means and single linkage",
-    ),
-}
-"""The names of all meta-features, by group."""
-
-
-class Sketch(NamedTuple):
-    """The inputs of all groups.
-
-    Attributes:
-        x: [N, D] centred points with a mean squared norm of one; zero for padding.
-        weights: [N]; zero for padding.
-        columns: [D] whether the column varies.
-        clusters: the number of clusters.
-        key: a typed key.
-        shared: neighbours and spanning tree; None if no group needs them.
-    """
-
-    x: Float[Array, "N D"]
-    weights: Float[Array, " N"]
-    columns: Bool[Array, " D"]
-    clusters: Int[Array, ""]
-    key: Key[Array, ""]
-    shared: Structure | None
-
-    @property
-    def dimension(self) -> Float[Array, ""]:
-        """The number of columns that vary; at least one."""
-        return jnp.maximum(jnp.sum(self.columns), 1).astype(self.x.dtype)
+from .groups import FEATURES, GROUPS, Sketch, kmeans_labels
+from .partitions import distances_of, structure
 
 
 def feature_names(groups: Sequence[str] = tuple(FEATURES)) -> tuple[str, ...]:
@@ -147,13 +85,20 @@ def meta_features(
     >>> jnp.exp(features).round(3)
     Array([4., 2., 2., 2.], dtype=float32)
     """
-    return _meta_features(points, weights, key, clusters=clusters, groups=tuple(groups))
+    return features_of(points, weights, key, clusters=clusters, groups=tuple(groups))
 
 
 @partial(compiled, static=("groups",))
-def _meta_features(
-    points: Array, weights: Array | None, key: Array, *, clusters: Array | int | None, groups: tuple[str, ...]
+def features_of(
+    points: Array,
+    weights: Array | None,
+    key: Array,
+    *,
+    clusters: Array | int | None,
+    groups: tuple[str, ...],
+    width: Array | None = None,
 ) -> Float[Array, " F"]:
+    """`meta_features`; those of a table of `width` columns, where the others are padding."""
     feature_names(groups)
     x = as_float(jnp.asarray(points))
     if x.ndim != 2 or len(x) < 2 or not x.size:
@@ -173,14 +118,21 @@ def _meta_features(
     spread = jnp.sqrt(jnp.sum(jnp.where(columns, variances, 0)))
     centered = jnp.where(columns, centered, 0) / jnp.where(spread > 0, spread, 1)
     key, clusters_key = jax.random.split(key)
-    if clusters is None:
-        clusters = estimated_clusters(centered, counted, clusters_key)
     needs_structure = {"neighbours", "noise", "landmarks"} & set(groups)
-    shared = structure(centered, counted) if needs_structure else None
+    apart = distances_of(centered) if needs_structure or clusters is None or "distances" in groups else None
+    if clusters is None:
+        clusters = _estimated_clusters(centered, counted, clusters_key, 10, cast(Array, apart))
     sketch = Sketch(
-        x=centered, weights=counted, columns=columns, clusters=jnp.asarray(clusters), key=key, shared=shared
+        x=centered,
+        weights=counted,
+        columns=columns,
+        clusters=jnp.asarray(clusters),
+        key=key,
+        width=width,
+        apart=apart,
+        shared=structure(centered, counted, apart) if needs_structure else None,
     )
-    features = jnp.concatenate([jnp.stack(_GROUPS[group](sketch)) for group in groups])
+    features = jnp.concatenate([jnp.stack(GROUPS[group](sketch)) for group in groups])
     return jnp.nan_to_num(jnp.clip(features, -1e4, 1e4))
 
 
@@ -193,205 +145,15 @@ def estimated_clusters(
     >>> int(estimated_clusters(points, jnp.ones(6), jax.random.key(0), max_clusters=4))
     3
     """
+    return _estimated_clusters(points, weights, key, max_clusters, distances_of(points))
 
+
+def _estimated_clusters(
+    points: Array, weights: Array, key: Array, max_clusters: int, apart: Float[Array, "N N"]
+) -> Int[Array, ""]:
     def quality(count: Int[Array, ""]) -> Float[Array, ""]:
-        labels = _kmeans_labels(points, weights, count, key, max_clusters, restarts=4)
-        return silhouette(points, labels, weights, slots=max_clusters)
+        labels = kmeans_labels(points, weights, count, key, max_clusters, restarts=4)
+        return mean_silhouette(clusters_of(points, labels, weights, max_clusters, apart))
 
     counts = jnp.arange(2, max_clusters + 1)
     return counts[jnp.argmax(lax.map(quality, counts))]
-
-
-def _size(sketch: Sketch) -> list[Array]:
-    points = jnp.log(jnp.maximum(jnp.sum(sketch.weights), 1))
-    columns = jnp.log(sketch.dimension)
-    return [points, columns, points - columns, jnp.log(jnp.maximum(sketch.clusters, 1).astype(points.dtype))]
-
-
-def _marginals(sketch: Sketch) -> list[Array]:
-    """Moments of the columns, and their absolute correlations."""
-    variances = weighted_mean(jnp.square(sketch.x), sketch.weights)
-    deviations = jnp.where(sketch.columns, square_root(variances), 1)
-    x = sketch.x / jnp.where(deviations > 0, deviations, 1)
-    one = sketch.columns.astype(x.dtype)
-    pairs = jnp.triu(one[:, None] * one, 1)
-    correlation = jnp.abs(_covariance(x, sketch.weights))
-    return [
-        *_mean_and_spread(weighted_mean(x**3, sketch.weights), one),
-        *_mean_and_spread(weighted_mean(x**4, sketch.weights) - 3, one),
-        *_mean_and_spread(correlation, pairs),
-        _mean_and_spread(jnp.log(jnp.where(deviations > 0, deviations, 1)), one)[1],
-    ]
-
-
-def _spectrum(sketch: Sketch) -> list[Array]:
-    """Statistics of the principal axes' shares of the total variance.
-
-    The largest eigenvalue of noise of variance s in d columns and n points is about s (1 + sqrt(d / n))^2.
-    Axes are signal, from the first on, as long as they exceed that, with s the mean of the remaining shares.
-    """
-    values = jnp.maximum(jnp.linalg.eigvalsh(_covariance(sketch.x, sketch.weights))[::-1], 0)
-    shares = values / jnp.maximum(jnp.sum(values), 1e-12)
-    dimension, place = sketch.dimension, jnp.arange(len(shares))
-    left = jnp.maximum(dimension - place, 1)
-    rest = jnp.maximum(jnp.sum(shares) - jnp.cumsum(shares) + shares, 0) / left
-    edge = rest * jnp.square(1 + jnp.sqrt(left / jnp.maximum(jnp.sum(sketch.weights), 1)))
-    signal = jnp.cumprod((shares > edge * 1.05) & (left > 1)).astype(shares.dtype)
-    noise = rest[jnp.minimum(jnp.sum(signal).astype(int), len(rest) - 1)]
-    ratio = jnp.sum(signal * jnp.maximum(shares - noise, 0)) / (noise * dimension + 1e-6)
-    max_entropy = jnp.maximum(jnp.log(dimension), 1e-6)
-    return [
-        shares[0],
-        jnp.sum(shares[:2]),
-        jnp.where(dimension > 1, entropy_of(shares) / max_entropy, 1),
-        1 / jnp.maximum(jnp.sum(jnp.square(shares)), 1e-12) / dimension,
-        (1 + jnp.sum((jnp.cumsum(shares) < 0.95) & (place < dimension - 1))) / dimension,
-        jnp.sum(signal) / dimension,
-        jnp.log1p(ratio),
-    ]
-
-
-def _distances(sketch: Sketch) -> list[Array]:
-    """Histogram and moments of all pairwise distances, in units of the largest."""
-    apart, pairs = _apart(sketch)
-    scaled = apart / jnp.maximum(jnp.max(jnp.where(pairs > 0, apart, 0)), 1e-12)
-    shares = pairs / jnp.maximum(jnp.sum(pairs), 1)
-    below = [jnp.sum(jnp.where(scaled <= (place + 1) / BINS, shares, 0)) for place in range(BINS - 1)]
-    steps = jnp.diff(jnp.stack([jnp.zeros(()), *below, jnp.sum(shares)]))
-    return [*steps, *_moments(scaled, shares)]
-
-
-def _neighbours(sketch: Sketch) -> list[Array]:
-    shared, shares = _structure_of(sketch), sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
-    logs = jnp.log(jnp.maximum(shared.away, 1e-6))
-    others = jnp.maximum(jnp.sum(sketch.weights > 0) - 1, 1)
-    two, ten = (jnp.minimum(count, jnp.minimum(others, logs.shape[1])) for count in (2, 10))
-    tenth = logs[:, ten - 1]
-    _, spread, skewness, kurtosis = _moments(tenth, shares)
-    apart, pairs = _apart(sketch)
-    mean = jnp.sum(pairs * apart) / jnp.maximum(jnp.sum(pairs), 1)
-    inner = jnp.arange(logs.shape[1]) < ten
-    to_tenth = jnp.sum(jnp.where(inner, tenth[:, None] - logs, 0), 1) / jnp.maximum(ten - 1, 1)
-    edges = jnp.where(shared.real > 0, shared.lengths, -jnp.inf)
-    longest = jnp.sort(edges)[::-1]
-    last, below = (jnp.clip(sketch.clusters - less, 0, len(edges) - 1) for less in (2, 1))
-    real = shared.real / jnp.maximum(jnp.sum(shared.real), 1)
-    return [
-        spread,
-        skewness,
-        kurtosis,
-        jnp.sum(shares * tenth) - jnp.log(jnp.maximum(mean, 1e-6)),
-        _log_dimension(jnp.sum(shares * (logs[:, two - 1] - logs[:, 0]))),
-        _log_dimension(jnp.sum(shares * to_tenth)),
-        _hopkins(sketch, shared.away[:, 0]),
-        _moments(shared.lengths, real)[2],
-        longest[0],
-        longest[last],
-        longest[last] - longest[below],
-    ]
-
-
-def _log_dimension(inverse: Float[Array, ""]) -> Float[Array, ""]:
-    return -jnp.log(jnp.maximum(inverse, 1e-6))
-
-
-def _noise(sketch: Sketch) -> list[Array]:
-    """Changes of neighbourhoods under noise of `NOISE` times the root mean square deviation of columns."""
-    step = NOISE / jnp.sqrt(sketch.dimension)
-    moved = sketch.x + step * sketch.columns * jax.random.normal(sketch.key, sketch.x.shape)
-    before, after = _structure_of(sketch), _nearest(sketch._replace(x=moved))
-    five = min(5, before.near.shape[1])
-    kept = jnp.any(before.near[:, :five, None] == after[1][:, None, :five], 2)
-    shares = sketch.weights / jnp.maximum(jnp.sum(sketch.weights), 1)
-    growth = jnp.log(after[0][:, 0] + 1e-3) - jnp.log(before.away[:, 0] + 1e-3)
-    return [jnp.sum(shares * jnp.mean(kept, 1)), jnp.sum(shares * growth)]
-
-
-def _landmarks(sketch: Sketch) -> list[Array]:
-    shared = _structure_of(sketch)
-    by_means = _kmeans_labels(sketch.x, sketch.weights, sketch.clusters, sketch.key, SLOTS)
-    linked = _linked(shared, sketch)
-    descriptors = descriptors_of(shared, sketch.x, sketch.weights, jnp.stack([by_means, linked]))
-    return [*descriptors.ravel(), adjusted_rand_index(by_means, linked, sketch.weights, slots=SLOTS)]
-
-
-_GROUPS = {
-    "size": _size,
-    "marginals": _marginals,
-    "spectrum": _spectrum,
-    "distances": _distances,
-    "neighbours": _neighbours,
-    "noise": _noise,
-    "landmarks": _landmarks,
-}
-
-
-def _kmeans_labels(
-    x: Array, weights: Array, clusters: Array, key: Array, slots: int, *, restarts: int = 1
-) -> Int[Array, " N"]:
-    clusterer = kmeans(slots, restarts=restarts)
-    state = clusterer.fit({}, Batch(x, None, weights, clusters), key)
-    labels = jnp.argmax(clusterer.assign({}, state, x).log_probs, -1)
-    return jnp.where(weights > 0, labels, -1)
-
-
-def _linked(shared: Structure, sketch: Sketch) -> Int[Array, " N"]:
-    """Labels of single linkage, which removes the longest edges of the spanning tree."""
-    count, (first, second) = len(sketch.x), shared.ends
-    lengths = jnp.where(shared.real > 0, shared.lengths, -jnp.inf)
-    rank = jnp.argsort(jnp.argsort(-lengths))
-    kept = (shared.real > 0) & (rank >= sketch.clusters - 1)
-    used = jnp.arange(SLOTS) < sketch.clusters
-    parts = components(adjacency_of_pairs(first, second, kept, count))
-    return largest_components(parts, sketch.weights, SLOTS, used)[2]
-
-
-def _structure_of(sketch: Sketch) -> Structure:
-    return structure(sketch.x, sketch.weights) if sketch.shared is None else sketch.shared
-
-
-def _apart(sketch: Sketch) -> tuple[Float[Array, "N N"], Float[Array, "N N"]]:
-    """Pairwise distances, and the weights of pairs of different points."""
-    apart = square_root(exact_squared_distances(sketch.x, sketch.x))
-    pairs = sketch.weights[:, None] * sketch.weights * (1 - jnp.eye(len(sketch.x)))
-    return apart, pairs
-
-
-def _nearest(sketch: Sketch) -> tuple[Float[Array, "N n"], Int[Array, "N n"]]:
-    apart, pairs = _apart(sketch)
-    away, near = lax.top_k(-jnp.where(pairs > 0, apart, jnp.inf), min(5, len(apart) - 1))
-    return jnp.where(jnp.isfinite(away), -away, 0), near
-
-
-def _hopkins(sketch: Sketch, nearest: Float[Array, " N"]) -> Float[Array, ""]:
-    """Hopkins' statistic u / (u + w): about one half for uniform points, near one for clustered ones.
-
-    u sums the distances from random places in the points' bounding box to the nearest point, w those from
-    random points to their nearest neighbour.
-    """
-    place_key, point_key = jax.random.split(sketch.key)
-    counted = sketch.weights[:, None] > 0
-    low = jnp.min(jnp.where(counted, sketch.x, jnp.inf), 0)
-    high = jnp.max(jnp.where(counted, sketch.x, -jnp.inf), 0)
-    places = jax.random.uniform(place_key, (PROBES, sketch.x.shape[1])) * (high - low) + low
-    far = jnp.where(sketch.weights > 0, exact_squared_distances(places, sketch.x), jnp.inf)
-    to_places = jnp.sum(square_root(jnp.min(far, 1)))
-    drawn = jax.random.categorical(point_key, jnp.log(jnp.maximum(sketch.weights, 1e-30)), shape=(PROBES,))
-    return to_places / jnp.maximum(to_places + jnp.sum(nearest[drawn]), 1e-12)
-
-
-def _covariance(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, "D D"]:
-    return (x * weights[:, None]).T @ x / jnp.maximum(jnp.sum(weights), 1e-12)
-
-
-def _moments(values: Array, shares: Array) -> tuple[Array, Array, Array, Array]:
-    """Mean, deviation, skewness and excess kurtosis, weighted by shares that sum to one or are all zero."""
-    mean = jnp.sum(shares * values)
-    variance = jnp.sum(shares * jnp.square(values - mean))
-    standard = (values - mean) / jnp.sqrt(jnp.where(variance > 1e-12, variance, 1))
-    third, fourth = (jnp.sum(shares * standard**power) for power in (3, 4))
-    return mean, jnp.sqrt(variance), third, jnp.where(variance > 1e-12, fourth - 3, 0)
-
-
-def _mean_and_spread(values: Array, weights: Array) -> tuple[Array, Array]:
-    return _moments(values, weights / jnp.maximum(jnp.sum(weights), 1))[:2]

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..compiler import Function, compiled
-from ..distances import as_float, square_root
+from ..distances import as_float, length_unit, quotient, square_root
 from ..errors import InputError
 from ..precision import in_double, is_traced
 from ..records import AnyArray
@@ -35,16 +35,29 @@ class Clusters(NamedTuple):
     """Points with their clusters.
 
     Attributes:
-        x: [N, D] centred points; zero for those that do not count.
+        x: [N, D] centred points, in units of `unit`; zero for those that do not count.
         labels: [N] cluster of each point; those that do not count may have any.
         weights: [N]; zero for noise.
         mass: [K] weight of each cluster.
+        unit: a power of two, which no ratio of distances depends on.
+        apart: [N, N] distances of all points, where they have been computed; else None.
     """
 
     x: Float[Array, "N D"]
     labels: Int[Array, " N"]
     weights: Float[Array, " N"]
     mass: Float[Array, " K"]
+    unit: Float[Array, ""]
+    apart: Float[Array, "N N"] | None = None
+
+    @property
+    def rows(self) -> Float[Array, "N ..."]:
+        """For each point what `to_points` takes."""
+        return self.x if self.apart is None else self.apart
+
+    def to_points(self, row: Float[Array, "..."]) -> Float[Array, " N"]:
+        """The distances of one of `rows` to all points."""
+        return row_distances(row, self.x) if self.apart is None else row
 
     def member(self) -> Float[Array, "N K"]:
         """One where a point that counts belongs to a cluster, else zero."""
@@ -57,22 +70,38 @@ class Clusters(NamedTuple):
         first = jax.ops.segment_min(places, self.labels, len(self.mass))
         anchors = self.x[jnp.minimum(first, len(self.x) - 1)]
         away = self.weights[:, None] * (self.x - anchors[self.labels])
-        return anchors + sums_by_cluster(away, self) / jnp.where(self.mass > 0, self.mass, 1)[:, None]
+        return anchors + quotient(sums_by_cluster(away, self), self.mass[:, None])
 
     def to_means(self) -> Float[Array, " N"]:
         """The distance of each point to the mean of its cluster."""
         return square_root(jnp.sum(jnp.square(self.x - self.means()[self.labels]), 1))
 
 
-def clusters_of(points: AnyArray, labels: Labels, weights: AnyArray | None, slots: int | None) -> Clusters:
-    """Points and labels, numbered by `index_of_clusters`, as `Clusters`."""
+def clusters_of(
+    points: AnyArray,
+    labels: Labels,
+    weights: AnyArray | None,
+    slots: int | None,
+    apart: Float[Array, "N N"] | None = None,
+) -> Clusters:
+    """Points and labels, numbered by `index_of_clusters`, as `Clusters`.
+
+    Args:
+        points: [N, D].
+        labels: [N].
+        weights: [N]; all ones unless given.
+        slots: K.
+        apart: distances of the points, which are then not scaled.
+    """
     x = as_float(jnp.asarray(points))
     count = slots or 1
     numbers = jnp.asarray(labels)
     known = jnp.where(numbers >= 0, weights_or_ones(x, weights), 0).astype(x.dtype)
     x = cleared(x, known)
     x = cleared(x - weighted_mean(x, known), known)
-    blank = Clusters(x, jnp.clip(numbers, 0, count - 1), known, jnp.zeros(count, x.dtype))
+    unit = length_unit(x) if apart is None else jnp.ones((), x.dtype)
+    numbers = jnp.clip(numbers, 0, count - 1)
+    blank = Clusters(x / unit, numbers, known, jnp.zeros(count, x.dtype), unit, apart)
     return blank._replace(mass=sums_by_cluster(known, blank))
 
 

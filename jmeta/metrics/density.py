@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jax.nn import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from ..distances import as_float
 from ..errors import InputError
 from ..graphs.components import spanning_forest
 from ..records import AnyArray
 from ..weights import weights_or_ones
-from .clusters import clusters_of, index_of_clusters, row_distances
+from .clusters import Clusters, clusters_of, index_of_clusters
 from .partitions import Labels
 
 MOST_POINTS = 16_384
@@ -60,14 +61,20 @@ def density_validity(
             f"density_validity compares all pairs of {len(points)} points; give at most {MOST_POINTS} of "
             "them, such as a random sample."
         )
-    clusters = clusters_of(points, labels, weights, slots)
+    x = as_float(jnp.asarray(points))
+    counted = jnp.sum(weights_or_ones(x, weights) > 0)
+    return mean_validity(clusters_of(x, labels, weights, slots), counted)
+
+
+def mean_validity(clusters: Clusters, counted: Int[Array, ""]) -> Float[Array, ""]:
+    """The index `density_validity` of clusters, of a number of points that includes noise."""
     x = clusters.x
     member = clusters.member()
     sizes = jnp.sum(member, 0)
     member = jnp.where(sizes > 1, member, 0)
     together = member @ member.T > 0
     same = together & ~jnp.eye(len(x), dtype=bool)
-    away = jax.vmap(row_distances, (0, None))(x, x)
+    away = jax.vmap(clusters.to_points)(clusters.rows)
     columns = jnp.maximum(jnp.sum(jnp.any(x != 0, 0)), 1)  # constant columns do not affect distances
     core = _core_distances(away, same, columns)
     reached = jnp.maximum(away, jnp.maximum(core, core[:, None]))
@@ -81,7 +88,6 @@ def density_validity(
     largest = jnp.maximum(between, within)
     validity = jnp.where(largest > 0, (between - within) / jnp.where(largest > 0, largest, 1), 0)
     enough = jnp.sum(jnp.sum(member, 0) > 0) > 1
-    counted = jnp.sum(weights_or_ones(x, weights) > 0)
     shares = jnp.sum(member, 0) / jnp.maximum(counted, 1)
     return jnp.where(enough, jnp.sum(jnp.where(shares > 0, shares * validity, 0)), 0)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
+from ..distances import quotient
 from ..records import AnyArray
 from .clusters import Clusters, clusters_of, index_of_clusters, over_rows, row_distances, sums_by_cluster
 from .partitions import Labels
@@ -46,19 +47,23 @@ def silhouette(
     >>> print(silhouette(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])).round(4))
     0.8745
     """
-    clusters = clusters_of(points, labels, weights, slots)
+    return mean_silhouette(clusters_of(points, labels, weights, slots))
+
+
+def mean_silhouette(clusters: Clusters) -> Float[Array, ""]:
+    """The index `silhouette` of clusters."""
 
     def widths(row: tuple) -> tuple[Array, Array, Array]:
-        x, label, weight = row
-        away = clusters.weights * row_distances(x, clusters.x)
+        place, label, weight = row
+        away = clusters.weights * clusters.to_points(place)
         inside = jnp.arange(len(clusters.mass)) == label
         others = jnp.maximum(clusters.mass - jnp.where(inside, weight, 0), 0)
-        mean = sums_by_cluster(away, clusters) / jnp.where(others > 0, others, 1)
+        mean = quotient(sums_by_cluster(away, clusters), others)
         own = jnp.sum(jnp.where(inside, mean, 0))
-        alone = jnp.sum(jnp.where(inside, others, 0)) <= 8 * jnp.finfo(x.dtype).eps * weight
+        alone = jnp.sum(jnp.where(inside, others, 0)) <= 8 * jnp.finfo(away.dtype).eps * weight
         return own, jnp.min(jnp.where(inside | (clusters.mass <= 0), jnp.inf, mean)), alone
 
-    rows = (clusters.x, clusters.labels, clusters.weights)
+    rows = (clusters.rows, clusters.labels, clusters.weights)
     return _mean_width(*over_rows(widths, rows, len(clusters.x)), clusters)
 
 
@@ -87,7 +92,11 @@ def simplified_silhouette(
     >>> print(f"{simplified_silhouette(points, jnp.array([0, 0, 1, 1])):.4f}")
     0.9373
     """
-    clusters = clusters_of(points, labels, weights, slots)
+    return mean_simplified_silhouette(clusters_of(points, labels, weights, slots))
+
+
+def mean_simplified_silhouette(clusters: Clusters) -> Float[Array, ""]:
+    """The index `simplified_silhouette` of clusters."""
     means = clusters.means()
 
     def nearest_other(row: tuple) -> Array:
@@ -127,7 +136,11 @@ def calinski_harabasz(
     >>> float(calinski_harabasz(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     128.0
     """
-    clusters = clusters_of(points, labels, weights, slots)
+    return ratio_of_variances(clusters_of(points, labels, weights, slots))
+
+
+def ratio_of_variances(clusters: Clusters) -> Float[Array, ""]:
+    """The index `calinski_harabasz` of clusters."""
     count = jnp.sum(clusters.mass > 0)
     points_count = jnp.sum(clusters.weights > 0)
     between = clusters.mass @ jnp.sum(jnp.square(clusters.means()), 1)
@@ -161,10 +174,14 @@ def davies_bouldin(
     >>> float(davies_bouldin(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     0.125
     """
-    clusters = clusters_of(points, labels, weights, slots)
+    return mean_worst_ratio(clusters_of(points, labels, weights, slots))
+
+
+def mean_worst_ratio(clusters: Clusters) -> Float[Array, ""]:
+    """The index `davies_bouldin` of clusters."""
     mass = clusters.mass
     means = clusters.means()
-    scatter = sums_by_cluster(clusters.weights * clusters.to_means(), clusters) / jnp.where(mass > 0, mass, 1)
+    scatter = quotient(sums_by_cluster(clusters.weights * clusters.to_means(), clusters), mass)
 
     def worst(row: tuple) -> Array:
         mean, own_scatter, place = row
@@ -203,17 +220,21 @@ def dunn(
     >>> float(dunn(jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])))
     7.0
     """
-    clusters = clusters_of(points, labels, weights, slots)
+    return gap_over_diameter(clusters_of(points, labels, weights, slots))
+
+
+def gap_over_diameter(clusters: Clusters) -> Float[Array, ""]:
+    """The index `dunn` of clusters."""
     counted = clusters.weights > 0
 
     def extremes(row: tuple) -> tuple[Array, Array]:
-        x, label = row
+        place, label = row
         same = clusters.labels == label
-        apart = row_distances(x, clusters.x)
+        apart = clusters.to_points(place)
         farthest = jnp.max(jnp.where(counted & same, apart, 0))
         return farthest, jnp.min(jnp.where(counted & ~same, apart, jnp.inf))
 
-    farthest, nearest = over_rows(extremes, (clusters.x, clusters.labels), len(clusters.x))
+    farthest, nearest = over_rows(extremes, (clusters.rows, clusters.labels), len(clusters.x))
     diameter = jnp.max(jnp.where(counted, farthest, 0))
     gap = jnp.min(jnp.where(counted, nearest, jnp.inf))
     ratio = jnp.where(diameter > 0, gap / jnp.where(diameter > 0, diameter, 1), jnp.inf)
@@ -229,5 +250,4 @@ def _mean_width(
     other = jnp.where(enough & (weights > 0), other, 1)
     largest = jnp.maximum(own, other)
     width = jnp.where(alone | (largest <= 0), 0, (other - own) / jnp.where(largest > 0, largest, 1))
-    total = jnp.sum(weights)
-    return jnp.where(enough, weights @ width / jnp.where(total > 0, total, 1), -1)
+    return jnp.where(enough, quotient(weights @ width, jnp.sum(weights)), -1)

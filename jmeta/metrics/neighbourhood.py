@@ -119,7 +119,7 @@ def _neighbours(
     def of_row(row: tuple) -> tuple[Array, Array]:
         x, label, exists, place = row
         possible = exists & counted & (places != place)
-        reached = jnp.where(possible, row_distances(x, clusters.x), jnp.inf)
+        reached = jnp.where(possible, clusters.unit * row_distances(x, clusters.x), jnp.inf)
         nearest, which = lax.top_k(-reached, min(neighbours, max(len(places) - 1, 1)))
         return -nearest, clusters.labels[which] == label
 

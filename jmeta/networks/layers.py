@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..distances import quotient
 from ..weights import weights_or_ones
 
 Norm = Literal["batch", "layer", "none"]
@@ -53,7 +54,7 @@ def convolve_to_unit(
     wide = rows.astype(jnp.promote_types(x.dtype, jnp.float32))
     columns = kernel.reshape(rows.shape[1], -1).astype(wide.dtype)
     each = weights_or_ones(wide, None) if weights is None else jnp.repeat(weights, len(rows) // len(x))
-    share = (each / jnp.where(jnp.sum(each) > 0, jnp.sum(each), 1))[:, None].astype(wide.dtype)
+    share = quotient(each, jnp.sum(each))[:, None].astype(wide.dtype)
     mean = jnp.sum(share * wide, 0)
     centered = wide - mean
     covariance = (share * centered).T @ centered
@@ -113,7 +114,7 @@ def normalize(
     else:
         pixels = x.shape[1] * x.shape[2]
         total = jnp.sum(weights) * pixels
-        share = weights / jnp.where(total > 0, total, 1)
+        share = quotient(weights, total)
         centered = x - jnp.einsum("n,nhwc->c", share, x)
         variance = jnp.einsum("n,nhwc->c", share, jnp.square(centered))
     return (centered * lax.rsqrt(variance + EPSILON)).astype(dtype)

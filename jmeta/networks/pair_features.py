@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..distances import exact_squared_distances, square_root
+from ..distances import exact_squared_distances, quotient, square_root
 from ..graphs.dendrograms import Dendrogram, merge_ranks, smaller_parts
 from ..graphs.linkage import linkage_tree, single_linkage
 from ..pairs import half
@@ -138,8 +138,7 @@ def _point_features(
 ) -> Float[Array, "N 10"]:
     near = (distances <= jnp.exp(at[8.0])[:, None] * (1 + 1e-6)) * weights
     near = near * (1 - jnp.eye(len(weights))) + jnp.diag(jnp.maximum(weights - 1, 0))
-    total = jnp.sum(near, 1)
-    mean = near @ local / jnp.where(total > 0, total, 1)
+    mean = quotient(near @ local, jnp.sum(near, 1))
     least = jnp.min(jnp.where(near > 0, local, jnp.inf), 1)
     least = jnp.where(jnp.isfinite(least), least, local)
     everywhere = distances @ weights / jnp.maximum(jnp.sum(weights), 1)

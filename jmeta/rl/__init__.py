@@ -2,8 +2,9 @@
 
 from .bandits import bernoulli_bandit, gaussian_bandit
 from .environment import Environment, Space, Transition, Trial, trials
+from .point_mass import point_mass
 from .policy import Agent, rl2
-from .ppo import ppo
+from .ppo import evaluated, ppo
 from .rollout import History, play, rollout
 from .tabular import tabular_mdp
 
@@ -15,8 +16,10 @@ __all__ = [
     "Transition",
     "Trial",
     "bernoulli_bandit",
+    "evaluated",
     "gaussian_bandit",
     "play",
+    "point_mass",
     "ppo",
     "rl2",
     "rollout",

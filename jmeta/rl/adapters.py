@@ -22,7 +22,8 @@ def to_gymnasium(environment: Environment) -> Any:
     """Converts an environment to a `gymnasium.Env`; every `reset` draws a new task.
 
     Args:
-        environment: the environment; its action space is `MultiDiscrete` if it has several heads.
+        environment: the environment; its action space is `Discrete`, `MultiDiscrete` if it has several heads,
+            or a `Box`.
 
     Raises:
         InputError: gymnasium is not installed.
@@ -33,18 +34,13 @@ def to_gymnasium(environment: Environment) -> Any:
     (Discrete(2), [1.0, 0.0, 0.0])
     """
     gymnasium: Any = _gymnasium()
-    space = environment.observations
-    single = len(environment.actions) == 1
+    space, actions = environment.observations, environment.actions
     step, reset = jax.jit(environment.step), jax.jit(environment.reset)
 
     class GymnasiumEnv(gymnasium.Env):
         metadata: ClassVar[dict] = {"render_modes": []}
         observation_space = gymnasium.spaces.Box(space.low, space.high, space.shape, np.float32)
-        action_space = (
-            gymnasium.spaces.Discrete(environment.actions[0])
-            if single
-            else gymnasium.spaces.MultiDiscrete(environment.actions)
-        )
+        action_space = _outside_space(gymnasium.spaces, actions)
 
         def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
             super().reset(seed=seed)
@@ -76,17 +72,15 @@ def from_gymnasium(outside: Any) -> Environment:
 
     Raises:
         InputError: gymnasium is not installed, the observation space is not a `Box`, or the action space is
-            neither `Discrete` nor one-dimensional `MultiDiscrete`, counted from zero.
+            neither `Discrete` nor one-dimensional `MultiDiscrete`, counted from zero, nor a one-dimensional
+            `Box` with the same finite bounds for all numbers.
     """
     spaces = _gymnasium().spaces
     space, actions = outside.observation_space, outside.action_space
     if not isinstance(space, spaces.Box):
         raise InputError(f"observations are {space}; flatten them into a Box.")
     single = isinstance(actions, spaces.Discrete)
-    row = isinstance(actions, spaces.MultiDiscrete) and actions.nvec.ndim == 1
-    if not (single or row) or np.any(actions.start):
-        raise InputError(f"actions are {actions}; give Discrete or MultiDiscrete actions that start at 0.")
-    counts = np.atleast_1d(actions.n if single else actions.nvec)
+    inside = _inside_space(spaces, actions)
     scalar = jax.ShapeDtypeStruct((), np.float32)
     observation = jax.ShapeDtypeStruct(space.shape, np.float32)
 
@@ -121,7 +115,7 @@ def from_gymnasium(outside: Any) -> Environment:
         reset=reset,
         step=step,
         observations=Space(space.shape, float(np.min(space.low)), float(np.max(space.high))),
-        actions=tuple(counts.tolist()),
+        actions=inside,
     )
 
 
@@ -133,18 +127,25 @@ def from_gymnax(outside: Any, params: PyTree) -> Environment:
         params: its parameters, the second value that `make` returns.
 
     Raises:
-        InputError: the action space is not discrete.
+        InputError: the action space is neither discrete nor a box of vectors with the same finite bounds for
+            all numbers.
     """
     actions, space = outside.action_space(params), outside.observation_space(params)
-    if not hasattr(actions, "n"):
-        raise InputError(f"actions are {type(actions).__name__}; give discrete actions.")
+    counted = hasattr(actions, "n")
+    inside = (actions.n,) if counted else _box_of(actions)
+    if inside is None:
+        raise InputError(
+            f"actions are {type(actions).__name__}; give discrete actions, or a box of vectors with the same "
+            "finite bounds for all numbers."
+        )
 
     def reset(task: PyTree, key: Key[Array, ""]) -> tuple[PyTree, Array]:
         observation, state = outside.reset_env(key, task)
         return state, jnp.asarray(observation, float)
 
     def step(task: PyTree, state: PyTree, action: Action, key: Key[Array, ""]) -> Transition:
-        observation, after, reward, done, _ = outside.step_env(key, state, action[0], task)
+        chosen = action[0] if counted else action
+        observation, after, reward, done, _ = outside.step_env(key, state, chosen, task)
         return Transition(
             state=after,
             observation=jnp.asarray(observation, float),
@@ -160,8 +161,38 @@ def from_gymnax(outside: Any, params: PyTree) -> Environment:
         reset=reset,
         step=step,
         observations=Space(tuple(space.shape), *bounds),
-        actions=(actions.n,),
+        actions=inside,
     )
+
+
+def _outside_space(spaces: Any, actions: tuple[int, ...] | Space) -> Any:
+    """The space of gymnasium with these actions."""
+    if isinstance(actions, Space):
+        return spaces.Box(actions.low, actions.high, actions.shape, np.float32)
+    return spaces.Discrete(actions[0]) if len(actions) == 1 else spaces.MultiDiscrete(actions)
+
+
+def _inside_space(spaces: Any, actions: Any) -> tuple[int, ...] | Space:
+    """The actions of an environment whose space of gymnasium this is."""
+    if isinstance(actions, spaces.Discrete) and not actions.start:
+        return (int(actions.n),)
+    if isinstance(actions, spaces.MultiDiscrete) and actions.nvec.ndim == 1 and not np.any(actions.start):
+        return tuple(actions.nvec.tolist())
+    if isinstance(actions, spaces.Box) and (box := _box_of(actions)):
+        return box
+    raise InputError(
+        f"actions are {actions}; give Discrete or MultiDiscrete actions that start at 0, or a Box of vectors "
+        "with the same finite bounds for all numbers."
+    )
+
+
+def _box_of(actions: Any) -> Space | None:
+    """The space of vectors with the bounds of a box; None if they differ or are infinite."""
+    shape = tuple(getattr(actions, "shape", ()))
+    low, high = (np.unique(np.asarray(getattr(actions, name, np.nan))) for name in ("low", "high"))
+    if len(shape) != 1 or len(low) != 1 or len(high) != 1 or not np.all(np.isfinite([low, high])):
+        return None
+    return Space(shape, float(low[0]), float(high[0]))
 
 
 def _gymnasium() -> Any:

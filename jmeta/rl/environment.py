@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, Num, PyTree
 
 from ..records import Sampler
 
 
 class Space(NamedTuple):
-    """The space of observations: arrays of one shape, with elements from `low` to `high`."""
+    """A space of observations or of actions: arrays of one shape, with elements from `low` to `high`."""
 
     shape: tuple[int, ...]
     low: float
@@ -50,7 +50,8 @@ class Environment(NamedTuple):
         reset: `(task, key) -> (state, observation)`, starts an episode.
         step: `(task, state, action [H], key) -> Transition`.
         observations: the space of observations.
-        actions: number of choices of each of H heads; an action is one choice per head, made in order.
+        actions: number of choices of each of H heads; an action is one choice per head, made in order. Or the
+            space of actions that are H numbers.
         masks: `(task, state) -> masks`, one per head: the allowed choices, [n_1], [n_1, n_2], ..., given
             those of earlier heads; None if all are allowed. The trial ends when the first head allows none.
     """
@@ -59,7 +60,7 @@ class Environment(NamedTuple):
     reset: Callable[..., tuple[PyTree, Array]]
     step: Callable[..., Transition]
     observations: Space
-    actions: tuple[int, ...]
+    actions: tuple[int, ...] | Space
     masks: Callable[[Any, Any], tuple[Bool[Array, "..."], ...]] | None = None
 
 
@@ -70,7 +71,7 @@ class Trial(NamedTuple):
     key: Key[Array, ""]
 
 
-Action = Int[Array, " H"]
+Action = Num[Array, " H"]
 
 
 def trials(environment: Environment) -> Sampler:

@@ -10,24 +10,20 @@ Reference: Duan et al. 2016, RL2: Fast reinforcement learning via slow reinforce
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Num, PyTree
 
 from ..errors import InputError
 from ..records import Recurrent
-from ..weights import LOG_ZERO
-from .environment import Action, Environment
+from .actions import Actions, Masks, actions_of
+from .environment import Environment
 
 SEES = ("observation", "action", "reward", "done", "clock")
 """Possible inputs of an agent; action, reward and done are those of the previous step."""
-Masks = tuple[Bool[Array, "..."], ...]
 
 
 class Last(NamedTuple):
@@ -40,7 +36,7 @@ class Last(NamedTuple):
         any: 1 if there was a previous step.
     """
 
-    action: Int[Array, " H"]
+    action: Num[Array, " H"]
     reward: Float[Array, ""]
     done: Float[Array, ""]
     any: Float[Array, ""]
@@ -50,16 +46,23 @@ class Agent(NamedTuple):
     """A recurrent policy with a value estimate.
 
     Attributes:
-        network: from inputs to the logits of all heads and the value.
-        heads: number of choices of each head.
+        network: from inputs to the outputs of `actions`, and the value.
+        actions: the distributions of its actions.
         see: `(observation, last, clock) -> inputs [F]`.
         forgets: whether the recurrent state is reset before every episode, not only before a trial.
     """
 
     network: Recurrent
-    heads: tuple[int, ...]
+    actions: Actions
     see: Callable[[Array, Last, Array], Float[Array, " F"]]
     forgets: bool
+
+    def policy_and_value(
+        self, outputs: Float[Array, " O"], masks: Masks | None
+    ) -> tuple[PyTree, Float[Array, ""]]:
+        """The parameters of the distribution of the next action, and the value, in float32 or wider."""
+        outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+        return self.actions.distribution(outputs[:-1], masks), outputs[-1]
 
 
 def rl2(
@@ -69,7 +72,7 @@ def rl2(
     sees: Sequence[str] = SEES,
     forgets: bool = False,
 ) -> Agent:
-    """An agent for an environment.
+    """An agent for an environment, whose actions are choices or numbers.
 
     Args:
         environment: the environment to act in.
@@ -79,22 +82,21 @@ def rl2(
         forgets: whether the recurrent state is reset before every episode; for comparison.
 
     Raises:
-        InputError: `sees` is empty or names an unknown input.
+        InputError: `sees` is empty or names an unknown input, or the space of actions has no finite bounds.
 
     >>> import jmeta as jm
     >>> agent = rl2(jm.rl.bernoulli_bandit(5), jm.networks.gru)
-    >>> agent.see(jnp.zeros(1), before_first_step(1), jnp.zeros(())).shape
+    >>> agent.see(jnp.zeros(1), before_first_step(agent.actions), jnp.zeros(())).shape
     (9,)
     """
     if not sees or set(sees) - set(SEES):
         raise InputError(f"sees is {list(sees)}; name some of {', '.join(SEES)}.")
-    heads = environment.actions
+    actions = actions_of(environment.actions)
 
     def see(observation: Array, last: Last, clock: Array) -> Float[Array, " F"]:
-        acted = [last.any * jax.nn.one_hot(one, count) for one, count in zip(last.action, heads, strict=True)]
         parts = {
             "observation": jnp.ravel(observation),
-            "action": jnp.concatenate(acted),
+            "action": last.any * actions.seen(last.action),
             "reward": last.reward[None],
             "done": last.done[None],
             "clock": clock[None],
@@ -102,71 +104,10 @@ def rl2(
         return jnp.concatenate([parts[name] for name in SEES if name in sees])
 
     shape = jax.ShapeDtypeStruct(environment.observations.shape, jnp.float32)
-    inputs = jax.eval_shape(see, shape, before_first_step(len(heads)), jnp.zeros(())).shape[0]
-    outputs = sum(itertools.accumulate(heads, lambda a, b: a * b)) + 1
-    return Agent(network(inputs, outputs), heads, see, forgets)
+    inputs = jax.eval_shape(see, shape, before_first_step(actions), jnp.zeros(())).shape[0]
+    return Agent(network(inputs, actions.outputs + 1), actions, see, forgets)
 
 
-def before_first_step(heads: int) -> Last:
+def before_first_step(actions: Actions) -> Last:
     """The `Last` of the first step of a trial."""
-    return Last(jnp.zeros(heads, int), jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
-
-
-def logits_and_value(
-    outputs: Float[Array, " O"], heads: tuple[int, ...], masks: Masks | None
-) -> tuple[list[Float[Array, "..."]], Float[Array, ""]]:
-    """The log-probabilities of every head, given the choices of earlier heads, and the value.
-
-    Head i has an array [n_1, ..., n_i], normalised over its last axis.
-
-    >>> logs, value = logits_and_value(jnp.zeros(2 + 6 + 1), (2, 3), None)
-    >>> [log.shape for log in logs], jnp.exp(logs[1]).sum(-1).round(4).tolist()
-    ([(2,), (2, 3)], [1.0, 1.0])
-    """
-    outputs = outputs.astype(jnp.float32)
-    logs: list[Float[Array, "..."]] = []
-    offset = 0
-    for place in range(len(heads)):
-        shape = heads[: place + 1]
-        logits = outputs[offset : offset + math.prod(shape)].reshape(shape)
-        offset += math.prod(shape)
-        logits = logits if masks is None else jnp.where(masks[place], logits, LOG_ZERO)
-        logs.append(jax.nn.log_softmax(logits, -1))
-    return logs, outputs[-1]
-
-
-def sample(logs: list[Float[Array, "..."]], key: Key[Array, ""] | None) -> Action:
-    """Draws an action, head by head; takes the most probable choices if `key` is None."""
-    action: list[Array] = []
-    for place, log in enumerate(logs):
-        conditional = log[tuple(action)]
-        chosen = (
-            jnp.argmax(conditional)
-            if key is None
-            else jax.random.categorical(jax.random.fold_in(key, place), conditional)
-        )
-        action.append(chosen)
-    return jnp.stack(action)
-
-
-def log_probability(logs: list[Float[Array, "..."]], action: Action) -> Float[Array, ""]:
-    """The log-probability of an action: the sum over heads, each given the earlier choices.
-
-    >>> logs, _ = logits_and_value(jnp.zeros(2 + 6 + 1), (2, 3), None)
-    >>> print(f"{jnp.exp(log_probability(logs, jnp.array([1, 2]))):.4f}")
-    0.1667
-    """
-    return sum((log[tuple(action[: place + 1])] for place, log in enumerate(logs)), start=jnp.zeros(()))
-
-
-def entropy(logs: list[Float[Array, "..."]]) -> Float[Array, ""]:
-    """The entropy H = -sum_a p(a) log p(a) over all actions a; forbidden actions add nothing.
-
-    It equals the sum of the entropies of all heads, each averaged over the earlier choices.
-
-    >>> logs, _ = logits_and_value(jnp.zeros(2 + 6 + 1), (2, 3), None)
-    >>> print(f"{jnp.exp(entropy(logs)):.4f}")
-    6.0000
-    """
-    joint = reduce(lambda earlier, log: earlier[..., None] + log, logs)
-    return -jnp.sum(jnp.exp(joint) * joint)
+    return Last(jnp.zeros(actions.size, actions.dtype), jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))

@@ -33,7 +33,7 @@ from ..training.step import descended
 from ..trees import all_finite
 from ..validation import check_counts
 from .environment import Environment, Trial
-from .policy import Agent, entropy, log_probability, logits_and_value
+from .policy import Agent
 from .rollout import History, rollout
 
 
@@ -112,10 +112,8 @@ def ppo(
 
     mesh = of_all_hosts(mesh)
 
-    def played(params: PyTree, task: PyTree, key: Array) -> History:
-        return rollout(agent, environment, params, Trial(task, key), steps=steps, episodes=episodes)
-
-    play = over_tasks(played, shared=1, mesh=mesh)
+    trial = partial(rollout, agent, environment, steps=steps, episodes=episodes)
+    play = over_tasks(lambda params, task, key: trial(params, Trial(task, key)), shared=1, mesh=mesh)
 
     def summed(params: PyTree, experience: Experience, real: Array) -> tuple[tuple, tuple]:
         def total(params: PyTree) -> tuple[Array, Metrics]:
@@ -126,21 +124,22 @@ def ppo(
             return jnp.sum(jnp.where(real, losses, 0)), sums
 
         (loss, metrics), gradient = jax.value_and_grad(total, has_aux=True)(params)
-        return (gradient, loss, metrics), ()
+        return (loss, gradient, metrics), ()
 
     folded = fold_over_tasks(summed, mesh=mesh)
 
     def learn(state: MetaState, experience: Experience) -> tuple[MetaState, Metrics]:
         experience = normalised(experience)
-        (gradient, loss, metrics), _ = folded(state.meta, experience)
         counted = jnp.sum(experience.history.counts)
-        gradient, report = jax.tree.map(
-            lambda leaf: leaf / jnp.maximum(counted, 1).astype(leaf.dtype),
-            (gradient, {"loss": loss} | metrics),
-        )
+
+        def means(params: PyTree) -> tuple[Array, PyTree, Metrics]:
+            sums, _ = folded(params, experience)
+            return jax.tree.map(lambda leaf: leaf / jnp.maximum(counted, 1).astype(leaf.dtype), sums)
+
+        loss, gradient, report = means(state.meta)
         usable = all_finite((gradient, loss)) & (counted > 0)
-        meta, opt, usable = descended(optimizer, state, gradient, report["loss"], usable)
-        report = {name: jnp.where(usable, value, 0) for name, value in report.items()}
+        meta, opt, usable = descended(optimizer, state, gradient, loss, usable, lambda at: means(at)[:2])
+        report = {name: jnp.where(usable, value, 0) for name, value in ({"loss": loss} | report).items()}
         return state._replace(meta=meta, opt=opt), report | {"skipped_updates": (~usable).astype(float)}
 
     def update(state: MetaState, tasks: Trial) -> tuple[MetaState, Report]:
@@ -191,19 +190,35 @@ def trial_loss(
 ) -> tuple[Float[Array, ""], Metrics]:
     """The loss, and the entropy and the ratio, each summed over the steps of one trial."""
     history, advantages, returns = experience
-    start = jnp.arange(len(history.counts)) == 0
-    outputs = agent.network.unroll(params, history.inputs, history.resets if agent.forgets else start)
-
-    def one(outputs: Array, masks: tuple | None, action: Array) -> tuple[Array, Array, Array]:
-        logs, value = logits_and_value(outputs, agent.heads, masks)
-        return log_probability(logs, action), entropy(logs), value
-
-    logs, spread, values = jax.vmap(one)(outputs, history.masks, history.actions)
+    logs, spread, values = evaluated(agent, params, history)
     counts = history.counts
     ratio = jnp.exp(jnp.where(counts > 0, logs - history.logs, 0))
     gain = jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - clip, 1 + clip) * advantages)
     each = -gain + value_weight * jnp.square(values - returns) - entropy_weight * spread
     return counts @ each, {"entropy": counts @ spread, "ratio": counts @ ratio}
+
+
+def evaluated(
+    agent: Agent, params: PyTree, history: History
+) -> tuple[Float[Array, " L"], Float[Array, " L"], Float[Array, " L"]]:
+    """The log-probabilities of the actions of a trial under other weights, the entropies, and the values.
+
+    The gradient of log-probabilities times returns is that of the expected return: all policy gradients start
+    here.
+
+    Args:
+        agent: that played the trial.
+        params: weights, with respect to which all three are differentiable.
+        history: of `rollout`.
+    """
+    start = jnp.arange(len(history.counts)) == 0
+    outputs = agent.network.unroll(params, history.inputs, history.resets if agent.forgets else start)
+
+    def one(outputs: Array, masks: tuple | None, action: Array) -> tuple[Array, Array, Array]:
+        policy, value = agent.policy_and_value(outputs, masks)
+        return agent.actions.log_probability(policy, action), agent.actions.entropy(policy), value
+
+    return jax.vmap(one)(outputs, history.masks, history.actions)
 
 
 def normalised(experience: Experience) -> Experience:

@@ -8,14 +8,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree
 
 from ..batching import over_tasks
 from ..errors import InputError
 from ..records import Metrics
 from ..validation import check_counts
+from .actions import Masks
 from .environment import Environment, Transition, Trial
-from .policy import Agent, Last, Masks, before_first_step, log_probability, logits_and_value, sample
+from .policy import Agent, Last, before_first_step
 
 
 class History(NamedTuple):
@@ -25,7 +26,7 @@ class History(NamedTuple):
         inputs: [L, F] inputs of the agent's network.
         masks: [L, ...] allowed choices of every head; None if all are allowed.
         actions: [L, H].
-        logs: [L] log-probabilities of the actions.
+        logs: [L] log-probabilities of the actions; of numbers the logarithms of their density.
         values: [L] values that the agent predicted.
         rewards: [L].
         resets: [L] whether an episode starts at the step.
@@ -35,7 +36,7 @@ class History(NamedTuple):
 
     inputs: Float[Array, "L F"]
     masks: Masks | None
-    actions: Int[Array, "L H"]
+    actions: Num[Array, "L H"]
     logs: Float[Array, " L"]
     values: Float[Array, " L"]
     rewards: Float[Array, " L"]
@@ -103,12 +104,13 @@ def rollout(
 
         inputs = counted(agent.see(carry.observation, carry.last, number / steps))
         hidden, outputs = agent.network.step(params, carry.hidden, inputs)
-        logs, value = logits_and_value(outputs, agent.heads, masks)
-        action = sample(logs, None if greedy else act)
+        policy, value = agent.policy_and_value(outputs, masks)
+        action = agent.actions.sample(policy, None if greedy else act)
+        applied = agent.actions.applied(action)
         after = lax.cond(
             counts,
-            lambda: environment.step(task, carry.state, action, move),
-            lambda: _stay(environment, task, carry, action, move),
+            lambda: environment.step(task, carry.state, applied, move),
+            lambda: _stay(environment, task, carry, applied, move),
         )
         done = after.terminated | after.truncated
         state, observation = lax.cond(
@@ -122,8 +124,8 @@ def rollout(
         record = History(
             inputs=inputs,
             masks=masks,
-            actions=action,
-            logs=counted(log_probability(logs, action)),
+            actions=jnp.where(counts, action, jnp.zeros((), action.dtype)),
+            logs=counted(agent.actions.log_probability(policy, action)),
             values=counted(value),
             rewards=counted(reward),
             resets=(carry.last.done > 0) | (number == 0),
@@ -133,7 +135,7 @@ def rollout(
         return _Carry(state=state, observation=observation, hidden=hidden, last=last, episodes=left), record
 
     state, observation = environment.reset(task, start_key)
-    last = before_first_step(len(agent.heads))
+    last = before_first_step(agent.actions)
     start = _Carry(
         state=state, observation=observation, hidden=empty, last=last, episodes=jnp.asarray(episodes)
     )

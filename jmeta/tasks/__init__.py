@@ -3,6 +3,7 @@
 from .arrays import from_arrays
 from .datasets import load, load_stored
 from .episodes import ClassImages, episodes
+from .fixed import fixed
 from .mixtures import mixtures
 from .partly_labelled import partly_labelled_episodes
 from .shapes import shapes
@@ -14,6 +15,7 @@ __all__ = [
     "StoredImages",
     "by_class",
     "episodes",
+    "fixed",
     "from_arrays",
     "load",
     "load_stored",

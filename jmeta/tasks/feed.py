@@ -15,6 +15,7 @@ from ..batching import AXIS
 from ..errors import InputError
 from ..records import HostSampler, Task
 from .episodes import scaled
+from .fixed import warn_of_equal_tasks
 from .stored import ahead, beside_the_host
 
 
@@ -65,8 +66,10 @@ class Feed:
         self._key = beside_the_host(key)
 
     def at(self, step: int) -> Given:
-        """The batch of one meta-step."""
-        return self._given(self._sampler.draw(self._keys(step)))
+        """The batch of one meta-step; a warning says if all its tasks are the same."""
+        drawn = self._sampler.draw(self._keys(step))
+        warn_of_equal_tasks(drawn, stacklevel=5)
+        return self._given(drawn)
 
     def onwards(self, step: int) -> Iterator[Given]:
         """The batches from a meta-step on, which are read ahead."""

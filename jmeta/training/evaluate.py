@@ -19,6 +19,7 @@ from ..masking import check_meta, make_learner
 from ..metrics import Interval, adjusted_rand_index, interval, matched_accuracy, normalized_mutual_information
 from ..records import Batch, HostSampler, Learner, Metrics, Sampler, Task
 from ..tasks.feed import Given
+from ..tasks.fixed import warn_of_equal_tasks, warn_of_one_task
 from ..tasks.stored import ahead, beside_the_host
 from ..weights import cleared, weights_or_ones
 from .loop import traceable
@@ -85,6 +86,7 @@ def evaluate(
     if isinstance(sampler, HostSampler):
         return _evaluate_given(learner, sampler, meta, key, tasks, score, chunk)
     sampler = traceable(sampler)
+    warn_of_one_task(sampler, key)
     if score is None:
         hidden = jax.eval_shape(sampler, key).truth is not None
         score = _clustering_score(1 + int(_largest_label(tasks, sampler, key))) if hidden else query_score
@@ -201,6 +203,7 @@ def _evaluate_given(
     found: list[dict[str, np.ndarray]] = []
     for batch in ahead(sampler, keys, 0, blocks, max_ahead=2):
         if not found:
+            warn_of_equal_tasks(batch, stacklevel=4)
             score = score or (query_score if batch.truth is None else clustering_score)
             traced = _scores_given.trace(learner, score, chunk, Given(batch), meta)
             meta = placed(traced.jaxpr.jaxpr, meta)

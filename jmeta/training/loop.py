@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..precision import is_traced
 from ..records import HostSampler, MetaState, MetaStep, Report, Sampler, Task
 from ..tasks.feed import Feed, Given, task_keys
+from ..tasks.fixed import warn_of_one_task
 from .hooks import Hook, ProgressBar, Training, own_copy
 from .preemption import DispatchInterval, DivergedError, reason_of_failure
 from .rows import Row, Totals, add_step, means, reset_totals, zero_totals
@@ -61,6 +62,11 @@ def train(
 
     Outside `jit` and `vmap` a warning says if the last step kept no task, so that nothing was learned in it.
 
+    It can be differentiated in its state, and in numbers that the step depends on, such as the rate of the
+    outer optimiser: build the step inside the function that is differentiated. In reverse mode this stores
+    the state before every step, and what the derivative of one step needs, which grows with the number of its
+    tasks: steps x state + tasks x (memory of one task). The steps are computed once more on the way back.
+
     Args:
         step: from `meta_step`.
         sampler: of one task.
@@ -76,7 +82,7 @@ def train(
     >>> int(train(step, jm.sinusoid(), start, jax.random.key(1), steps=3, tasks=2).step)
     3
     """
-    state, report = learning_curve(step, sampler, state, key, steps=steps, tasks=tasks)
+    state, report = _taken(step, sampler, state, key, steps, tasks)
     if not is_traced(report.skipped) and steps and report.skipped[-1] >= tasks:
         failed = np.cumprod(np.asarray(report.skipped)[::-1] >= tasks).sum()
         only_gradient = np.isinf(report.metrics.get("gradient_norm", [0.0])[-1])
@@ -89,14 +95,21 @@ def learning_curve(
     step: MetaStep, sampler: Sampler, state: MetaState, key: Key[Array, ""], *, steps: int, tasks: int
 ) -> tuple[MetaState, Report]:
     """As `train`, with the report of every step, whose arrays are [steps]."""
-    _check_counts(steps, tasks)
+    return _taken(step, sampler, state, key, steps, tasks)
 
+
+def _taken(
+    step: MetaStep, sampler: Sampler, state: MetaState, key: Key[Array, ""], steps: int, tasks: int
+) -> tuple[MetaState, Report]:
+    """The state after `steps` meta-steps, and their reports."""
+    _check_counts(steps, tasks)
     sampler = traceable(sampler)
+    warn_of_one_task(sampler, key, stacklevel=4)
 
     def body(state: MetaState, _: None) -> tuple[MetaState, Report]:
         return _update(step, tasks, sampler, state, key)
 
-    return lax.scan(body, state, None, length=steps)
+    return lax.scan(jax.checkpoint(body, prevent_cse=False), state, None, length=steps)
 
 
 def loop(
@@ -243,7 +256,9 @@ def _source(
 ) -> tuple[Feed | None, Sampler | Given]:
     """The feed of batches, where the host makes them, and the source of the next step."""
     if not isinstance(sampler, HostSampler):
-        return None, traceable(sampler)
+        source = traceable(sampler)
+        warn_of_one_task(source, key, stacklevel=4)
+        return None, source
     feed = Feed(sampler, key, tasks, step.mesh)
     return feed, feed.at(int(state.step))
 

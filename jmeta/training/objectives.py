@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from ..distances import quotient
 from ..errors import InputError
 from ..losses import cross_entropy
 from ..records import Batch, Clusterer, Learner, Loss, Metrics, Task, TaskLoss
@@ -140,8 +141,8 @@ def fitting_loss(clusterer: Clusterer, energy: Callable[[PyTree], Float[Array, "
 
     def task_loss(meta: PyTree, task: Task) -> tuple[Float[Array, ""], Metrics]:
         state = clusterer.fit(meta, task.support._replace(targets=None), task.key)
-        total = jnp.sum(weights_or_ones(task.support.inputs, task.support.weights))
-        value = energy(state) / jnp.where(total > 0, total, 1)
+        weights = weights_or_ones(task.support.inputs, task.support.weights)
+        value = quotient(energy(state), jnp.sum(weights))
         return value, {"energy": value}
 
     return task_loss

@@ -15,9 +15,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..batching import count_tasks, fold_over_tasks, of_all_hosts
 from ..compiler import compiled
+from ..distances import square_root
 from ..errors import InputError
 from ..records import GradientEstimator, MetaState, MetaStep, Metrics, Report, Task, TaskLoss
-from ..trees import all_finite, still_finite
+from ..trees import all_finite, inexact_leaves, replace_inexact, still_finite, tangent_like
 from .gradients.estimators import backpropagation
 
 
@@ -36,10 +37,15 @@ def meta_step(
     place with weight zero, so that it never reaches the shared gradient. If the gradient of a chunk is not
     finite, all its tasks are skipped; if all tasks are, nothing is updated.
 
+    An update is differentiable in its state and in all that the loss and the optimiser close over; see
+    `train`.
+
     Args:
         loss: of one task.
         optimizer: the outer optimiser; one that needs the loss, such as `optax.contrib.reduce_on_plateau`,
-            gets the mean over the tasks that were kept.
+            gets the mean over the tasks that were kept. One that searches along a line, such as
+            `optax.lbfgs()`, gets the mean loss of the same tasks at other meta-parameters too: infinite where
+            other tasks are kept there.
         estimator: of the gradient; `backpropagation()` unless given.
         chunk: number of tasks that a device differentiates at once; chosen by the size of their arrays unless
             given.
@@ -87,15 +93,23 @@ def meta_step(
     def init(meta: PyTree) -> MetaState:
         return MetaState(jnp.asarray(0), meta, optimizer.init(meta))
 
-    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Report]:
-        (gradient, (finite, kept), sums), _ = folded((state.meta, state.step), tasks)
-        total = jnp.maximum(kept, 1)
+    def mean_over(tasks: Task, step: Array, meta: PyTree) -> tuple[PyTree, list[Array], dict[str, Array]]:
+        (gradient, counts, sums), _ = folded((meta, step), tasks)
+        total = jnp.maximum(counts[1], 1)
         gradient = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), gradient)
+        return gradient, counts, {name: value / total for name, value in sums.items()}
+
+    def update(state: MetaState, tasks: Task) -> tuple[MetaState, Report]:
+        at = partial(mean_over, tasks, state.step)
+        gradient, (finite, kept), means = at(state.meta)
         usable = all_finite(gradient) & (kept > 0)
 
-        means = {name: value / total for name, value in sums.items()}
-        meta, opt, usable = descended(optimizer, state, gradient, means["loss"], usable)
-        means["gradient_norm"] = optax.tree.norm(gradient)
+        def of_the_kept(meta: PyTree) -> tuple[Array, PyTree]:
+            slope, (_, count), others = at(meta)
+            return jnp.where(count == kept, others["loss"], jnp.inf), slope
+
+        meta, opt, usable = descended(optimizer, state, gradient, means["loss"], usable, of_the_kept)
+        means["gradient_norm"] = square_root(optax.tree.norm(gradient, squared=True))
         means = {name: jnp.where(usable, value, jnp.nan) for name, value in means.items()}
         means["gradient_norm"] = jnp.where(~usable & (finite > 0), jnp.inf, means["gradient_norm"])
         skipped = count_tasks(tasks) - jnp.where(usable, kept, 0)
@@ -111,19 +125,33 @@ def descended(
     gradient: PyTree,
     loss: Float[Array, ""],
     usable: Bool[Array, ""],
+    loss_and_gradient: Callable[[PyTree], tuple[Float[Array, ""], PyTree]],
 ) -> tuple[PyTree, PyTree, Bool[Array, ""]]:
     """The meta-parameters and the optimiser's state after one step, and whether the step was taken.
 
     It is not taken if the gradient is not usable, or if a finite number would become non-finite, such as
     Adam's second moment after a gradient of 1e20.
 
-    Raises:
-        InputError: the optimiser searches along a line, for which it needs the loss at other parameters.
+    Args:
+        optimizer: gets the loss and the gradient, and the loss as a function of the meta-parameters.
+        state: before the step.
+        gradient: at the meta-parameters of the state.
+        loss: there.
+        usable: whether both are.
+        loss_and_gradient: at other meta-parameters, for optimisers that search along a line.
     """
+
+    @jax.custom_jvp
+    def value(meta: PyTree) -> Float[Array, ""]:
+        return loss_and_gradient(meta)[0]
+
+    @value.defjvp
+    def slope(primals: tuple[PyTree], tangents: tuple[PyTree]) -> tuple[Array, Array]:
+        found, steepest = loss_and_gradient(*primals)
+        return found, optax.tree.vdot(steepest, *tangents)
+
     update = optax.with_extra_args_support(optimizer).update
-    updates, opt = update(
-        gradient, state.opt, state.meta, value=loss, grad=gradient, value_fn=_no_line_search
-    )
+    updates, opt = update(gradient, state.opt, state.meta, value=loss, grad=gradient, value_fn=value)
     after, before = (optax.apply_updates(state.meta, updates), opt), (state.meta, state.opt)
     usable &= still_finite(before, after)
     return *optax.tree.where(usable, after, before), usable
@@ -148,13 +176,6 @@ def _described(found: Any) -> str:
     if isinstance(found, tuple):
         return f"({', '.join(map(_described, found))})"
     return f"an array of shape {jnp.shape(found)}" if hasattr(found, "shape") else f"a {type(found).__name__}"
-
-
-def _no_line_search(meta: PyTree) -> Float[Array, ""]:
-    raise InputError(
-        "the optimizer of meta_step needs the loss at other parameters for its line search, which is not "
-        "computed; choose one with a learning rate, such as optax.lbfgs(learning_rate=0.1, linesearch=None)."
-    )
 
 
 def scheduled(make: Callable[[Int[Array, ""]], MetaStep]) -> MetaStep:
@@ -183,27 +204,55 @@ def _kept_gradient(
 ) -> tuple[PyTree, Bool[Array, " T"], tuple[Float[Array, " T"], Metrics]]:
     """The summed gradient of the real tasks of finite loss, which these are, and all losses and metrics.
 
-    It takes one pass if all tasks are finite, and another one without those that are not.
+    It takes one pass if all tasks are finite, and another one without those that are not. Its derivative is
+    that of the last pass.
     """
 
-    @compiled  # traced once, for the shapes and for the loop
-    def attempt(kept: Bool[Array, " T"]) -> tuple:
+    def one_pass(kept: Bool[Array, " T"]) -> tuple:
         donor = jnp.argmax(kept)
         safe = jax.tree.map(
             lambda leaf: jnp.where(kept.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, leaf[donor]), tasks
         )
-        gradient, report = gradient_of(safe, kept.astype(float))
-        return gradient, kept & jnp.isfinite(report[0]), report
+        return gradient_of(safe, kept.astype(float))
 
-    def unsettled(carry: tuple) -> Bool[Array, ""]:
-        tried, (_, kept, _) = carry
-        return jnp.any(tried != kept)
+    # Traced once; all that it depends on becomes an argument.
+    traced, shapes = jax.make_jaxpr(one_pass, return_shape=True)(real)
 
-    def again(carry: tuple) -> tuple:
-        kept = carry[1][1]
-        return kept, attempt(kept)
+    def attempt(kept: Bool[Array, " T"], *depends: Array) -> tuple:
+        leaves = jax.core.eval_jaxpr(traced.jaxpr, depends, kept)
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, real))
-    first = (~real, (blank[0], real, blank[2]))
-    _, (gradient, kept, report) = lax.while_loop(unsettled, again, first)
-    return gradient, kept, report
+    @jax.custom_jvp
+    def settled(depends: list[Array], real: Bool[Array, " T"]) -> tuple:
+        def unsettled(carry: tuple) -> Bool[Array, ""]:
+            tried, (_, kept, _) = carry
+            return jnp.any(tried != kept)
+
+        def again(carry: tuple) -> tuple:
+            kept = carry[1][1]
+            gradient, report = attempt(kept, *depends)
+            return kept, (gradient, kept & jnp.isfinite(report[0]), report)
+
+        gradient, report = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return lax.while_loop(unsettled, again, (~real, (gradient, real, report)))[1]
+
+    @settled.defjvp
+    def of_the_last_pass(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+        found = settled(*lax.stop_gradient(primals))
+        kept = found[1]
+
+        def last_pass(*depends: Array) -> list[Array]:
+            return inexact_leaves(attempt(kept, *depends))
+
+        def moved() -> tuple[list[Array], list[Array]]:
+            return jax.jvp(last_pass, tuple(primals[0]), tuple(tangents[0]))
+
+        def unmoved() -> tuple[list[Array], list[Array]]:
+            return jax.tree.map(jnp.zeros_like, jax.eval_shape(moved))
+
+        # Where no task is kept, not even a pass with cotangents of zero, as zero times NaN is NaN.
+        values, rises = lax.cond(jnp.any(kept), moved, unmoved)
+        tangent = jax.tree.map(tangent_like, found, replace_inexact(found, rises))
+        return replace_inexact(found, values), tangent
+
+    return settled(traced.consts, real)

@@ -11,6 +11,8 @@ from scipy.spatial.distance import pdist
 
 import jmeta as jm
 from jmeta.metafeatures.images import image_features
+from jmeta.metafeatures.partitions import landmarks
+from jmeta.metafeatures.problems import problem_features
 from jmeta.metafeatures.tables import FEATURES, estimated_clusters, feature_names, meta_features
 
 KEY = jax.random.key(0)
@@ -97,6 +99,21 @@ def test_padding_and_constant_columns_do_not_count(count):
     for name in set(found) - {*FEATURES["noise"], "Hopkins"}:
         if not name.startswith(("k-means", "agreement")):
             assert padded[name] == pytest.approx(found[name], abs=5e-3), name
+
+
+def test_tables_of_all_widths_share_a_program_and_have_their_own_values(compilations):
+    """Columns of padding do not change random draws either."""
+    narrow, wide = CLOUD[:, :3], np.concatenate([CLOUD, CLOUD**2], 1)
+    with compilations() as made:
+        found = problem_features([narrow, wide], [3, 3], groups=("noise", "neighbours"))
+    assert len([one for one in made if "_compute" in one.get("fun_name", "_compute")]) <= 3
+    for table, row, width in zip((narrow, wide), found, (4, 8), strict=True):
+        drawn = landmarks(table, [])
+        padded = np.pad(drawn.points, ((0, 0), (0, width - table.shape[1])))
+        expected = meta_features(
+            padded, drawn.weights, jax.random.key(0), clusters=3, groups=("noise", "neighbours")
+        )
+        np.testing.assert_allclose(row, expected, atol=1e-4)
 
 
 def test_turning_the_points_changes_only_marginals():

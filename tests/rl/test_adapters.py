@@ -15,7 +15,8 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize(
-    "environment", [jm.rl.bernoulli_bandit(3), jm.rl.gaussian_bandit(2), jm.rl.tabular_mdp(4, 2, 3)]
+    "environment",
+    [jm.rl.bernoulli_bandit(3), jm.rl.gaussian_bandit(2), jm.rl.tabular_mdp(4, 2, 3), jm.rl.point_mass(3)],
 )
 def test_gymnasiums_checks_pass(environment):
     checker = pytest.importorskip("gymnasium.utils.env_checker")
@@ -94,18 +95,30 @@ def test_a_multi_discrete_environment_is_told_an_array(counts):
     assert np.asarray(drawn.told[0]).tolist() == [1] * len(counts)
 
 
+def test_a_box_of_actions_goes_there_and_back():
+    pytest.importorskip("gymnasium")
+    world = jm.rl.point_mass(3)
+    outside = to_gymnasium(world)
+    back = from_gymnasium(outside)
+    assert back.actions == world.actions
+    outside.reset(seed=3)
+    assert outside.step(np.array([1.0, 0.0], np.float32))[0].tolist() == [0.25, 0.0]
+
+
 @pytest.mark.parametrize(
     "actions",
     [
-        lambda spaces: spaces.Box(-1, 1, (1,)),
+        lambda spaces: spaces.Box(-1, np.inf, (1,)),
+        lambda spaces: spaces.Box(np.zeros(2, np.float32), np.array([1, 2], np.float32)),
+        lambda spaces: spaces.Box(-1, 1, (2, 2)),
         lambda spaces: spaces.MultiBinary(3),
         lambda spaces: spaces.Discrete(3, start=1),
         lambda spaces: spaces.MultiDiscrete([3, 3], start=[0, 1]),
         lambda spaces: spaces.MultiDiscrete([[3, 3], [3, 3]]),
     ],
-    ids=["box", "binary", "from one", "one from one", "square"],
+    ids=["endless box", "uneven box", "square box", "binary", "from one", "one from one", "square"],
 )
-def test_what_has_no_counted_actions_is_refused(actions):
+def test_actions_that_have_no_distribution_are_refused(actions):
     with pytest.raises(jm.InputError, match="give Discrete or MultiDiscrete actions that start at 0"):
         from_gymnasium(outside(actions=actions))
 

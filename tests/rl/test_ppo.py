@@ -9,8 +9,13 @@ import optax
 import pytest
 
 import jmeta as jm
+from jmeta.rl.actions import (
+    choice_logs,
+    entropy_of_choices,
+    log_probability_of_choices,
+    sample_choices,
+)
 from jmeta.rl.environment import Environment, Space, Transition
-from jmeta.rl.policy import entropy, log_probability, logits_and_value, sample
 from jmeta.rl.ppo import Experience, advantages_of, normalised, trial_loss
 from jmeta.rl.rollout import History
 from jmeta.training.loop import draw_tasks, loop
@@ -65,30 +70,31 @@ def test_advantages_by_hand_run_across_the_ends_of_episodes():
 
 def test_heads_are_distributions_and_masks_forbid():
     environment = ladder()
-    outputs = jax.random.normal(KEY, (3 + 9 + 1,))
-    logs, value = logits_and_value(outputs, (3, 3), environment.masks(jnp.ones(()), jnp.asarray(1)))
-    assert value == outputs[-1]
+    outputs = jax.random.normal(KEY, (3 + 9,))
+    logs = choice_logs((3, 3), outputs, environment.masks(jnp.ones(()), jnp.asarray(1)))
     chances = jnp.exp(logs[0])[:, None] * jnp.exp(logs[1])
     np.testing.assert_allclose(chances.sum(), 1, rtol=1e-6)
     assert float(chances[0].sum()) == 0
     assert all(float(chances[a, b]) == 0 for a in range(3) for b in range(a + 1, 3))
-    actions = jax.vmap(partial(sample, logs))(jax.random.split(KEY, 2000))
+    actions = jax.vmap(partial(sample_choices, logs))(jax.random.split(KEY, 2000))
     assert np.all(actions[:, 0] >= 1)
     assert np.all(actions[:, 1] <= actions[:, 0])
     shares = np.zeros((3, 3))
     np.add.at(shares, tuple(actions.T), 1 / 2000)
     np.testing.assert_allclose(shares, chances, atol=0.05)
-    best = sample(logs, None)
+    best = sample_choices(logs, None)
     given = jnp.argmax(logs[0])
     np.testing.assert_array_equal(best, [given, jnp.argmax(logs[1][given])])
-    np.testing.assert_allclose(log_probability(logs, best), jnp.log(chances[tuple(best)]), rtol=1e-5)
+    np.testing.assert_allclose(
+        log_probability_of_choices(logs, best), jnp.log(chances[tuple(best)]), rtol=1e-5
+    )
 
 
 def test_entropy_by_hand():
     never = -1e30
     logs = [jnp.log(jnp.full(2, 0.5)), jnp.array([[0.0, never], [np.log(0.5), np.log(0.5)]])]
-    np.testing.assert_allclose(entropy(logs), np.log(2) + 0.5 * np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(entropy([jnp.array([0.0, never])]), 0, atol=1e-6)
+    np.testing.assert_allclose(entropy_of_choices(logs), np.log(2) + 0.5 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(entropy_of_choices([jnp.array([0.0, never])]), 0, atol=1e-6)
 
 
 def test_entropy_and_its_gradient_are_those_of_all_actions():
@@ -97,15 +103,17 @@ def test_entropy_and_its_gradient_are_those_of_all_actions():
     allowed = [(1, 0, 0), (2, 0, 0), (2, 1, 0), (2, 1, 1)]
 
     def conditionals(outputs):
-        return logits_and_value(outputs, (3, 2, 2), masks)[0]
+        return choice_logs((3, 2, 2), outputs, masks)
 
     def enumerated(outputs):
         logs = conditionals(outputs)
-        each = jnp.stack([log_probability(logs, jnp.array(action)) for action in allowed])
+        each = jnp.stack([log_probability_of_choices(logs, jnp.array(action)) for action in allowed])
         return -jnp.sum(jnp.exp(each) * each)
 
-    outputs = jax.random.normal(KEY, (3 + 6 + 12 + 1,))
-    found, slope = jax.jit(jax.value_and_grad(lambda outputs: entropy(conditionals(outputs))))(outputs)
+    outputs = jax.random.normal(KEY, (3 + 6 + 12,))
+    found, slope = jax.jit(jax.value_and_grad(lambda outputs: entropy_of_choices(conditionals(outputs))))(
+        outputs
+    )
     expected, expected_slope = jax.jit(jax.value_and_grad(enumerated))(outputs)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_allclose(slope, expected_slope, atol=1e-6)

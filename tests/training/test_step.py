@@ -200,7 +200,29 @@ def test_the_rate_falls_on_a_plateau_of_the_loss():
     assert optax.tree.get(state.opt, "scale") == 0.5
 
 
-def test_a_line_search_is_refused():
-    step = jm.meta_step(loss, optax.lbfgs())
-    with pytest.raises(jm.InputError, match="line search"):
-        step.update(step.init(META), tasks())
+def bowl(meta, task):
+    """A quadratic with curvatures of 1 and 100, which descent with one rate takes hundreds of steps for."""
+    return jnp.sum(jnp.array([1.0, 100.0]) * (meta["w"] - task["x"]) ** 2) + 0 * jnp.log(task["good"]), {}
+
+
+SEARCHES = {
+    "lbfgs": optax.lbfgs(),
+    "backtracking": optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(40, store_grad=True)),
+}
+
+
+@pytest.mark.parametrize("name", list(SEARCHES))
+def test_an_optimizer_that_searches_along_a_line_gets_the_loss_of_the_kept_tasks(name):
+    step = jm.meta_step(bowl, SEARCHES[name], chunk=2)
+    update, state = jax.jit(step.update), step.init(META)
+    batch = tasks(good=(1, -1, 1, 1))
+    losses = []
+    for _ in range(6):
+        state, report = update(state, batch)
+        losses.append(float(report.loss))
+        assert report.skipped == 1
+    assert np.all(np.diff(losses) <= 1e-4 * np.abs(losses[:-1]))
+    if name == "lbfgs":
+        np.testing.assert_allclose(
+            state.meta["w"], np.arange(8.0).reshape(4, 2)[[0, 2, 3]].mean(0), rtol=1e-3
+        )

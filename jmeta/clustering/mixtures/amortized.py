@@ -145,6 +145,5 @@ def _reflected(x: Float[Array, "... D"], mirror: Float[Array, " D"]) -> Float[Ar
 def _standard(points: Points) -> tuple[Float[Array, " D"], Float[Array, ""]]:
     """The mean of the points, and the square root of their mean variance per feature."""
     middle = weighted_mean(points.x, points.weights)
-    total = jnp.sum(points.weights)
-    away = points.weights @ jnp.mean(jnp.square(points.x - middle), 1) / jnp.where(total > 0, total, 1)
+    away = weighted_mean(jnp.mean(jnp.square(points.x - middle), 1), points.weights)
     return middle, jnp.where(away > 0, jnp.sqrt(jnp.where(away > 0, away, 1)), 1)

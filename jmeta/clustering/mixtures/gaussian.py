@@ -25,14 +25,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ...distances import as_float
+from ...distances import as_float, quotient
 from ...errors import InputError
 from ...iteration import iterate, unroll
 from ...masking import make_clusterer
 from ...records import Assignment, Batch, Clusterer, Diff
 from ...trees import largest_change
 from ...validation import check_counts, check_positive
-from ...weights import LOG_ZERO
+from ...weights import LOG_ZERO, weighted_mean
 from ..means import pin, shared_means, with_class_means
 from ..points import Points, prepare_points, units_around
 from ..seeding import Seeding, attempts, kmeans_plus_plus, least
@@ -207,7 +207,7 @@ def mixture_clusterer(
 
     def run(points: Points, begin: Components, steps: int) -> tuple[Components, Theta]:
         variance = spread(begin.means, points) / begin.means.shape[1]
-        total = points.weights @ jnp.sum(points.x * points.x, 1) / _positive(jnp.sum(points.weights))
+        total = weighted_mean(jnp.sum(points.x * points.x, 1), points.weights)
         least = 8 * jnp.finfo(points.x.dtype).eps * jnp.where(total > 0, total, 1)
         theta = Theta(points, variance, jnp.maximum(rule.ridge * column_spreads(begin.means, points), least))
         if covariance in ("full", "tied"):
@@ -268,7 +268,7 @@ def em_step(
     scatter = scatter + pseudo.reshape(column) * prior
     if covariance == "tied":
         scatter, count = (jnp.broadcast_to(part.sum(0), part.shape) for part in (scatter, count))
-    estimate = jnp.where(count > jnp.finfo(mass.dtype).eps * jnp.sum(mass), scatter / _positive(count), prior)
+    estimate = jnp.where(count > jnp.finfo(mass.dtype).eps * jnp.sum(mass), quotient(scatter, count), prior)
     if covariance == "spherical":
         estimate = jnp.broadcast_to(estimate.mean(-1, keepdims=True), estimate.shape)
     ridge = jnp.diag(theta.ridge) if matrices else theta.ridge

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ...distances import quotient
 from ...weights import LOG_ZERO
 from ..means import Theta, pin
 
@@ -102,11 +103,10 @@ def balanced_dual(
         theta: the points and the target shares.
     """
     points = theta.points
-    total = jnp.sum(points.weights)
     used = points.log_slots > LOG_ZERO / 2
     problem = Balance(
         logits=logits,
-        weights=points.weights / jnp.where(total > 0, total, 1),
+        weights=quotient(points.weights, jnp.sum(points.weights)),
         pinned=points.pinned,
         target=jnp.where(used, jnp.exp(theta.log_share), 0),
         used=used,
@@ -142,7 +142,7 @@ def _minimum(problem: Balance, start: Float[Array, " K"], rounds: int) -> Float[
         return _Newton(
             dual=jnp.where(better, moved, state.dual),
             excess=jnp.where(better, after, state.excess),
-            damping=jnp.where(better, jnp.maximum(state.damping / 10, 8 * eps), state.damping * 10),
+            damping=jnp.clip(jnp.where(better, state.damping / 10, state.damping * 10), 8 * eps, 1 / eps),
             improving=better & (2 * jnp.max(jnp.abs(after)) < jnp.max(jnp.abs(state.excess))),
             round=state.round + 1,
         )

@@ -13,6 +13,7 @@ evolution strategies.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -102,13 +103,6 @@ def persistent_evolution(
     if window < 1 or steps < 1 or steps % window:
         raise InputError(f"a window of {window} steps does not divide {steps} steps; choose a divisor.")
 
-    def solve_window(meta: PyTree, task: Task, x: PyTree, start: Array) -> tuple[PyTree, Array]:
-        def body(x: PyTree, i: Array) -> tuple[PyTree, Array]:
-            return problem.advance(meta, task, x, i)
-
-        x, losses = lax.scan(body, x, start + jnp.arange(window))
-        return x, jnp.sum(losses)
-
     def begun(meta: PyTree, task: Task, noise: PyTree, sign: int) -> PyTree:
         return jax.vmap(lambda e: problem.init(moved(meta, e, sign * deviation), task))(noise)
 
@@ -124,37 +118,51 @@ def persistent_evolution(
         fresh = position == 0
         tasks = _chosen(fresh, tasks, kept_tasks)
 
-        def one(task: Task, up: PyTree, down: PyTree, sums: PyTree) -> tuple:
+        def one(meta: PyTree, task: Task, up: PyTree, down: PyTree, sums: PyTree) -> tuple:
             noise = perturbations(jax.random.fold_in(task.key, state.step), meta, pairs)
             sums = jax.tree.map(lambda s, e: jnp.where(fresh, 0, s) + e, sums, noise)
 
             def at(sign: int, x: PyTree) -> tuple[PyTree, Array]:
                 x = _chosen(fresh, begun(meta, task, noise, sign), x)
-                return jax.vmap(
-                    lambda e, x: solve_window(moved(meta, e, sign * deviation), task, x, position)
-                )(noise, x)
+                advance = partial(_advanced, problem, task, position + jnp.arange(window))
+                return jax.vmap(lambda e, x: advance(moved(meta, e, sign * deviation), x))(noise, x)
 
             (up, high), (down, low) = at(1, up), at(-1, down)
             slope = (high - low) / (2 * deviation * pairs)
             gradient = jax.tree.map(lambda s: jnp.tensordot(slope.astype(s.dtype), s, 1), sums)
             return (up, down), sums, gradient, jnp.mean(high + low) / (2 * window)
 
-        states, sums, gradients, losses = jax.vmap(one)(tasks, up, down, sums)
-        kept = jnp.isfinite(losses) & jax.vmap(all_finite)(gradients)
-        total = jnp.maximum(jnp.sum(kept), 1)
-        gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
-        loss = jnp.sum(jnp.where(kept, losses, 0)) / total
-        meta, opt, _ = descended(optimizer, state, gradient, loss, jnp.any(kept))
+        def mean_over_tasks(meta: PyTree) -> tuple:
+            states, new_sums, gradients, losses = jax.vmap(partial(one, meta))(tasks, up, down, sums)
+            kept = jnp.isfinite(losses) & jax.vmap(all_finite)(gradients)
+            total = jnp.maximum(jnp.sum(kept), 1)
+            gradient = jax.tree.map(lambda g: jnp.tensordot(kept / total, jnp.nan_to_num(g), 1), gradients)
+            return jnp.sum(jnp.where(kept, losses, 0)) / total, gradient, kept, (states, new_sums)
+
+        def of_the_kept(meta: PyTree) -> tuple[Array, PyTree]:
+            loss, gradient, others, _ = mean_over_tasks(meta)
+            return jnp.where(jnp.all(others == kept), loss, jnp.inf), gradient
+
+        loss, gradient, kept, (states, sums_after) = mean_over_tasks(meta)
+        meta, opt, _ = descended(optimizer, state, gradient, loss, jnp.any(kept), of_the_kept)
         some = jnp.any(kept)
         report = Report(
             loss=jnp.where(some, loss, jnp.nan),
             skipped=len(kept) - jnp.sum(kept),
             metrics={"gradient_norm": jnp.where(some, optax.tree.norm(gradient), jnp.nan)},
         )
-        unfinished = Unfinished(tasks, (position + window) % steps, states, sums)
+        unfinished = Unfinished(tasks, (position + window) % steps, states, sums_after)
         return MetaState(state.step + 1, meta, opt, unfinished), report
 
     return MetaStep(init, compiled(update))
+
+
+def _advanced(
+    problem: InnerProblem, task: Task, places: Int[Array, " W"], meta: PyTree, x: PyTree
+) -> tuple[PyTree, Float[Array, ""]]:
+    """The state of an inner problem after some steps, and the sum of their losses."""
+    x, losses = lax.scan(lambda x, i: problem.advance(meta, task, x, i), x, places)
+    return x, jnp.sum(losses)
 
 
 def _chosen(which: Bool[Array, ""], first: PyTree, second: PyTree) -> PyTree:
