@@ -14,9 +14,10 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
-from ..batching import ELSEWHERE, MEMORY_SHARE, Elsewhere, bytes_needed, mesh_of
+from ..batching import ELSEWHERE, MEMORY_SHARE, Elsewhere, bytes_needed
 from ..errors import InputError
 from ..records import HostSampler, MetaState, MetaStep, Sampler
+from ..sharding.meshes import mesh_of
 from ..training.loop import INSTEAD, draw_tasks, traceable
 from .devices import Accelerator, accelerator, devices_of, no_flags
 from .operations import Operations, count_operations, precisions

@@ -13,10 +13,11 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ..batching import count_tasks, fold_over_tasks, of_all_hosts
+from ..batching import fold_over_tasks
 from ..compiler import compiled
 from ..errors import InputError
 from ..records import GradientEstimator, MetaState, MetaStep, Metrics, Report, Task, TaskLoss
+from ..sharding.meshes import count_tasks, of_all_hosts
 from ..trees import all_finite, still_finite
 from .gradients.estimators import backpropagation
 

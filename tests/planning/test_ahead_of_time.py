@@ -15,11 +15,12 @@ from algorithms import CLUSTERERS, LEARNERS
 from blobs import blobs
 
 import jmeta as jm
-from jmeta.batching import MEMORY_SHARE, Elsewhere, bytes_needed, fitting, fold_over_tasks, mesh_of
+from jmeta.batching import MEMORY_SHARE, Elsewhere, bytes_needed, fitting, fold_over_tasks
 from jmeta.planning import estimate
 from jmeta.planning.devices import COMPILERS, compile_only, devices_of
 from jmeta.planning.estimate import elsewhere, plan
 from jmeta.planning.program import traffic_of
+from jmeta.sharding.meshes import mesh_of
 
 INSTALLED = all(importlib.util.find_spec(name) for names in COMPILERS.values() for name in names)
 pytestmark = pytest.mark.skipif(not INSTALLED, reason="needs the compilers of jmeta[plan]")
