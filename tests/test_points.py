@@ -4,11 +4,11 @@ import pytest
 from test_sharding import run
 
 SHARED = """
-import re, sys
+import sys
 import jax, jax.numpy as jnp, numpy as np, optax
 jax.config.update("jax_enable_x64", True)
 import jmeta as jm
-from jmeta.planning.program import COLLECTIVES, read_program, size_of
+from loops import reductions_of_loops
 from jmeta.training.memory import memory_of
 POINTS, STEPS, CLUSTERS = 256, 7, 3
 random = np.random.default_rng(0)
@@ -16,19 +16,7 @@ labels = np.arange(POINTS) % CLUSTERS
 table = 6 * random.normal(size=(CLUSTERS, 2))[labels] + random.normal(size=(POINTS, 2))
 weights = random.uniform(0.5, 2, POINTS)
 def loops(text):
-    '''The collectives of the loops that iterate, apart from those that seed, innermost first.'''
-    computations, _ = read_program(text)
-    for name, lines in computations.items():
-        for line in lines:
-            kind = line.kind.removesuffix("-start")
-            assert kind == "all-reduce" or kind not in COLLECTIVES or size_of(line.type) < 8 * POINTS, line
-    found = {}
-    for line in (line for lines in computations.values() for line in lines if line.kind == "while"):
-        if not re.search(f'known_trip_count.*"{CLUSTERS - 1}"', line.rest):
-            body = computations[re.search(r"body=%?([\\w.\\-]+)", line.rest)[1]]
-            inner = any(one.kind == "while" for one in body)
-            found[line.name] = inner, sum(one.kind.startswith("all-reduce") for one in body)
-    return sorted(one for one in found.values() if one[1])
+    return reductions_of_loops(text, largest=8 * POINTS)
 """
 
 TABLE = """
