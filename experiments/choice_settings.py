@@ -8,11 +8,11 @@ settings follow from their choices:
   index of the choice, and `exact/WEIGHT/GROUP` the share with the right number of clusters, where one cluster
   is left out
 - the probability of one cluster before a table is seen: `one_cluster/PRIOR/KIND` is the share of the sets
-  without clusters that are found to have none, and `wrong/PRIOR/GROUP` that of the others
+  without clusters that are found to have none, `one_cluster/PRIOR/all` that of all kinds, and
+  `wrong/PRIOR/GROUP` that of the others
 
 `chosen/weight` has the greatest mean of index and share over the groups, and `chosen/prior` is the smallest
-by which nine of ten sets of every kind without clusters are found; both are constants of
-`jmeta.selection.pool_quality`.
+by which nine of ten sets without clusters are found; both are constants of `jmeta.selection.pool_quality`.
 
     python -m experiments.choice_settings
 """
@@ -130,10 +130,10 @@ def experiment(config: Config) -> harness.Metrics:
         one = [pool.clusters == 1 for pool in pools]
         for name, wanted in (("one_cluster", True), ("wrong", False)):
             chosen = [place for place, is_single in enumerate(one) if is_single == wanted]
-            metrics |= by_group(
-                f"{name}/{prior:g}", [pools[place] for place in chosen], [found[place] for place in chosen]
-            )
-    enough = [p for p in PRIORS if all(metrics[f"one_cluster/{p:g}/{kind}"].mean >= FOUND for kind in SINGLE)]
+            values = [found[place] for place in chosen]
+            metrics |= by_group(f"{name}/{prior:g}", [pools[place] for place in chosen], values)
+            metrics[f"{name}/{prior:g}/all"] = jm.interval(np.array(values, float))
+    enough = [prior for prior in PRIORS if metrics[f"one_cluster/{prior:g}/all"].mean >= FOUND]
     return metrics | {
         "chosen/weight": jm.interval(np.array([best])),
         "chosen/prior": jm.interval(np.array([min(enough, default=max(PRIORS))])),

@@ -28,7 +28,7 @@ from .pool import Pool
 
 LIKELY = 60
 """How many partitions, those of highest score, have a probability."""
-EXPECTED_WEIGHT = 1.0
+EXPECTED_WEIGHT = 2.0
 """Weight of the expected index under P in the score of a partition."""
 TRAINED_PRIOR = 0.25
 """Share of tables with one cluster for which `PoolQuality.single` is trained."""
