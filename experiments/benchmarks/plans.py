@@ -84,7 +84,7 @@ def programs(quick: bool) -> Iterator[Program]:
         loss = jm.query_loss(learner, jm.cross_entropy)
         yield Program(name, loss, learner.init, partial(_images, 1), tasks)
 
-    centroids = jm.centroids(body, jm.soft_kmeans(5))
+    centroids = jm.centroids(body, jm.soft_kmeans(5, seeding=jm.farthest_first))
     loss = jm.clustering_loss(centroids, jm.soft_ari)
     yield Program("soft k-means, Conv4, 20 steps", loss, centroids.init, partial(_images, 5), tasks)
 

@@ -51,6 +51,8 @@ class Options:
     """Evaluate the newest states of the run in --out, without training."""
     cache: bool = True
     """Keep compiled programs in $JMETA_CACHE_DIR, by default ~/.cache/jmeta, for the next time."""
+    precision: Literal["high", "highest"] | None = None
+    """Of the products of networks, which accelerators round by default; highest is float32."""
     profile: bool = False
     """Write a trace of the work between the first two rows of the log."""
     tensorboard: bool = False

@@ -82,7 +82,8 @@ def run(experiment: Callable[[Config], Metrics], presets: Mapping[str, Config]) 
         if not (begun or config.frozen or jax.process_index()):  # else the file says how the run began
             _write(config.folder / RUN, run_record(module, name, config))
         began = time.perf_counter()
-        metrics = experiment(config)
+        with jax.default_matmul_precision(config.precision):
+            metrics = experiment(config)
         if jax.process_index():
             return
         summary = run_record(module, name, config) | summarised(metrics, time.perf_counter() - began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -11,6 +12,13 @@ from jax.lax import Precision
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 """Primitives that are matrix products and convolutions."""
+
+
+ROUNDED: Mapping[str, Mapping[Precision, str]] = {
+    "tpu": {Precision.DEFAULT: "bfloat16", Precision.HIGH: "three bfloat16"},
+    "cuda": {Precision.DEFAULT: "TF32", Precision.HIGH: "TF32"},
+}
+"""What products of float32 are computed in on a platform, by their precision; else in float32."""
 
 
 class Operations(NamedTuple):
@@ -79,7 +87,8 @@ def _floating(aval: Any) -> bool:
 def precisions(jaxpr: Any, platform: str) -> dict[str, float]:
     """What matrix products and convolutions are computed in, and the share of each in their operations.
 
-    Float32 operands are rounded by default: to bfloat16 on a TPU, to TF32 on a GPU.
+    Float32 operands are rounded by default: to bfloat16 on a TPU, to TF32 on a GPU. With the precision "high"
+    a TPU adds three products of bfloat16 parts; with "highest" the result is that of float32.
 
     Args:
         jaxpr: as `jax.make_jaxpr` returns it.
@@ -90,19 +99,20 @@ def precisions(jaxpr: Any, platform: str) -> dict[str, float]:
     {'bfloat16': 1.0}
     """
     found: dict[str, float] = {}
-    _add_products(jaxpr, {"tpu": "bfloat16", "cuda": "TF32"}[platform], 1.0, found)
+    _add_products(jaxpr, ROUNDED[platform], 1.0, found)
     total = sum(found.values())
     return {name: count / total for name, count in sorted(found.items(), key=lambda pair: -pair[1])}
 
 
-def _add_products(jaxpr: Any, rounded: str, times: float, found: dict[str, float]) -> None:
+def _add_products(
+    jaxpr: Any, rounded: Mapping[Precision, str], times: float, found: dict[str, float]
+) -> None:
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         for part in jaxprs_in_params(equation.params):
             _add_products(part, rounded, times * equation.params.get("length", 1), found)
         if name in PRODUCTS:
             dtype = equation.invars[0].aval.dtype.name
-            precision = equation.params["precision"]
-            exact = precision is not None and Precision.DEFAULT not in precision
-            kept = dtype if dtype != "float32" or exact else rounded
+            least = min(equation.params["precision"] or (Precision.DEFAULT,), key=list(Precision).index)
+            kept = rounded.get(least, dtype) if dtype == "float32" else dtype
             found[kept] = found.get(kept, 0.0) + times * _operations_of_product(equation)

@@ -5,12 +5,15 @@ import json
 import sys
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments import cifar_fs, few_shot_clustering, omniglot_maml, selection, sinusoid
 from jmeta import harness
 from jmeta.errors import InputError
 from jmeta.metrics import Interval
+from jmeta.planning.operations import precisions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,16 @@ def measure(config):
         "accuracy/a": Interval(0.5, 0.1, 10),
         "accuracy/alone": Interval(float(config.size), float("inf"), 1),
     }
+
+
+@pytest.mark.parametrize("precision", [None, "highest"])
+def test_products_of_an_experiment_have_the_precision_asked_for(monkeypatch, tmp_path, precision):
+    def experiment(config):
+        found = jax.make_jaxpr(lambda x: x @ x)(jnp.ones((2, 2))).jaxpr
+        return {str(precisions(found, "tpu")): Interval(0.0, 0.0, 1)}
+
+    found = call(monkeypatch, tmp_path, experiment, *(["--precision", precision] if precision else []))
+    assert list(found["metrics"]) == [str({"float32" if precision else "bfloat16": 1.0})]
 
 
 @pytest.mark.parametrize(

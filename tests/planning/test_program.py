@@ -106,3 +106,9 @@ def test_products_are_rounded_unless_they_ask_for_more(platform, rounded):
     expected = {rounded: 1 / 3, "float32": 1 / 3}
     expected["bfloat16"] = expected.get("bfloat16", 0) + 1 / 3
     assert found == pytest.approx(expected)
+    with jax.default_matmul_precision("high"):
+        found = precisions(jax.make_jaxpr(lambda x: x @ x)(jnp.ones((4, 4))).jaxpr, platform)
+    assert found == {"TF32" if platform == "cuda" else "three bfloat16": 1.0}
+    with jax.default_matmul_precision("highest"):
+        found = precisions(jax.make_jaxpr(lambda x: x @ x)(jnp.ones((4, 4))).jaxpr, platform)
+    assert found == {"float32": 1.0}
