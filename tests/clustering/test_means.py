@@ -75,7 +75,7 @@ def test_soft_kmeans_tends_to_hard_kmeans_as_it_cools():
 
 
 def test_annealing_in_long_runs_keeps_centres_apart_and_derivatives_finite():
-    """Centres that coincide while it is hot do not separate, and their difference has a derivative of 1e99."""
+    """Centres that coincide while hot do not separate, and the derivative in their difference overflows."""
     random = np.random.default_rng(0)
     centers = 6 * random.normal(size=(8, 5, 2))
     points = (centers[:, np.arange(40) % 5] + random.normal(size=(8, 40, 2))).astype(np.float32)
