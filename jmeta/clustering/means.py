@@ -39,7 +39,7 @@ class Theta(NamedTuple):
         points: prepared points, in computation units.
         beta: inverse temperature, in computation units.
         log_share: [K] logarithm of each cluster's target share of the weight; used by rules that balance.
-        seeds: [K, D] directions in which rules that `split` keep centres apart; not differentiated.
+        seeds: [K, D] directions in which rules that `split` keep centres apart, or None; not differentiated.
     """
 
     points: Points
@@ -226,7 +226,8 @@ def shared_step(
     responses = _nearest(logits).astype(logits.dtype) if rule.hard else jax.nn.softmax(logits, 0)
     shares = points.weights * pin(responses, points.pinned)
     moved, alive = shared_means(shares, points.x, 0 if nudge is None else nudge.sums)
-    moved = moved if rule.split is None else moved + rule.split(i).astype(moved.dtype) * theta.seeds
+    if rule.split is not None and theta.seeds is not None:
+        moved = moved + rule.split(i).astype(moved.dtype) * theta.seeds
     moved = unit_length(moved) if rule.spherical else moved
     moved = jnp.where(alive[:, None], moved, lax.stop_gradient(centers))
     return Means(moved, log_prior), Factors(centers, shares)
