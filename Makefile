@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile # only a part of what is installed is ever imported
 unexport PYTHONDONTWRITEBYTECODE # without bytecode each process would compile what it imports, for seconds
 
-.PHONY: demo test faults quick docs check wheel clean
+.PHONY: demo test faults quick ahead docs check wheel clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.few_shot_clustering --train both --resume
@@ -28,6 +28,17 @@ quick: .venv/test  # these compile far more than they run
 	done | xargs -P 2 -L 1 sh -c 'echo "== $$0"; \
 	  $(BIN)/python -m $$0 "$$@" > runs/quick/$$0.log 2>&1 || { cat runs/quick/$$0.log; exit 255; }'
 
+# Programs compiled for TPUs and GPUs that are not there. The compilers lie in an environment of their own, as jax
+# would look for such devices at every start beside them.
+ahead: .venv-ahead/plan
+	ALLOW_MULTIPLE_LIBTPU_LOAD=1 \
+	  .venv-ahead/bin/pytest --numprocesses 2 --dist worksteal --durations 10 tests/planning/test_ahead_of_time.py
+
+.venv-ahead/plan: pyproject.toml
+	$(PYTHON) -m venv .venv-ahead
+	.venv-ahead/bin/pip install --quiet --no-compile --editable '.[plan]' pytest pytest-xdist
+	touch $@
+
 docs: .venv/docs .venv/test  # then its main pages are looked at in a browser, where there is one
 	$(BIN)/python -m experiments.results --check
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build/html
@@ -46,7 +57,7 @@ check: .venv/test
 	$(BIN)/pre-commit run --all-files
 
 clean:
-	rm -rf .venv .venv-wheel runs build dist docs/_build
+	rm -rf .venv .venv-ahead .venv-wheel runs build dist docs/_build
 
 .venv/bin/python:
 	@echo "== making an environment in .venv, once; about a minute"

@@ -10,7 +10,7 @@ from jaxtyping import Float
 import jmeta as jm
 from jmeta.metrics import Interval
 from jmeta.portfolio.candidates import ONE_CLUSTER
-from jmeta.selection.pool_quality import agreements, expectations, likely_places
+from jmeta.selection.pool_quality import agreements, expectations, likely_places, total_scores
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2)
 HDBSCAN = "hdbscan(min_cluster_size=10, min_samples=8, noise=nearest)"
@@ -70,7 +70,9 @@ class Prediction(NamedTuple):
 
 def scored(example: Example, predicted: Prediction, names: list[str]) -> Scored:
     """What is chosen from a pool at every temperature, and by other methods."""
-    scores, quality = predicted.quality + predicted.shortfall, (1 - predicted.single) * predicted.quality
+    expected_ari = example.inputs[:, names.index("expected ARI")]
+    scores = total_scores(predicted.quality, predicted.shortfall, expected_ari)
+    quality = (1 - predicted.single) * predicted.quality
     one = example.methods.index(ONE_CLUSTER.algorithm) if ONE_CLUSTER.algorithm in example.methods else None
     if one is not None:
         scores[one], quality[one] = -np.inf, predicted.single
@@ -78,7 +80,7 @@ def scored(example: Example, predicted: Prediction, names: list[str]) -> Scored:
     agreement = agreements(example.partitions[likely])
     places = {
         "best_quality": int(scores.argmax()),
-        "expected_ari": int(example.inputs[:, names.index("expected ARI")].argmax()),
+        "expected_ari": int(expected_ari.argmax()),
         "oracle": int(example.scores.argmax()),
     }
     if HDBSCAN in example.methods and not example.known:

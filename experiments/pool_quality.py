@@ -34,7 +34,6 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-from scipy.special import expit
 
 import jmeta as jm
 from experiments.pool_choices import Example, Prediction, Scored, choice_of, scored, summary
@@ -45,12 +44,9 @@ from jmeta.metrics import Interval
 from jmeta.portfolio.candidates import ONE_CLUSTER
 from jmeta.selection.boosted import BoostedTrees, boosted_trees
 from jmeta.selection.examples import Examples, Settings
-from jmeta.selection.pool_quality import PoolQuality, table_inputs, tree_inputs
+from jmeta.selection.pool_quality import TRAINED_PRIOR, PoolQuality, table_inputs, tree_inputs, with_prior
 from jmeta.selection.quality import COVERAGE
 from jmeta.selection.scoring import fit_scoring_model, mean_scores
-
-SINGLE_SHARE = 0.25
-"""Probability of one cluster before a table is seen."""
 
 
 def inputs_of(example: Example, methods: tuple[str, ...]) -> np.ndarray:
@@ -75,12 +71,12 @@ def fit(
 
 
 def fit_single(config: Config, examples: list[Example], names: list[str]) -> BoostedTrees | None:
-    """Trees that predict the log-odds of one cluster, to which `SINGLE_SHARE` of the weight is given."""
+    """Trees that predict the log-odds of one cluster, to which `TRAINED_PRIOR` of the weight is given."""
     single = np.array([example.clusters == 1 for example in examples])
     if single.all() or not single.any():
         return None
     inputs = np.concatenate([single_inputs(example, names) for example in examples])
-    weights = np.where(single, SINGLE_SHARE / single.sum(), (1 - SINGLE_SHARE) / (~single).sum())
+    weights = np.where(single, TRAINED_PRIOR / single.sum(), (1 - TRAINED_PRIOR) / (~single).sum())
     shape = {"num_leaves": 8, "min_data_in_leaf": 10, "feature_fraction": 0.3}
     return boosted(config, inputs, single.astype(float), weights, config.rounds, objective="binary", **shape)
 
@@ -187,7 +183,9 @@ def leave_families_out(
         predict = train(config, kept, methods)
         single = fit_single(config, kept + [e for e in more if e.family not in out], names)
         for example in (e for e in examples if e.family in out):
-            chance = 0.0 if single is None else float(expit(single.predict(single_inputs(example, names))[0]))
+            chance = (
+                0.0 if single is None else float(with_prior(single.predict(single_inputs(example, names)))[0])
+            )
             result.append(scored(example, predict(example)._replace(single=chance), names))
     return result
 

@@ -72,6 +72,8 @@ GENERATORS = ("pyclugen", "densired")
 """Published generators, by package."""
 SINGLE = ("uniform", "gaussian", "curve")
 """Kinds of sets without clusters."""
+COLUMNS = (2, 3, 5, 10, 20)
+"""Numbers of columns of sets without clusters."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,19 +314,22 @@ def toy_is_right(kind: str, points: np.ndarray, truth: np.ndarray, cache: bool) 
 
 def single_of(kind: str, config: Config) -> Iterator[tuple[str, np.ndarray]]:
     """Sets without clusters, in 2 to 20 columns."""
-    for columns in (2,) if config.preset == "quick" else (2, 3, 5, 10, 20):
+    for columns in (2,) if config.preset == "quick" else COLUMNS:
         for seed in range(config.seeds):
-            random = np.random.default_rng([columns, seed])
-            if kind == "uniform":
-                points = random.uniform(size=(config.rows, columns))
-            elif kind == "gaussian":
-                points = random.normal(size=(config.rows, columns))
-            else:
-                along = random.uniform(size=(config.rows, 1)) * 2
-                waves = random.normal(size=(3, columns)), random.uniform(0, 6, (3, columns))
-                points = sum(np.sin((i + 1) * along + waves[1][i]) * waves[0][i] / (i + 1) for i in range(3))
-                points = points + random.normal(scale=0.02, size=points.shape)
-            yield kind, points
+            yield kind, single(kind, config.rows, columns, seed)
+
+
+def single(kind: str, rows: int, columns: int, seed: int) -> np.ndarray:
+    """A set without clusters."""
+    random = np.random.default_rng([columns, seed])
+    if kind == "uniform":
+        return random.uniform(size=(rows, columns))
+    if kind == "gaussian":
+        return random.normal(size=(rows, columns))
+    along = random.uniform(size=(rows, 1)) * 2
+    waves = random.normal(size=(3, columns)), random.uniform(0, 6, (3, columns))
+    points = sum(np.sin((i + 1) * along + waves[1][i]) * waves[0][i] / (i + 1) for i in range(3))
+    return points + random.normal(scale=0.02, size=points.shape)
 
 
 def clusters_of(points: np.ndarray, cache: bool) -> int:

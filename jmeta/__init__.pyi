@@ -16,8 +16,6 @@ from .artifacts.recipes import named as named
 from .artifacts.recipes import recipe as recipe
 from .artifacts.recipes import save_trained as save_trained
 from .batching import over_tasks as over_tasks
-from .batching import shard_tasks as shard_tasks
-from .batching import task_mesh as task_mesh
 from .batching import use_all_cores as use_all_cores
 from .clustering.agglomerative import agglomerative as agglomerative
 from .clustering.cluster import cluster as cluster
@@ -109,6 +107,9 @@ from .records import MetaStep as MetaStep
 from .records import Model as Model
 from .records import Report as Report
 from .records import Task as Task
+from .sharding.meshes import shard_points as shard_points
+from .sharding.meshes import shard_tasks as shard_tasks
+from .sharding.meshes import task_mesh as task_mesh
 from .tables.encoder import TableEncoder as TableEncoder
 from .tasks import ClassImages as ClassImages
 from .tasks import StoredImages as StoredImages

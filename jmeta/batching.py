@@ -15,16 +15,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn, jaxprs_in_params
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
-from jaxtyping import Array, PyTree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jaxtyping import PyTree
 
 from .errors import InputError
+from .sharding.meshes import TASKS, alike, count_tasks, mesh_of
 
-AXIS = "tasks"
 CHUNK_BYTES = 2**18
 """The target size of the largest array of a chunk on a CPU."""
 MIN_CHUNK = 4
@@ -67,47 +66,6 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", cores)
     except RuntimeError:  # a device has started
         return
-
-
-def task_mesh(devices: int | None = None) -> Mesh:
-    """A mesh of devices, across all hosts, among which tasks are divided.
-
-    Args:
-        devices: number of devices, taken in order; all unless given.
-
-    Raises:
-        InputError: there are fewer devices.
-
-    >>> task_mesh(1).shape["tasks"]
-    1
-    """
-    available = jax.devices()
-    count = len(available) if devices is None else devices
-    if not 1 <= count <= len(available):
-        raise InputError(f"devices is {count}; give a whole number from 1 to {len(available)}.")
-    return mesh_of(available[:count])
-
-
-def of_all_hosts(mesh: Mesh | None) -> Mesh | None:
-    """`mesh`, or if it is None and there are several hosts, which train together, the mesh of all devices."""
-    return task_mesh() if mesh is None and jax.process_count() > 1 else mesh
-
-
-def shard_tasks(tasks: PyTree, mesh: Mesh) -> PyTree:
-    """Places a batch of tasks on the devices of a mesh, one part on each.
-
-    Raises:
-        InputError: the number of tasks is not a multiple of the number of devices.
-
-    >>> shard_tasks(jnp.arange(4.0), task_mesh(1)).sharding.spec
-    P('tasks',)
-    """
-    count = count_tasks(tasks)
-    if count % mesh.size:
-        raise InputError(
-            f"{mesh.size} devices do not divide {count} tasks; give a multiple of {mesh.size} tasks."
-        )
-    return jax.device_put(tasks, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 def over_tasks(
@@ -182,9 +140,10 @@ def fold_over_tasks(
     @jax.jit
     def folded(shared: PyTree, tasks: PyTree) -> tuple[PyTree, PyTree]:
         count = count_tasks(tasks)
-        devices, size = _plan(function, shared, tasks, count, chunk, mesh)
-        rounds = -(-count // (len(devices) * size))
-        real = jnp.arange(len(devices) * rounds * size) < count
+        used, size = _plan(function, shared, tasks, count, chunk, mesh)
+        parts = used.shape[TASKS]
+        rounds = -(-count // (parts * size))
+        real = jnp.arange(parts * rounds * size) < count
         whole = jax.tree.map(lambda leaf: _padded(leaf, len(real)), tasks)
 
         def one_device(shared: PyTree, tasks: PyTree, real: Any) -> tuple[PyTree, PyTree]:
@@ -192,15 +151,16 @@ def fold_over_tasks(
                 totals, each = function(shared, tasks, real)
             else:
                 totals, each = _scan(function, shared, (tasks, real), rounds)
-            return (_all_reduce(totals) if len(devices) > 1 else totals), each
+            return (_all_reduce(totals) if parts > 1 else totals), each
 
-        if len(devices) > 1:
+        if used.size > 1:
             # check_vma would insert collectives: a gradient taken inside would be summed over devices.
             one_device = jax.shard_map(
                 one_device,
-                mesh=mesh or mesh_of(devices),
-                in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(AXIS)),
-                out_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+                mesh=used,
+                in_specs=(PartitionSpec(), PartitionSpec(TASKS), PartitionSpec(TASKS)),
+                out_specs=(PartitionSpec(), PartitionSpec(TASKS)),
+                axis_names={TASKS},  # what is divided along points is left to the compiler
                 check_vma=False,
             )
         totals, each = one_device(shared, whole, real)
@@ -228,29 +188,6 @@ def placed(program: Any, args: PyTree) -> PyTree:
     return jax.device_put(args, jax.local_devices()[0]) if spread else args
 
 
-def alike(leaf: Any, everywhere: Sharding) -> Array:
-    """A value that is equal on all hosts, as one array on the devices of all hosts."""
-    if everywhere.is_fully_addressable:
-        return jax.device_put(leaf, everywhere)
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return leaf
-    if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
-        data = alike(jax.random.key_data(leaf), everywhere)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    value = np.asarray(leaf)
-    return jax.make_array_from_callback(value.shape, everywhere, lambda place: value[place])
-
-
-def count_tasks(tasks: PyTree) -> int:
-    """The number of tasks in a batch: the length of the leading axis of its arrays."""
-    counts = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(tasks)}
-    if len(counts) > 1:
-        raise InputError(f"the arrays hold {sorted(counts)} tasks; give arrays of equal length.")
-    if not counts or counts == {0}:
-        raise InputError("the batch holds no task; give at least one.")
-    return counts.pop()
-
-
 LAPACK = ("cholesky", "eigh", "eig", "lu", "qr", "schur", "svd", "triangular_solve")
 """Primitives that, given several matrices, wait in a pool thread for other work of the same pool, so that two
 devices deadlock."""
@@ -258,38 +195,34 @@ devices deadlock."""
 
 def _plan(
     function: Callable, shared: PyTree, tasks: PyTree, count: int, chunk: int | None, mesh: Mesh | None
-) -> tuple[list[jax.Device], int]:
-    """The devices to use, and the number of tasks per chunk; an accelerator takes as many as fit."""
-    if elsewhere := ELSEWHERE.get():
-        mesh = elsewhere.mesh
-    devices = list(mesh.devices.flat) if mesh else jax.local_devices()[:count]
-    cpu = devices[0].platform == "cpu"
-    if cpu and (chunk is None or len(devices) > 1):
+) -> tuple[Mesh, int]:
+    """The mesh of devices to use, and the number of tasks per chunk; an accelerator takes as many as fit."""
+    elsewhere = ELSEWHERE.get()
+    given = elsewhere.mesh if elsewhere else mesh
+    used = given or mesh_of(jax.local_devices()[:count])
+    first = used.devices.flat[0]
+    cpu = first.platform == "cpu"
+    if cpu and (chunk is None or used.size > 1):
         one = jax.tree.map(lambda leaf: leaf[:1], tasks)
         jaxpr = jax.make_jaxpr(function)(shared, one, jnp.ones(1, bool)).jaxpr
-        equations = list(_equations(jaxpr))
-        matrices = _max_factorized(equations)
-        if mesh is None and (matrices or count * _bytes_computed(jaxpr) < MIN_PARALLEL_BYTES):
-            devices = devices[:1]
-        if matrices and len(devices) > 1:
-            if matrices > 1:
-                raise InputError(
-                    f"each task factorises {matrices} matrices at once, on which several CPU devices "
-                    "deadlock; give task_mesh(1)."
-                )
-            return devices, 1
-    each = -(-count // len(devices))
+        matrices = _max_factorized(jaxpr)
+        if given is None and (matrices or count * _bytes_computed(jaxpr) < MIN_PARALLEL_BYTES):
+            used = mesh_of([first])
+        if matrices and used.size > 1:
+            check_factorized(jaxpr)
+            return used, 1
+    each = -(-count // used.shape[TASKS])
     if chunk is not None:
-        return devices, min(each, chunk)
+        return used, min(each, chunk)
     if not cpu:
-        memory = elsewhere.memory if elsewhere else (devices[0].memory_stats() or {}).get("bytes_limit")
-        most = each if memory is None else fitting(function, shared, tasks, each, devices[0], memory)
-        return devices, -(-each // -(-each // most))  # rounds of equal size
-    made = [variable.aval for equation in equations for variable in equation.outvars]
+        memory = elsewhere.memory if elsewhere else (first.memory_stats() or {}).get("bytes_limit")
+        most = each if memory is None else fitting(function, shared, tasks, each, first, memory)
+        return used, -(-each // -(-each // most))  # rounds of equal size
+    made = [variable.aval for equation in _equations(jaxpr) for variable in equation.outvars]
     largest = max((_bytes(aval) for aval in [*map(jax.typeof, jax.tree.leaves(one)), *made]), default=1)
     size = min(each, max(MIN_CHUNK, CHUNK_BYTES // largest) if MIN_CHUNK * largest <= LARGE_TASK_BYTES else 1)
     # A size near it may need less padding.
-    return devices, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
+    return used, min(range(max(1, size // 2), size + 1), key=lambda size: (-each % size, -size))
 
 
 def fitting(
@@ -336,9 +269,18 @@ def bytes_needed(program: jax.stages.Compiled) -> int:
     return int(arguments + outputs - sizes.alias_size_in_bytes + sizes.temp_size_in_bytes)
 
 
-def _max_factorized(equations: list[JaxprEqn]) -> int:
+def check_factorized(jaxpr: Any) -> None:
+    """Raises an InputError if a program would deadlock on several CPU devices."""
+    if (matrices := _max_factorized(jaxpr)) > 1:
+        raise InputError(
+            f"each task factorises {matrices} matrices at once, on which several CPU devices deadlock; give "
+            "task_mesh(1), or points of one device."
+        )
+
+
+def _max_factorized(jaxpr: Any) -> int:
     """The largest number of matrices that one LAPACK call receives."""
-    operands: list[Any] = [e.invars[0].aval for e in equations if e.primitive.name in LAPACK]
+    operands: list[Any] = [e.invars[0].aval for e in _equations(jaxpr) if e.primitive.name in LAPACK]
     return max((math.prod(matrices.shape[:-2]) for matrices in operands), default=0)
 
 
@@ -383,12 +325,7 @@ def _scan(function: Callable, shared: PyTree, parts: tuple, rounds: int) -> tupl
 def _all_reduce(totals: PyTree) -> PyTree:
     """The sum over devices, as one all-reduce of all elements."""
     vector, restored = ravel_pytree(totals)
-    return restored(lax.psum(vector, AXIS)) if vector.size else totals
-
-
-def mesh_of(devices: list[jax.Device]) -> Mesh:
-    """The mesh of devices among which tasks are divided."""
-    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    return restored(lax.psum(vector, TASKS)) if vector.size else totals
 
 
 def _padded(leaf: Any, count: int) -> Any:

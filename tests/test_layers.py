@@ -19,8 +19,8 @@ FLOORS = {
     **dict.fromkeys(
         ["errors", "records", "trees", "distances", "compiler", "padding", "pairs", "precision"], 0
     ),
-    **dict.fromkeys(["files", "weights", "validation", "graphs", "iteration", "batching"], 1),
-    **dict.fromkeys(["agreement", "compilation_cache", "masking", "reach", "tables"], 2),
+    **dict.fromkeys(["files", "weights", "validation", "graphs", "iteration", "sharding"], 1),
+    **dict.fromkeys(["agreement", "batching", "compilation_cache", "masking", "reach", "tables"], 2),
     **dict.fromkeys(["losses", "metrics", "networks", "tasks"], 3),
     **dict.fromkeys(["clustering", "training"], 4),
     **dict.fromkeys(["learners", "planning", "portfolio", "metafeatures", "rl"], 5),

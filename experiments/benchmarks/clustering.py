@@ -118,7 +118,7 @@ def cases(quick: bool) -> Iterator[Case]:
             yield soft(mode="grad2", rule=rule, shape=shape, peer="torch_batched")
     for shape in (*headline, *others):
         yield soft(mode="forward", rule="unroll", shape=shape, peer="torch_batched")
-        for peer in ("sklearn", "ott", "faiss"):
+        for peer in ("sklearn", "ott", "faiss", *["flash_kmeans"] * (jax.default_backend() == "gpu")):
             yield hard(mode="forward", rule="one_step", shape=shape, peer=peer)
     for shape in others:
         for rule in ("unroll", "implicit gmres"):
@@ -194,7 +194,12 @@ def theirs(case: Case, data: Problem) -> Callable[[], Any]:
         return peers.torch_soft(x, start, beta, case.steps, case.mode, case.peer == "torch_compiled")
     if case.peer == "torch_kmeans":
         return peers.torch_kmeans_soft(x, start, beta, case.steps, case.mode)
-    hard = {"sklearn": peers.sklearn_hard, "faiss": peers.faiss_hard, "ott": peers.ott_hard}
+    hard = {
+        "sklearn": peers.sklearn_hard,
+        "faiss": peers.faiss_hard,
+        "flash_kmeans": peers.flash_hard,
+        "ott": peers.ott_hard,
+    }
     return hard[str(case.peer)](x, start, case.steps)
 
 
@@ -227,7 +232,7 @@ def measure(case: Case, rate: float, repeats: int) -> dict[str, Any]:
     else:
         try:
             peer = theirs(case, data)
-            row["difference"] = difference(case, np.asarray(program.call()), np.asarray(peer()))
+            row["difference"] = difference(case, np.asarray(program.call()), peers.on_host(peer()))
             if row["difference"] > TOLERANCE:
                 raise ValueError("outputs differ")
             result = race(program.call, peer, repeats)

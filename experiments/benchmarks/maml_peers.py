@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .peers import tensor
+
 Call = Callable[[], list[np.ndarray]]
 """Computes a meta-gradient once and returns it in the order of JAX's leaves."""
 
@@ -181,8 +183,8 @@ def _module(problem: Problem) -> Any:
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            for name, tensor in _tensors(problem)[0].items():
-                self.register_parameter(name.replace("/", "_"), torch.nn.Parameter(tensor))
+            for name, values in _tensors(problem)[0].items():
+                self.register_parameter(name.replace("/", "_"), torch.nn.Parameter(values))
 
         def forward(self, x: Any) -> Any:
             return _outputs(problem.network, {n: getattr(self, n.replace("/", "_")) for n in names}, x)
@@ -194,16 +196,18 @@ def _tensors(problem: Problem) -> tuple[dict[str, Any], list[Any]]:
     """The weights, and the support inputs and targets and query inputs and targets, in PyTorch's layout."""
     import torch
 
+    torch.set_float32_matmul_precision("high")  # rounds products to TF32 on a GPU, as jax does
+
     def channels_first(x: np.ndarray) -> np.ndarray:
         return x.transpose(0, 1, 4, 2, 3) if x.ndim == 5 else x
 
-    weights = {n: torch.tensor(_transposed(w, (3, 2, 0, 1))) for n, w in problem.weights.items()}
+    weights = {n: tensor(_transposed(w, (3, 2, 0, 1))) for n, w in problem.weights.items()}
     arrays = (*problem.support, *problem.query)
-    return weights, [torch.tensor(np.ascontiguousarray(channels_first(x))) for x in arrays]
+    return weights, [tensor(np.ascontiguousarray(channels_first(x))) for x in arrays]
 
 
 def _arrays(problem: Problem, gradient: dict[str, Any]) -> list[np.ndarray]:
-    return [_transposed(gradient[name].detach().numpy(), (2, 3, 1, 0)) for name in problem.weights]
+    return [_transposed(gradient[name].detach().cpu().numpy(), (2, 3, 1, 0)) for name in problem.weights]
 
 
 def _transposed(w: np.ndarray, order: tuple[int, int, int, int]) -> np.ndarray:

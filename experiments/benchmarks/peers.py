@@ -20,6 +20,7 @@ PACKAGES = {
     "ott": "ott-jax",
     "sklearn": "scikit-learn",
     "faiss": "faiss-cpu",
+    "flash_kmeans": "flash-kmeans",
 }
 """The package of every peer."""
 
@@ -47,20 +48,18 @@ def torch_soft(
         return c
 
     run = torch.compile(centers) if compile_it else centers
-    points = torch.tensor(x)
-    c0 = torch.tensor(start)
-    probe = torch.tensor(probe_of(x))
+    points, c0, probe = map(tensor, (x, start, probe_of(x)))
 
     def call() -> np.ndarray:
         if mode == "forward":
             with torch.no_grad():
-                return run(points, c0).numpy()
+                return ready(run(points, c0))
         leaf = points.clone().requires_grad_()
         loss = (run(leaf, c0) ** 2).sum()
         (gradient,) = torch.autograd.grad(loss, leaf, create_graph=mode == "grad2")
         if mode == "grad":
-            return gradient.numpy()
-        return torch.autograd.grad((gradient * probe).sum(), leaf)[0].numpy()
+            return ready(gradient)
+        return ready(torch.autograd.grad((gradient * probe).sum(), leaf)[0])
 
     return call
 
@@ -93,15 +92,14 @@ def torch_kmeans_soft(x: np.ndarray, start: np.ndarray, beta: float, steps: int,
         tol=0.0,
         verbose=False,
     )
-    points = torch.tensor(x)
-    c0 = torch.tensor(start)
+    points, c0 = map(tensor, (x, start))
 
     def call() -> np.ndarray:
         leaf = points.clone().requires_grad_(mode == "grad")
         centers = model(leaf, k=start.shape[1], centers=c0.clone()).centers
         if mode == "forward":
-            return centers.detach().numpy()
-        return torch.autograd.grad((centers**2).sum(), leaf)[0].numpy()
+            return ready(centers.detach())
+        return ready(torch.autograd.grad((centers**2).sum(), leaf)[0])
 
     return call
 
@@ -135,6 +133,41 @@ def faiss_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
         return np.asarray(model.centroids)
 
     return lambda: np.stack([centers(points, c) for points, c in zip(x, start, strict=True)])
+
+
+def flash_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:
+    """The batched k-means of flash-kmeans, in kernels of Triton; for GPUs."""
+    from flash_kmeans import batch_kmeans_Euclid
+
+    points, c0 = map(tensor, (x, start))
+
+    def call() -> np.ndarray:
+        return ready(batch_kmeans_Euclid(points, start.shape[1], steps, 0.0, c0.clone())[1])
+
+    return call
+
+
+def tensor(x: np.ndarray) -> Any:
+    """An array as one of PyTorch, on the GPU if jax uses one."""
+    import torch
+
+    gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
+    return torch.tensor(x, device="cuda" if gpu else "cpu")
+
+
+def ready(result: Any) -> Any:
+    """A result of PyTorch once it has been computed: as an array of NumPy, or on the GPU."""
+    import torch
+
+    if not result.is_cuda:
+        return result.numpy()
+    torch.cuda.synchronize()
+    return result
+
+
+def on_host(result: Any) -> np.ndarray:
+    """The result of a call as an array of NumPy."""
+    return np.asarray(result.cpu() if hasattr(result, "cpu") else result)
 
 
 def ott_hard(x: np.ndarray, start: np.ndarray, steps: int) -> Call:

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..iteration import iterate, unroll
 from ..masking import make_clusterer
 from ..records import AnyArray, Assignment, Batch, Clusterer, Diff
+from ..sharding.points import fold_over_points, row_of_each
 from ..trees import largest_change
 from ..weights import LOG_ZERO, class_means, log_weights
 from .points import Points, Units, prepare_points, units_around
@@ -218,14 +219,26 @@ def shared_step(
     """One step of the map and the factors of the points in it; `nudge` is added to the products."""
     points = theta.points
     centers = means.centers
-    products = jnp.matmul(centers, points.x.T, precision="highest")
-    products = products if nudge is None else products + nudge.products
-    logits = rule.cool(theta.beta, i) * (2 * products - jnp.sum(centers * centers, 1, keepdims=True))
+
+    def score(shared: tuple[Array, Array], x: Array, nudge: Array | None) -> tuple[tuple, Array]:
+        centers, beta = shared
+        products = jnp.matmul(centers, x.T, precision="highest")
+        products = products if nudge is None else products + nudge
+        return (), beta * (2 * products - jnp.sum(centers * centers, 1, keepdims=True))
+
+    def share(log_prior: Array, logits: Array, x: Array, *known: Array) -> tuple[tuple[Array, Array], Array]:
+        logits = logits + log_prior[:, None]
+        responses = _nearest(logits).astype(logits.dtype) if rule.hard else jax.nn.softmax(logits, 0)
+        weights, pinned = known
+        shares = weights * pin(responses, pinned)
+        return sums_of_points(shares, x), shares
+
+    shared, others = (centers, rule.cool(theta.beta, i)), None if nudge is None else nudge.products
+    _, logits = fold_over_points(score, shared, (points.x, others), (0, 1))
     log_prior = rule.weigh(means.log_prior, logits, theta)
-    logits = logits + log_prior[:, None]
-    responses = _nearest(logits).astype(logits.dtype) if rule.hard else jax.nn.softmax(logits, 0)
-    shares = points.weights * pin(responses, points.pinned)
-    moved, alive = shared_means(shares, points.x, 0 if nudge is None else nudge.sums)
+    given = (logits, points.x, points.weights, points.pinned)
+    (mass, sums), shares = fold_over_points(share, log_prior, given, (1, 0, 0, 0))
+    moved, alive = means_of_sums(mass, sums if nudge is None else sums + nudge.sums)
     if rule.split is not None and theta.seeds is not None:
         moved = moved + rule.split(i).astype(moved.dtype) * theta.seeds
     moved = unit_length(moved) if rule.spherical else moved
@@ -233,13 +246,18 @@ def shared_step(
     return Means(moved, log_prior), Factors(centers, shares)
 
 
-def shared_means(
-    shares: Float[Array, "K N"], x: Float[Array, "N D"], nudge: Float[Array, "K D"] | int = 0
+def sums_of_points(
+    shares: Float[Array, "K N"], x: Float[Array, "N D"]
+) -> tuple[Float[Array, " K"], Float[Array, "K D"]]:
+    """The weight of each cluster, and the weighted sum of its points."""
+    return jnp.sum(shares, 1), jnp.matmul(shares, x, precision="highest")
+
+
+def means_of_sums(
+    mass: Float[Array, " K"], sums: Float[Array, "K D"]
 ) -> tuple[Float[Array, "K D"], Bool[Array, " K"]]:
     """The weighted mean of the points of each cluster, and whether the cluster's weight is not negligible."""
-    mass = jnp.sum(shares, 1)
     alive = mass > jnp.finfo(mass.dtype).eps * jnp.sum(mass)
-    sums = jnp.matmul(shares, x, precision="highest") + nudge
     return quotient(sums, jnp.where(alive, mass, 1)[:, None]), alive
 
 
@@ -293,7 +311,7 @@ def _rebalanced(rule: Rule, means: Means, theta: Theta) -> Means:
 def _inertia(centers: Float[Array, "K D"], points: Points) -> Float[Array, ""]:
     """The weighted sum of squared distances to the nearest centre, from differences."""
     owners = jnp.argmin(squared_distances(points.x, centers) - points.log_slots, 1)
-    return points.weights @ jnp.sum(jnp.square(points.x - centers[owners]), 1)
+    return points.weights @ jnp.sum(jnp.square(points.x - row_of_each(centers, owners)), 1)
 
 
 def _energy(rule: Rule, means: Means, theta: Theta) -> Float[Array, ""]:

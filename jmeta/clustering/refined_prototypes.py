@@ -31,7 +31,7 @@ from ..masking import make_clusterer
 from ..records import Assignment, Batch, Clusterer, Diff
 from ..validation import check_counts, check_positive, learned_numbers
 from ..weights import LOG_ZERO, class_means
-from .means import pin, shared_means
+from .means import means_of_sums, pin, sums_of_points
 from .points import Points, prepare_points, units_around
 from .quantity import checked_quantity
 from .temperature import RANGE
@@ -187,7 +187,7 @@ def refine_step(
         owners = jax.nn.one_hot(points.pinned, len(x), axis=0, dtype=bool)
         unlabelled = points.weights * ~jnp.any(owners, 0)
         shares = shares * jax.vmap(partial(_mask, theta.mask, unlabelled))(distances)
-    moved, alive = shared_means(points.weights * pin(shares, points.pinned), points.x)
+    moved, alive = means_of_sums(*sums_of_points(points.weights * pin(shares, points.pinned), points.x))
     return jnp.where(alive[:, None], moved, lax.stop_gradient(x))
 
 

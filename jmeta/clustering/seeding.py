@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..distances import squared_distances
+from ..sharding.points import points_at
 from ..weights import weighted_mean
 
 Seeding = Callable[..., Float[Array, "K D"]]
@@ -37,7 +38,7 @@ def random_points(
     noisy = jnp.log(weights) + jax.random.gumbel(key, weights.shape, weights.dtype)
     _, chosen = lax.top_k(noisy, min(clusters, points_count))
     usable = jnp.maximum(jnp.sum(weights > 0), 1)
-    return points[chosen[jnp.arange(clusters) % jnp.minimum(usable, chosen.size)]]
+    return points_at(points, chosen[jnp.arange(clusters) % jnp.minimum(usable, chosen.size)])
 
 
 def kmeans_plus_plus(
@@ -57,7 +58,7 @@ def kmeans_plus_plus(
         mass = weights * nearest
         mass = jnp.where(jnp.any(mass > 0), mass, weights)
         candidates = jax.random.categorical(key, jnp.log(mass), shape=(trials,))
-        closer = jnp.minimum(nearest, squared_distances(points[candidates], points))
+        closer = jnp.minimum(nearest, squared_distances(points_at(points, candidates), points))
         return candidates[jnp.argmin(closer @ weights)]
 
     first, *rest = jax.random.split(key, clusters)
@@ -102,13 +103,13 @@ def _one_by_one(points: Array, first: Array, draw: Callable[[Array, Array], Arra
     fixed = lax.stop_gradient(points)
 
     def to_seed(index: Array) -> Array:
-        return squared_distances(fixed, fixed[index][None])[:, 0]
+        return squared_distances(fixed, points_at(fixed, index[None]))[:, 0]
 
     def add(nearest: Array, key: Array) -> tuple[Array, Array]:
         index = draw(key, nearest)
         return jnp.minimum(nearest, to_seed(index)), index
 
     if not keys:
-        return points[first[None]]
+        return points_at(points, first[None])
     _, others = lax.scan(add, to_seed(first), jnp.stack(keys))
-    return points[jnp.concatenate([first[None], others])]
+    return points_at(points, jnp.concatenate([first[None], others]))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..distances import quotient, squared_distances
 from ..errors import InputError
+from ..sharding.points import row_of_each
 from ..weights import weighted_mean
 from .points import Points, Units
 
@@ -79,6 +80,6 @@ def column_spreads(seeds: Float[Array, "K D"], points: Points) -> Float[Array, "
     weights = points.weights
     total = jnp.sum(weights)
     owners = jnp.argmin(squared_distances(points.x, seeds) - points.log_slots, 1)
-    nearest = quotient(weights @ jnp.square(points.x - seeds[owners]), total)
+    nearest = quotient(weights @ jnp.square(points.x - row_of_each(seeds, owners)), total)
     variance = quotient(weights @ jnp.square(points.x - weighted_mean(points.x, weights)), total)
     return nearest + jnp.finfo(variance.dtype).eps * variance

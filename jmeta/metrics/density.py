@@ -11,11 +11,15 @@ from jax.nn import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..distances import as_float
+from ..errors import InputError
 from ..graphs.components import spanning_forest
 from ..records import AnyArray
 from ..weights import weights_or_ones
 from .clusters import Clusters, clusters_of, index_of_clusters
 from .partitions import Labels
+
+MOST_POINTS = 16_384
+"""The largest number of points, as matrices of all pairs are held: about 9 GB for so many."""
 
 
 @index_of_clusters
@@ -43,12 +47,20 @@ def density_validity(
     Returns:
         The index, in [-1, 1], larger is better; 0 or less if fewer than two clusters have points.
 
+    Raises:
+        InputError: there are more than `MOST_POINTS` points.
+
     Reference: Moulavi et al. 2014, Density-based clustering validation.
 
     >>> points = jnp.array([[0.0], [1.0], [2.0], [3.0], [9.0], [10.0], [11.0], [12.0]])
     >>> print(f"{density_validity(points, jnp.array([0, 0, 0, 0, 1, 1, 1, 1])):.4f}")
     0.8500
     """
+    if len(points) > MOST_POINTS:
+        raise InputError(
+            f"density_validity compares all pairs of {len(points)} points; give at most {MOST_POINTS} of "
+            "them, such as a random sample."
+        )
     x = as_float(jnp.asarray(points))
     counted = jnp.sum(weights_or_ones(x, weights) > 0)
     return mean_validity(clusters_of(x, labels, weights, slots), counted)

@@ -80,14 +80,35 @@ def accelerator(name: str) -> Accelerator:
     return ACCELERATORS[name]
 
 
+def name_of(kind: str) -> str:
+    """The name of the accelerator that jax calls by a `device_kind`.
+
+    Raises:
+        InputError: there is no plan for such devices.
+
+    >>> name_of("NVIDIA H100 80GB HBM3"), name_of("TPU v5 lite")
+    ('h100', 'v5e')
+    """
+    words = kind.lower().replace("v5 lite", "v5e").replace("v6 lite", "v6e")
+    names = [name for name in ACCELERATORS if name in words]
+    if not names:
+        raise InputError(f"there is no plan for {kind!r}; choose one of {', '.join(ACCELERATORS)}.")
+    return names[0]
+
+
 def compile_only() -> None:
     """Keeps jax on the CPU, so that the compilers of accelerators do not look for one; to be called first."""
     jax.config.update("jax_platforms", "cpu")
     os.environ |= TPU_ALONE
 
 
-def devices_of(name: str, count: int) -> list[jax.Device]:
+def devices_of(name: str, count: int, *, slices: int = 1) -> list[jax.Device]:
     """Devices that are not there, for which programs can be compiled.
+
+    Args:
+        name: of the accelerator.
+        count: how many, in all slices together.
+        slices: parts that are joined by a network of the data centre; a TPU sends over its links within one.
 
     Raises:
         InputError: there is no accelerator of this name, no topology of so many, or the package that holds
@@ -104,11 +125,12 @@ def devices_of(name: str, count: int) -> list[jax.Device]:
     options: dict[str, Any] = {"platform": kind.platform}
     if kind.platform == "tpu":
         os.environ |= TPU_ALONE | {"TPU_ACCELERATOR_TYPE": kind.target[0]}
-        options["topology_name"] = f"{name}:{'x'.join(map(str, slice_shape(count, kind.target[1])))}"
+        shape = "x".join(map(str, slice_shape(count // slices, kind.target[1])))
+        options |= {"topology_name": f"{name}:{shape}", "num_slices": slices}
     else:
         options |= {
             "topology_name": name,
-            "topology": _hosts(count),
+            "topology": f"{slices}x{_hosts(count // slices)}",
             "target_config": _target_config(name, kind),
         }
     with no_flags():
@@ -143,10 +165,10 @@ def slice_shape(count: int, axes: int) -> tuple[int, ...]:
 
 
 def _hosts(count: int) -> str:
-    """The topology of so many GPUs: one slice of hosts with eight each."""
+    """The hosts of so many GPUs, and the GPUs of each, eight if there are several."""
     if count < 1 or (count > PER_HOST and count % PER_HOST):
         raise InputError(f"{count} GPUs fill no hosts; give at most {PER_HOST}, or a multiple of {PER_HOST}.")
-    return f"1x{math.ceil(count / PER_HOST)}x{min(count, PER_HOST)}"
+    return f"{math.ceil(count / PER_HOST)}x{min(count, PER_HOST)}"
 
 
 def _target_config(name: str, kind: Accelerator) -> str:

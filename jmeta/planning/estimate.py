@@ -6,7 +6,7 @@ times are estimates from data sheets, and say which resource limits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
-from ..batching import ELSEWHERE, MEMORY_SHARE, Elsewhere, bytes_needed, mesh_of
+from ..batching import ELSEWHERE, MEMORY_SHARE, Elsewhere, bytes_needed
 from ..errors import InputError
 from ..records import HostSampler, MetaState, MetaStep, Sampler
+from ..sharding.meshes import mesh_of
 from ..training.loop import INSTEAD, draw_tasks, traceable
 from .devices import Accelerator, accelerator, devices_of, no_flags
 from .operations import Operations, count_operations, precisions
@@ -26,8 +27,14 @@ LAUNCH = {"tpu": 1e-6, "cuda": 3e-6}
 """Seconds to start an instruction, about."""
 LATENCY = 10e-6
 """Seconds of a collective of no size, about."""
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"tpu": {}, "cuda": {"xla_gpu_autotune_level": 0}}
-"""Options of the compilers; autotuning would need the device."""
+OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "tpu": ({},),
+    "cuda": (
+        {"xla_gpu_autotune_level": 0},
+        {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False},
+    ),
+}
+"""Options of the compilers, until one compiles: autotuning needs the device, without it few products fail."""
 
 
 class Plan(NamedTuple):
@@ -190,8 +197,18 @@ def _compiled(function: Callable[..., PyTree], args: PyTree, mesh: Mesh) -> jax.
     placed = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), args
     )
-    options = OPTIONS["tpu" if mesh.devices.flat[0].platform == "tpu" else "cuda"]
-    return jax.jit(function, donate_argnums=0).lower(*placed).compile(compiler_options=dict(options))
+    lowered = jax.jit(function, donate_argnums=0).lower(*placed)
+    return _compiled_with(OPTIONS["tpu" if mesh.devices.flat[0].platform == "tpu" else "cuda"], lowered)
+
+
+def _compiled_with(options: Sequence[Mapping[str, Any]], lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """The program, compiled with the first of the options with which that succeeds."""
+    try:
+        return lowered.compile(compiler_options=dict(options[0]))
+    except jax.errors.JaxRuntimeError:
+        if len(options) == 1:
+            raise
+        return _compiled_with(options[1:], lowered)
 
 
 def _seconds(kind: Accelerator, traffic: Traffic, operations: Operations, devices: int) -> dict[str, float]:

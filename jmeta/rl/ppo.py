@@ -25,10 +25,11 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..batching import count_tasks, fold_over_tasks, of_all_hosts, over_tasks
+from ..batching import fold_over_tasks, over_tasks
 from ..compiler import compiled
 from ..errors import InputError
 from ..records import MetaState, MetaStep, Metrics, Report
+from ..sharding.meshes import count_tasks, of_all_hosts
 from ..training.step import descended
 from ..trees import all_finite
 from ..validation import check_counts

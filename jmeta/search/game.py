@@ -21,12 +21,12 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from ..batching import count_tasks
 from ..errors import InputError
 from ..portfolio.candidates import Candidate
 from ..rl.actions import Masks
 from ..rl.environment import Action, Environment, Space, Transition
 from ..rl.policy import SEES
+from ..sharding.meshes import count_tasks
 
 WITHOUT_REWARD = tuple(part for part in SEES if part != "reward")
 """What an agent may see of a search: everything but the reward, which is made of reference labels."""

@@ -1,11 +1,14 @@
 """The learned quality of the partitions in a pool, and the choice among them.
 
 Boosted trees predict, from the descriptors of a partition, its adjusted Rand index with the true clusters and
-by how much it falls short of the best partition of the pool. The softmax of the two together, at a
-temperature, is taken as the probability of each partition to be the true one, and the partition with the
-greatest expected adjusted Rand index under these probabilities is chosen: of many similar partitions that
-share the probability among them, the one in their middle. All that is for a table of several clusters; other
-trees predict, from the descriptors of all partitions, the probability that there is one.
+by how much it falls short of the best partition of the pool. The score of a partition is the sum of the two
+and of its expected index under P. The softmax of the scores, at a temperature, is taken as the probability of
+each partition to be the true one, and the partition with the greatest expected adjusted Rand index under
+these probabilities is chosen: of many similar partitions that share the probability among them, the one in
+their middle. All that is for a table of several clusters; other trees predict, from the descriptors of all
+partitions, the probability that there is one.
+
+`EXPECTED_WEIGHT` and `PRIOR` are chosen by `experiments/choice_settings.py`, on published generators.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 from ..metafeatures.expected import adjusted_rand
 from ..portfolio.candidates import ONE_CLUSTER
@@ -25,6 +28,12 @@ from .pool import Pool
 
 LIKELY = 60
 """How many partitions, those of highest score, have a probability."""
+EXPECTED_WEIGHT = 2.0
+"""Weight of the expected index under P in the score of a partition."""
+TRAINED_PRIOR = 0.25
+"""Share of tables with one cluster for which `PoolQuality.single` is trained."""
+PRIOR = 0.14
+"""Probability that there is one cluster, before the table is seen."""
 LEADING = ("expected ARI", "agreement", "gaussian gain")
 """Descriptors whose greatest value marks a partition that describes the table best."""
 
@@ -40,7 +49,8 @@ class PoolQuality(NamedTuple):
         temperature: of the softmax.
         spread: half-width of the interval around the predicted index of a chosen partition that holds the
             true one in four of five cases.
-        single: predicts the log-odds that there is one cluster; None where the number is known.
+        single: predicts the log-odds that there is one cluster, where a share of `TRAINED_PRIOR` of all
+            tables has one; None where the number is known.
     """
 
     features: tuple[str, ...]
@@ -55,7 +65,7 @@ class PoolQuality(NamedTuple):
         """The probability that there is one cluster, from the descriptors of all other partitions."""
         if self.single is None:
             return 0.0
-        return float(expit(self.single.predict(table_inputs(descriptors, self.features))[0]))
+        return float(with_prior(self.single.predict(table_inputs(descriptors, self.features)))[0])
 
 
 class Choice(NamedTuple):
@@ -117,7 +127,7 @@ def choose(model: PoolQuality, pool: Pool) -> Choice:
     descriptors = pool_descriptors(pool, model.features)
     inputs = tree_inputs(descriptors, pool.methods, model.methods)
     quality = model.quality.predict(inputs)
-    scores = quality + model.shortfall.predict(inputs)
+    scores = total_scores(quality, model.shortfall.predict(inputs), pool.columns["expected ARI"])
     one, single = None, 0.0
     if ONE_CLUSTER in pool.candidates and len(scores) > 1:
         one = pool.candidates.index(ONE_CLUSTER)
@@ -131,6 +141,25 @@ def choose(model: PoolQuality, pool: Pool) -> Choice:
         quality[one] = single
     ranking = np.lexsort((-scores, -expected))
     return Choice(ranking, quality, probability, expected)
+
+
+def total_scores(
+    quality: Float[np.ndarray, " A"],
+    shortfall: Float[np.ndarray, " A"],
+    expected: Float[np.ndarray, " A"],
+    weight: float = EXPECTED_WEIGHT,
+) -> Float[np.ndarray, " A"]:
+    """The score of every partition: predicted index, shortfall, and the weighted expected index under P."""
+    return quality + shortfall + weight * expected
+
+
+def with_prior(log_odds: Float[np.ndarray, "..."], prior: float = PRIOR) -> Float[np.ndarray, "..."]:
+    """The probability of one cluster, from log-odds that trees of `PoolQuality.single` predict.
+
+    >>> float(with_prior(np.array(0.0), prior=TRAINED_PRIOR))
+    0.5
+    """
+    return expit(log_odds + logit(prior) - logit(TRAINED_PRIOR))
 
 
 def likely_places(scores: Float[np.ndarray, " A"]) -> Int[np.ndarray, " L"]:

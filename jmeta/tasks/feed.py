@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key
 
-from ..batching import AXIS
 from ..errors import InputError
 from ..records import HostSampler, Task
+from ..sharding.meshes import TASKS
 from .episodes import scaled
 from .fixed import warn_of_equal_tasks
 from .stored import ahead, beside_the_host
@@ -55,14 +55,14 @@ class Feed:
         self._sampler, self._tasks, self._sharding = sampler, tasks, None
         self._places = np.arange(tasks)
         if mesh is not None and jax.process_count() > 1:
-            if tasks % mesh.size:
+            if tasks % mesh.shape[TASKS]:
                 raise InputError(
                     f"{tasks} tasks that are made on {jax.process_count()} hosts cannot be divided among "
-                    f"{mesh.size} devices; choose a multiple."
+                    f"{mesh.shape[TASKS]} devices; choose a multiple."
                 )
-            self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+            self._sharding = NamedSharding(mesh, PartitionSpec(TASKS))
             own = self._sharding.addressable_devices_indices_map((tasks,)).values()
-            self._places = np.sort(np.concatenate([self._places[span] for span in own]))
+            self._places = np.unique(np.concatenate([self._places[span] for span in own]))
         self._key = beside_the_host(key)
 
     def at(self, step: int) -> Given:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..batching import alike
 from ..records import Metrics, Report
+from ..sharding.meshes import alike
 
 Row = dict[str, float]
 

@@ -13,11 +13,12 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ..batching import count_tasks, fold_over_tasks, of_all_hosts
+from ..batching import fold_over_tasks
 from ..compiler import compiled
 from ..distances import square_root
 from ..errors import InputError
 from ..records import GradientEstimator, MetaState, MetaStep, Metrics, Report, Task, TaskLoss
+from ..sharding.meshes import count_tasks, of_all_hosts
 from ..trees import all_finite, inexact_leaves, replace_inexact, still_finite, tangent_like
 from .gradients.estimators import backpropagation
 

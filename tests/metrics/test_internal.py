@@ -257,6 +257,20 @@ def test_more_clusters_than_one_product_takes(name):
     np.testing.assert_allclose(INDICES[name][0](points, labels), INDICES[name][1](points, labels), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["calinski_harabasz", "davies_bouldin"])
+def test_many_rows_in_thousands_of_clusters(name):
+    random = np.random.default_rng(0)
+    labels = random.permutation(np.arange(100_000) % 5_000)
+    points = 9 * np.stack(np.divmod(labels, 71), 1) + random.normal(size=(100_000, 2))
+    expected = getattr(reference, f"{name}_score")(points, labels)
+    np.testing.assert_allclose(INDICES[name][0](points, labels), expected, rtol=1e-6)
+
+
+def test_more_points_than_all_pairs_allow_are_refused():
+    with pytest.raises(jm.InputError, match="give at most 16384 of them"):
+        jm.metrics.density_validity(np.zeros((16_385, 2)), np.arange(16_385) % 2)
+
+
 def test_blocks_of_rows_give_the_same_index(name, monkeypatch):
     points, labels = draw(2)
     monkeypatch.setattr(clusters, "BLOCK", 5 * N)

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.metrics import adjusted_rand_score
 
 from jmeta.portfolio.candidates import ONE_CLUSTER, candidate
 from jmeta.selection.boosted import boosted_trees
 from jmeta.selection.pool import Pool
 from jmeta.selection.pool_quality import (
+    EXPECTED_WEIGHT,
+    PRIOR,
+    TRAINED_PRIOR,
     PoolQuality,
     agreements,
     choose,
@@ -29,7 +33,7 @@ POOL = Pool(
         ONE_CLUSTER,
     ),
     PARTITIONS,
-    {"margin": MARGIN, "silhouette": np.arange(5.0)},
+    {"margin": MARGIN, "silhouette": np.arange(5.0), "expected ARI": np.zeros(5)},
 )
 
 
@@ -115,7 +119,7 @@ def test_only_likely_partitions_have_a_probability(monkeypatch):
 def test_probabilities_sum_to_one_and_so_do_those_of_numbers_of_clusters(seed):
     random = np.random.default_rng(seed)
     partitions = random.integers(-1, 5, (80, 30))
-    columns = {"margin": random.normal(size=80), "silhouette": random.normal(size=80)}
+    columns = {name: random.normal(size=80) for name in ("margin", "silhouette", "expected ARI")}
     pool = Pool((candidate("ward"),) * 80, partitions, columns)
     trees = [split(feature, 0.0, *random.normal(size=2)) for feature in (0, 1)]
     choice = choose(model(*trees, 0.5), pool)
@@ -135,6 +139,14 @@ def test_the_probability_of_a_number_of_clusters_by_hand():
     assert next(iter(found)) == 2
 
 
+def test_the_expected_index_under_p_adds_to_the_score():
+    columns = POOL.columns | {"expected ARI": np.array([0.0, 0.3, 0.2, 0.1, 0.0])}
+    choice = choose(model(constant(0.5), constant(0.0)), POOL._replace(columns=columns))
+    weights = np.exp(EXPECTED_WEIGHT * columns["expected ARI"][:4] / 0.1)
+    np.testing.assert_allclose(choice.probability[:4], weights / weights.sum(), rtol=1e-6)
+    np.testing.assert_allclose(choice.quality[:4], 0.5)
+
+
 def test_one_partition_is_chosen():
     pool = Pool(POOL.candidates[:1], PARTITIONS[:1], {name: v[:1] for name, v in POOL.columns.items()})
     choice = choose(model(constant(0.5), constant(0.0)), pool)
@@ -145,7 +157,7 @@ def test_one_partition_is_chosen():
 @pytest.mark.parametrize("chance", [0.05, 0.9])
 def test_the_probability_of_one_cluster_comes_before_the_others(chance):
     plain = choose(model(constant(0.5), constant(0.0)), POOL)
-    trees = constant(np.log(chance / (1 - chance)))
+    trees = constant(logit(chance) + logit(TRAINED_PRIOR) - logit(PRIOR))
     choice = choose(model(constant(0.5), constant(0.0))._replace(single=trees), POOL)
     expected = (1 - chance) * plain.probability + chance * (np.arange(5) == 4)
     np.testing.assert_allclose(choice.probability, expected, rtol=1e-6)
@@ -158,6 +170,8 @@ def test_the_probability_of_one_cluster_is_predicted_from_the_other_partitions()
     """Trees that split on the greatest margin: it is 0.7 with one cluster left out."""
     found = model(constant(0.0), constant(0.0))._replace(single=split(0, 0.65, -5.0, 5.0))
     descriptors = pool_descriptors(POOL, found.features)
-    assert found.probability_of_one(descriptors[:4]) == pytest.approx(1 / (1 + np.exp(-5)))
-    assert found.probability_of_one(descriptors[:3]) == pytest.approx(1 / (1 + np.exp(5)))
+    odds = PRIOR / (1 - PRIOR) / (TRAINED_PRIOR / (1 - TRAINED_PRIOR))
+    for count, log_odds in ((4, 5.0), (3, -5.0)):
+        expected = odds * np.exp(log_odds) / (1 + odds * np.exp(log_odds))
+        assert found.probability_of_one(descriptors[:count]) == pytest.approx(expected)
     assert model(constant(0.0), constant(0.0)).probability_of_one(descriptors) == 0

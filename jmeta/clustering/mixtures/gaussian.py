@@ -30,10 +30,11 @@ from ...errors import InputError
 from ...iteration import iterate, unroll
 from ...masking import make_clusterer
 from ...records import Assignment, Batch, Clusterer, Diff
+from ...sharding.points import fold_over_points
 from ...trees import largest_change
 from ...validation import check_counts, check_positive
 from ...weights import LOG_ZERO, weighted_mean
-from ..means import pin, shared_means, with_class_means
+from ..means import means_of_sums, pin, with_class_means
 from ..points import Points, prepare_points, units_around
 from ..seeding import Seeding, attempts, kmeans_plus_plus, least
 from ..temperature import column_spreads, spread
@@ -252,18 +253,22 @@ def em_step(
 ) -> Components:
     """One step of EM; a component without points keeps its mean, with its gradient stopped."""
     points = theta.points
-    responses = jax.nn.softmax(log_densities(components, points.x), 0)
-    shares = points.weights * pin(responses, points.pinned)
-    moved, alive = shared_means(shares, points.x)
-    mass = jnp.sum(shares, 1)
-    means = jnp.where(alive[:, None], moved, lax.stop_gradient(components.means))
+    origins = lax.stop_gradient(components.means)
+    mass, sums, scatter = _moments(_with_roots(components), origins, points)
+    moved, alive = means_of_sums(mass, sums)
+    moved = jnp.where(alive[:, None], moved, 0)
+    means = origins + moved
 
     matrices = components.covariances.ndim == 3
-    scatter = jax.vmap(partial(_scatter, matrices, points.x))(shares, means)
-    prior = theta.variance * (jnp.eye(points.x.shape[1], dtype=mass.dtype) if matrices else 1)
+    features = points.x.shape[1]
+    one = jnp.eye(features, dtype=mass.dtype) if matrices else 1
+    column = (-1, *[1] * (scatter.ndim - 1))
+    squares = moved[:, :, None] * moved[:, None, :] if matrices else moved * moved
+    rounded = 1 - 8 * features * jnp.finfo(mass.dtype).eps * one  # so that no variance becomes negative
+    scatter = scatter - mass.reshape(column) * squares * rounded
+    prior = theta.variance * one
     used = points.log_slots > LOG_ZERO / 2
     pseudo = pseudo_points * used.astype(mass.dtype)
-    column = (-1, *[1] * (scatter.ndim - 1))
     count = (mass + pseudo).reshape(column)
     scatter = scatter + pseudo.reshape(column) * prior
     if covariance == "tied":
@@ -280,28 +285,54 @@ def em_step(
 
 def log_densities(components: Components, x: Float[Array, "N D"]) -> Float[Array, "K N"]:
     """The logarithms of p_k N(x_n; m_k, S_k)."""
+    return _log_densities(_with_roots(components), x)
 
-    def log_normal(mean: Float[Array, " D"], covariance: Array) -> Float[Array, " N"]:
-        if covariance.ndim == 1:
-            white = (x - mean).T * lax.rsqrt(covariance)[:, None]
-            deviations = jnp.sqrt(covariance)
-        else:
-            root = factor(covariance)
-            white = solve(root, (x - mean).T)
-            deviations = jnp.diagonal(root)
+
+def _with_roots(components: Components) -> Components:
+    """The components with Cholesky factors, or standard deviations, in place of covariances."""
+    covariances = components.covariances
+    roots = jnp.sqrt(covariances) if covariances.ndim == 2 else jax.vmap(factor)(covariances)
+    return components._replace(covariances=roots)
+
+
+def _log_densities(rooted: Components, x: Float[Array, "N D"]) -> Float[Array, "K N"]:
+    """As `log_densities`, of components with roots."""
+
+    def log_normal(mean: Float[Array, " D"], root: Array) -> Float[Array, " N"]:
+        away = (x - mean).T
+        white = away * (1 / root)[:, None] if root.ndim == 1 else solve(root, away)
+        deviations = root if root.ndim == 1 else jnp.diagonal(root)
         return -(jnp.sum(white * white, 0) + x.shape[1] * math.log(2 * math.pi)) / 2 - jnp.sum(
             jnp.log(deviations)
         )
 
-    normal = jax.vmap(log_normal)(components.means, components.covariances)
-    return jnp.maximum(components.log_share[:, None] + normal, LOG_ZERO)
+    normal = jax.vmap(log_normal)(rooted.means, rooted.covariances)
+    return jnp.maximum(rooted.log_share[:, None] + normal, LOG_ZERO)
 
 
-def _scatter(matrices: bool, x: Float[Array, "N D"], shares: Float[Array, " N"], mean: Array) -> Array:
-    away = x - mean
-    if matrices:
-        return jnp.matmul((shares[:, None] * away).T, away, precision="highest")
-    return shares @ (away * away)
+def _moments(
+    rooted: Components, origins: Float[Array, "K D"], points: Points
+) -> tuple[Float[Array, " K"], Float[Array, "K D"], Array]:
+    """The weight of each component, and the weighted sums of x - o and of its squares around the origins o.
+
+    Around the former means all of them are summed at once; those around the new means follow from them.
+    """
+
+    def some(shared: tuple, x: Array, weights: Array, pinned: Array | None) -> tuple[tuple, tuple]:
+        rooted, origins = shared
+        shares = weights * pin(jax.nn.softmax(_log_densities(rooted, x), 0), pinned)
+
+        def of_one(shares: Array, origin: Array) -> tuple[Array, Array]:
+            away = x - origin
+            if rooted.covariances.ndim == 2:
+                return shares @ away, shares @ (away * away)
+            weighted = shares[:, None] * away
+            return jnp.sum(weighted, 0), jnp.matmul(weighted.T, away, precision="highest")
+
+        return (jnp.sum(shares, 1), *jax.vmap(of_one)(shares, origins)), ()
+
+    given = (points.x, points.weights, points.pinned)
+    return fold_over_points(some, (rooted, origins), given, (0, 0, 0))[0]
 
 
 def _log_likelihood(components: Components, points: Points) -> Float[Array, ""]:

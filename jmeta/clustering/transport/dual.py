@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ...distances import quotient
+from ...sharding.points import fold_over_points
 from ...weights import LOG_ZERO
 from ..means import Theta, pin
 
@@ -27,6 +28,13 @@ RESERVE = 30.0
 
 POLISHING = 2
 """Newton steps that carry the derivative: after two it is exact up to the third order."""
+
+
+BALANCED = 0.1
+"""The dual variable has a derivative only if no share differs from its target by more than this part of it.
+
+Elsewhere it is no solution: fewer distinct points than clusters cannot be balanced.
+"""
 
 
 class Balance(NamedTuple):
@@ -51,21 +59,24 @@ class Balance(NamedTuple):
         prior = jnp.where(self.used, dual, LOG_ZERO)
         return pin(jax.nn.softmax(prior[:, None] + self.logits, 0), self.pinned)
 
-    def excess(self, dual: Float[Array, " K"]) -> Float[Array, " K"]:
-        """The gradient: the mass of each cluster minus its target."""
-        return jnp.where(self.used, self.responses(dual) @ self.weights - self.target, 0)
+    def derivatives(self, dual: Float[Array, " K"]) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
+        """The gradient, which is the mass of each cluster minus its target, and the Hessian."""
+
+        def some(dual: Array, logits: Array, weights: Array, pinned: Array | None) -> tuple[tuple, tuple]:
+            part = self._replace(logits=logits, weights=weights, pinned=pinned)
+            shares = part.responses(dual)
+            free = shares * part.free()
+            return (shares @ weights, jnp.sum(free, 1), jnp.matmul(free, shares.T, precision="highest")), ()
+
+        points = (self.logits, self.weights, self.pinned)
+        (mass, free, products), _ = fold_over_points(some, dual, points, (1, 0, 0))
+        return jnp.where(self.used, mass - self.target, 0), jnp.diag(free) - products
 
     def free(self) -> Float[Array, " N"]:
         """The weights of the points that are not labelled."""
         if self.pinned is None:
             return self.weights
         return jnp.where((self.pinned < 0) | (self.pinned >= len(self.target)), self.weights, 0)
-
-    def hessian(self, dual: Float[Array, " K"]) -> Float[Array, "K K"]:
-        """The derivative of the excess."""
-        shares = self.responses(dual)
-        weighted = shares * self.free()
-        return jnp.diag(jnp.sum(weighted, 1)) - jnp.matmul(weighted, shares.T, precision="highest")
 
     def centered(self, dual: Float[Array, " K"]) -> Float[Array, " K"]:
         """The dual variable with mean zero over the used slots, and zero in the others."""
@@ -86,6 +97,7 @@ class _Newton(NamedTuple):
 
     dual: Float[Array, " K"]
     excess: Float[Array, " K"]
+    hessian: Float[Array, "K K"]
     damping: Float[Array, ""]
     improving: Bool[Array, ""]
     round: Int[Array, ""]
@@ -111,20 +123,27 @@ def balanced_dual(
         target=jnp.where(used, jnp.exp(theta.log_share), 0),
         used=used,
     )
-    fixed = lax.stop_gradient(problem)
-    found = _minimum(fixed, lax.stop_gradient(jnp.where(used, dual, 0)), rounds)
-    left = fixed.excess(found)
+    start = jnp.where(used, dual, 0)
+    found, left = _minimum(*lax.stop_gradient((problem, start)), rounds)
+    polished = found
     one = jnp.eye(len(found), dtype=found.dtype)
     gauge = jnp.outer(used, used).astype(found.dtype) / jnp.maximum(jnp.sum(used), 1)
     damping = 8 * jnp.finfo(found.dtype).eps + ~used
     for _ in range(POLISHING):  # of which each has the value zero
-        matrix = problem.hessian(found) + gauge + damping * one
-        found = found - jnp.linalg.solve(matrix, problem.excess(found) + problem.level(found) * used - left)
-    return jnp.where(used, found, LOG_ZERO)
+        excess, hessian = problem.derivatives(polished)
+        change = excess - lax.stop_gradient(excess) + problem.level(polished) * used
+        polished = polished - jnp.linalg.solve(hessian + gauge + damping * one, change)
+    balanced = jnp.all(jnp.abs(left) <= BALANCED * problem.target)
+    return jnp.where(used, jnp.where(balanced, polished, found), LOG_ZERO)
 
 
-def _minimum(problem: Balance, start: Float[Array, " K"], rounds: int) -> Float[Array, " K"]:
-    """The minimum, found by Newton steps whose damping falls after each that is taken and rises otherwise."""
+def _minimum(
+    problem: Balance, start: Float[Array, " K"], rounds: int
+) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
+    """The minimum and the gradient there.
+
+    Newton steps find it, whose damping falls after each that is taken and rises otherwise.
+    """
     eps = jnp.finfo(start.dtype).eps
     limit = problem.limit()
     one = jnp.eye(len(start), dtype=start.dtype)
@@ -134,25 +153,29 @@ def _minimum(problem: Balance, start: Float[Array, " K"], rounds: int) -> Float[
         return ((off > 0) | state.improving) & (state.round < rounds)
 
     def improve(state: _Newton) -> _Newton:
-        step = jnp.linalg.solve(problem.hessian(state.dual) + state.damping * one, state.excess)
+        step = jnp.linalg.solve(state.hessian + state.damping * one, state.excess)
         moved = problem.centered(jnp.clip(state.dual - step, -limit, limit))
         taken = moved - state.dual
-        after = problem.excess(moved)
+        after, hessian = problem.derivatives(moved)
         better = after @ taken <= jnp.abs(state.excess @ taken) / 2  # the slope has hardly turned around
         return _Newton(
             dual=jnp.where(better, moved, state.dual),
             excess=jnp.where(better, after, state.excess),
+            hessian=jnp.where(better, hessian, state.hessian),
             damping=jnp.clip(jnp.where(better, state.damping / 10, state.damping * 10), 8 * eps, 1 / eps),
             improving=better & (2 * jnp.max(jnp.abs(after)) < jnp.max(jnp.abs(state.excess))),
             round=state.round + 1,
         )
 
     first = problem.centered(jnp.clip(start, -limit, limit))
+    excess, hessian = problem.derivatives(first)
     state = _Newton(
         dual=first,
-        excess=problem.excess(first),
+        excess=excess,
+        hessian=hessian,
         damping=jnp.asarray(1e-2, start.dtype),
         improving=jnp.asarray(True),
         round=jnp.asarray(0),
     )
-    return lax.while_loop(unfinished, improve, state).dual
+    last = lax.while_loop(unfinished, improve, state)
+    return last.dual, last.excess

@@ -22,10 +22,10 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ...batching import count_tasks
 from ...compiler import compiled
 from ...errors import InputError
 from ...records import MetaState, MetaStep, Report, Task
+from ...sharding.meshes import count_tasks
 from ...trees import all_finite
 from ..step import descended
 from .estimators import check_perturbations, moved, perturbations
