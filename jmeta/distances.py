@@ -96,13 +96,13 @@ def _quotient_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -
 
 
 def length_unit(x: Float[Array, "..."]) -> Float[Array, ""]:
-    """The power of two just above the largest absolute value, not differentiated; 1 if that is negligible.
+    """The power of two just above the largest absolute value, not differentiated; 2 if that is negligible.
 
     Dividing by it is exact, and keeps squares of tiny and huge numbers in the range of floats. Numbers up to
     2e-24 in float32, 1e-192 in float64, are negligible, as derivatives in them would overflow.
 
     >>> length_unit(jnp.array([3.0, -5.0])), length_unit(jnp.array([1e-30]))
-    (Array(8., dtype=float32), Array(1., dtype=float32))
+    (Array(8., dtype=float32), Array(2., dtype=float32))
     """
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), initial=0))
     _, exponent = jnp.frexp(jnp.where(largest > smallest_length(x.dtype), largest, 1))

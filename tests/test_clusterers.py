@@ -151,6 +151,11 @@ def test_points_of_any_scale_are_told_apart(name, run, scale):
         assert np.all(np.isfinite(leaf))
 
 
+def test_points_that_count_as_equal_are_warned_of():
+    with pytest.warns(UserWarning, match="differ by .*counts as nothing in float32; multiply them"):
+        jm.cluster(made("kmeans", 2), np.float32(1e-30) * blobs(), key=jax.random.key(0))
+
+
 @pytest.mark.parametrize("weight", [1e-19, 1e-25, 1e-30])
 @pytest.mark.parametrize("spread", [0.1, 3.0])
 def test_tiny_weights_have_finite_derivatives(run, weight, spread):

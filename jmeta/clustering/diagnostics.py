@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from ..distances import smallest_length
 from ..validation import is_single
 
 LOST = 1e-3
@@ -16,12 +17,21 @@ LOST = 1e-3
 def warn_of_rounding(points: Num[np.ndarray, "N D"]) -> None:
     """Warns if the distances between most points are smaller than can be computed from these numbers.
 
+    All of them are if they would count as zero in the type of the points.
+
     The spread is the median absolute deviation of the columns, m their medians. Coordinates are rounded by
     eps |m|, which is too much for numbers with a large offset. Squared distances are rounded by eps times the
     squared distance of most points from the mean, which is too much if a few points pull the mean away.
     """
-    eps = np.finfo(np.float32 if is_single(points.dtype) else np.float64).eps
+    dtype = np.float32 if is_single(points.dtype) else np.float64
+    eps = np.finfo(dtype).eps
     x = np.asarray(points, np.float64)
+    if 0 < (largest := np.abs(x - x.mean(0)).max()) <= smallest_length(dtype):
+        warnings.warn(
+            f"points differ by {largest:.1e} at most, which counts as nothing in {np.dtype(dtype)}; multiply "
+            "them by a power of ten.",
+            stacklevel=3,
+        )
     middle = np.median(x, 0)
     spread = np.linalg.norm(np.median(np.abs(x - middle), 0))
     pulled = np.linalg.norm(x.mean(0) - middle)

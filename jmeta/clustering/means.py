@@ -40,7 +40,7 @@ class Theta(NamedTuple):
         points: prepared points, in computation units.
         beta: inverse temperature, in computation units.
         log_share: [K] logarithm of each cluster's target share of the weight; used by rules that balance.
-        seeds: [K, D] directions in which rules that `split` keep centres apart; not differentiated.
+        seeds: [K, D] directions in which rules that `split` keep centres apart, or None; not differentiated.
     """
 
     points: Points
@@ -239,7 +239,8 @@ def shared_step(
     given = (logits, points.x, points.weights, points.pinned)
     (mass, sums), shares = fold_over_points(share, log_prior, given, (1, 0, 0, 0))
     moved, alive = means_of_sums(mass, sums if nudge is None else sums + nudge.sums)
-    moved = moved if rule.split is None else moved + rule.split(i).astype(moved.dtype) * theta.seeds
+    if rule.split is not None and theta.seeds is not None:
+        moved = moved + rule.split(i).astype(moved.dtype) * theta.seeds
     moved = unit_length(moved) if rule.spherical else moved
     moved = jnp.where(alive[:, None], moved, lax.stop_gradient(centers))
     return Means(moved, log_prior), Factors(centers, shares)

@@ -288,7 +288,7 @@ class Checkpoints:
         )
 
 
-def read_state(folder: Path, like: MetaState, *, best: bool = False) -> Saved:
+def read_state(folder: str | Path, like: MetaState, *, best: bool = False) -> Saved:
     """The newest state of a run that is whole, or the best one; the folder is only read.
 
     Args:
@@ -299,6 +299,7 @@ def read_state(folder: Path, like: MetaState, *, best: bool = False) -> Saved:
     Raises:
         InputError: no state is whole, or it is of another learner or optimiser.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; name that of a run's states.")
     with Checkpoints(folder, None) as states:

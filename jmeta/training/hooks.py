@@ -184,8 +184,8 @@ class JSONLog(Hook):
 
     name = "log"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
 
     def on_row(self, training: Training, row: Row) -> None:
         """Writes one line, and waits until it is on the disk."""
@@ -290,7 +290,7 @@ class TensorBoard(Hook):
         InputError: tensorboardX is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
@@ -336,8 +336,8 @@ class Profile(Hook):
         folder: of the trace.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._rows, self._tracing = folder, 0, False
+    def __init__(self, folder: str | Path) -> None:
+        self.folder, self._rows, self._tracing = Path(folder), 0, False
 
     @contextmanager
     def running(self, training: Training) -> Iterator[None]:

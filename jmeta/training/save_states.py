@@ -45,13 +45,14 @@ class SaveStates(Hook):
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         run: Run = MappingProxyType({}),
         *,
         every_seconds: float = 60.0,
         best: str | None = None,
     ) -> None:
-        self.folder, self.run, self.every_seconds, self.best = folder, dict(run), every_seconds, best
+        self.folder, self.run = Path(folder), dict(run)
+        self.every_seconds, self.best = every_seconds, best
         self._score: float | None = None
 
     @contextmanager

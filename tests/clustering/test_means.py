@@ -74,6 +74,25 @@ def test_soft_kmeans_tends_to_hard_kmeans_as_it_cools():
     np.testing.assert_allclose(cold.centers, hard.centers, atol=1e-3)
 
 
+def test_annealing_in_long_runs_keeps_centres_apart_and_derivatives_finite():
+    """Centres that coincide while hot do not separate, and the derivative in their difference overflows."""
+    random = np.random.default_rng(0)
+    centers = 6 * random.normal(size=(8, 5, 2))
+    points = (centers[:, np.arange(40) % 5] + random.normal(size=(8, 40, 2))).astype(np.float32)
+    clusterer = jm.soft_kmeans(5, steps=1000, annealing=20.0)
+    directions = jnp.cos(jnp.arange(10.0)).reshape(5, 2)
+
+    def value(points, key):
+        found = clusterer.fit({}, jm.Batch(points), key).centers
+        return jnp.sum(directions * found), found
+
+    keys = jax.random.split(KEY, 8)
+    slopes, found = jax.jit(jax.vmap(jax.grad(value, has_aux=True)))(points, keys)
+    assert np.all(np.isfinite(slopes))
+    apart = np.linalg.norm(found[:, :, None] - found[:, None], axis=-1) + 9 * np.eye(5)
+    assert apart.min() > 0.1
+
+
 def test_every_step_lowers_the_free_energy():
     points = jnp.asarray(np.random.default_rng(4).normal(size=(30, 2)))
     theta = Theta(Points(points, jnp.ones(30), None, jnp.zeros(4)), jnp.asarray(2.0), jnp.zeros(4))
