@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +22,8 @@ from .tables import feature_names, features_of
 
 COLUMNS = 64
 """Tables of fewer columns are padded to as many, so that programs differ in the number of points alone."""
+ALONE = threading.Lock()
+"""Held by the thread that computes: two programs that call LAPACK at once may each wait for the other."""
 MANY = 100
 """From this number of problems on programs are optimised, as each then compiles for a minute instead of ten
 seconds and saves up to 0.7 s a problem."""
@@ -67,12 +70,13 @@ def problem_features(
 
     shapes = [(padded_size(min(len(x), LANDMARKS)), _padded_columns(x.shape[1])[1]) for x in tables]
     firsts = [shapes.index(shape) for shape in dict.fromkeys(shapes)]
-    if len(firsts) > 1:  # compiled beside each other, but run one by one, as LAPACK would deadlock
+    if len(firsts) > 1:  # compiled beside each other, but run one by one
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda place: compute.lower(*inputs(place)).compile(), firsts))
     results = []
     for place, x in enumerate(tables):
-        features = np.array(compute(*inputs(place)))
+        with ALONE:
+            features = np.array(compute(*inputs(place)))
         if sizes:  # sizes of the whole problem, not of its landmarks
             features[sizes[0]] = np.log(len(x))
             features[sizes[2]] = features[sizes[0]] - features[sizes[1]]

@@ -1,5 +1,6 @@
 """Meta-features: by hand, then what must not change them, then pymfe and SciPy where definitions coincide."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
 import jax
@@ -114,6 +115,16 @@ def test_tables_of_all_widths_share_a_program_and_have_their_own_values(compilat
             padded, drawn.weights, jax.random.key(0), clusters=3, groups=("noise", "neighbours")
         )
         np.testing.assert_allclose(row, expected, atol=1e-4)
+
+
+def test_two_threads_compute_at_once():
+    """Without a lock their eigenvalues, which are computed on one pool of threads, wait for each other."""
+    random = np.random.default_rng(0)
+    tables = [random.normal(size=(count, 2)) for count in (120, 40)]
+    alone = [problem_features([table]) for table in tables]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda table: problem_features([table]), tables * 5))
+    np.testing.assert_array_equal(together, alone * 5)
 
 
 def test_turning_the_points_changes_only_marginals():
