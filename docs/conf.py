@@ -1,6 +1,12 @@
 """The documentation's settings: MyST pages whose code cells are executed, and the API by autodoc."""
 
+import os
+
 import jmeta
+from jmeta.compiler import flags
+
+# Code cells compile more than they run.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags()}"
 
 project = "jmeta"
 author = "The jmeta authors"
