@@ -87,7 +87,8 @@ def maml(
         steps: number of inner steps; zero leaves the weights unchanged.
         optimizer: the inner optimiser, built inside the step from `numbers`: `descent`, `curvature`, or any
             of optax. The square root of Adam and its relatives has no derivative where the gradient of a
-            weight is zero, as behind a dead ReLU: their `eps_root` is `EPS_ROOT` unless given.
+            weight is zero, as behind a dead ReLU: a function of optax, or a partial of one, gets `EPS_ROOT`
+            for `eps_root`; one's own gives it, as in `optax.scale_by_adam(eps_root=1e-16)`.
         numbers: its arguments; {"learning_rate": 0.01} unless given. A float is shared by all weights and
             steps; for others see `Number`.
         learn: names of the arguments that are meta-learned.
@@ -264,12 +265,12 @@ def _check_step(make: Callable[[PyTree], optax.GradientTransformation], start: P
             raise InputError(
                 f"the inner optimizer cannot take a step ({reason}); give one that needs gradients and "
                 "weights alone, and numbers that it takes: only descent and curvature take trees, as from "
-                "per_leaf."
+                "per_leaf; end a chain by descent(learning_rate), such as after optax.scale_by_adam()."
             ) from None
         if not all_finite(slopes):
             raise InputError(
-                "the inner optimizer has no finite derivative where the gradient of a weight is zero; add a "
-                "small number inside its square root, or choose another one."
+                "the inner optimizer has no finite derivative where the gradient of a weight is zero; give "
+                "it eps_root=1e-16, if it has a square root, or choose another one."
             )
 
 

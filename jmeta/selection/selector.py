@@ -84,7 +84,7 @@ def learn_selector(
 
     Args:
         table: of problems with known answers.
-        candidate_inputs: of its candidates, from `set_quality.candidate_inputs`.
+        candidate_inputs: of its candidates, from `jmeta.selection.candidate_inputs`.
         key: a typed key.
         settings: of the networks.
 

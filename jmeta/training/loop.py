@@ -145,7 +145,7 @@ def loop(
 
     Raises:
         InputError: a count is out of range, or as from a hook.
-        DivergedError: no task had a finite loss and gradient for `patience` steps.
+        jmeta.training.preemption.DivergedError: no task had a finite loss and gradient for `patience` steps.
 
     >>> import jmeta as jm, optax
     >>> learner = jm.maml(jm.networks.mlp([1, 8, 1]), jm.squared_error)

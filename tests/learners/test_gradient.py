@@ -278,11 +278,11 @@ def test_the_number_in_the_root_of_adam_changes_no_step():
     [
         (
             dict(optimizer=lambda learning_rate: optax.adam(learning_rate)),
-            "no finite derivative",
+            "no finite derivative .* give it eps_root=1e-16",
         ),
         (
             dict(optimizer=optax.adam, numbers={"learning_rate": jm.per_leaf(0.1)}),
-            "only descent and",
+            r"end a chain by descent\(learning_rate\)",
         ),
         (dict(optimizer=optax.lbfgs, numbers={}), "cannot take a step"),
     ],
@@ -291,6 +291,16 @@ def test_the_number_in_the_root_of_adam_changes_no_step():
 def test_an_inner_optimiser_that_cannot_be_used_is_refused_when_weights_are_made(options, message):
     with pytest.raises(jm.InputError, match=message):
         jax.jit(maml(**options).init)(jax.random.key(0))
+
+
+def test_what_these_sentences_advise_is_taken():
+    def clipped_adam(learning_rate):
+        adam = optax.scale_by_adam(eps_root=1e-16)
+        return optax.chain(optax.clip_by_global_norm(1.0), adam, jm.descent(learning_rate))
+
+    rates = {"learning_rate": jm.per_leaf(0.1)}
+    learner = maml(optimizer=clipped_adam, numbers=rates, learn=("learning_rate",))
+    assert jnp.all(jnp.isfinite(flat(learner.adapt(meta_of(learner), task().support, None))))
 
 
 def test_rules_by_which_nothing_would_be_learned_are_refused():
