@@ -14,10 +14,9 @@ from jaxtyping import Array, Float, Key
 
 from ..compiler import QUICKLY
 from ..errors import InputError
-from ..padding import padded_size
 from ..validation import check_points
 from .groups import FEATURES
-from .partitions import LANDMARKS, landmarks
+from .partitions import landmarks
 from .tables import feature_names, features_of
 
 COLUMNS = 64
@@ -68,15 +67,15 @@ def problem_features(
         known = None if clusters is None else jnp.asarray(clusters[place])
         return padded, drawn.weights, jax.random.key(seed), known, jnp.asarray(width), tuple(groups)
 
-    shapes = [(padded_size(min(len(x), LANDMARKS)), _padded_columns(x.shape[1])[1]) for x in tables]
-    firsts = [shapes.index(shape) for shape in dict.fromkeys(shapes)]
-    if len(firsts) > 1:  # compiled beside each other, but run one by one
+    given = [inputs(place) for place in range(len(tables))]
+    of_each_shape = {arguments[0].shape: arguments for arguments in given}.values()
+    if len(of_each_shape) > 1:  # compiled beside each other, but run one by one
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda place: compute.lower(*inputs(place)).compile(), firsts))
+            list(pool.map(lambda arguments: compute.lower(*arguments).compile(), of_each_shape))
     results = []
-    for place, x in enumerate(tables):
+    for x, arguments in zip(tables, given, strict=True):
         with ALONE:
-            features = np.array(compute(*inputs(place)))
+            features = np.array(compute(*arguments))
         if sizes:  # sizes of the whole problem, not of its landmarks
             features[sizes[0]] = np.log(len(x))
             features[sizes[2]] = features[sizes[0]] - features[sizes[1]]
