@@ -51,6 +51,8 @@ from jmeta.selection.scoring import fit_scoring_model, mean_scores
 
 SINGLE_SHARE = 0.25
 """Probability of one cluster before a table is seen."""
+FOUND = 0.8
+"""Least index of the best partition of a pool to train on: elsewhere no candidate finds the clusters."""
 
 
 def inputs_of(example: Example, methods: tuple[str, ...]) -> np.ndarray:
@@ -62,7 +64,7 @@ def fit(
     config: Config, examples: list[Example], methods: tuple[str, ...]
 ) -> tuple[BoostedTrees, BoostedTrees]:
     """Trees that predict the index of a partition, and its shortfall, where there are several clusters."""
-    several = [example for example in examples if example.clusters > 1]
+    several = [example for example in found(examples) if example.clusters > 1]
     inputs = np.concatenate([inputs_of(example, methods) for example in several])
     weights = np.concatenate([np.full(len(e.scores), 1 / len(e.scores)) for e in several])
     quality = np.concatenate([e.scores for e in several])
@@ -74,8 +76,14 @@ def fit(
     )
 
 
+def found(examples: list[Example]) -> list[Example]:
+    """The examples whose pools hold a partition with an index of `FOUND` or more; all if there is none."""
+    return [example for example in examples if example.scores.max() >= FOUND] or examples
+
+
 def fit_single(config: Config, examples: list[Example], names: list[str]) -> BoostedTrees | None:
     """Trees that predict the log-odds of one cluster, to which `SINGLE_SHARE` of the weight is given."""
+    examples = found(examples)
     single = np.array([example.clusters == 1 for example in examples])
     if single.all() or not single.any():
         return None

@@ -33,7 +33,7 @@ class Config(harness.Options):
     """File of the zero-shot network; the one that comes with jmeta unless given."""
     families: tuple[str, ...] = FAMILIES
     """Families of tasks."""
-    count: int = 40
+    count: int = 20
     """Tasks of every family."""
     points: tuple[int, int] = (100, 2000)
     """Smallest and largest number of points of a task."""
@@ -53,7 +53,7 @@ class Config(harness.Options):
     """Shares of the tasks that trees are also trained on, for a learning curve."""
     network_steps: int = harness.option(1500, least=0)
     """Training steps of the network that is compared with the trees; 0 leaves it out."""
-    more: int = 4
+    more: int = 6
     """How many times more tasks without clusters, from which the probability of one cluster is learned."""
     jobs: int = 2
     """Processes that make pools."""

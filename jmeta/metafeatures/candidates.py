@@ -1,12 +1,13 @@
 """Descriptors of many partitions of one table, from which the quality of each can be predicted.
 
-Four views of a partition, none of which needs labels:
+Five views of a partition, none of which needs labels:
 
 - what `pair_transformer` predicts: the expected adjusted Rand index under P, the probability of each pair of
   points to belong together, and how P looks within and between the clusters;
 - the other partitions: the same index under the share of partitions that put a pair together;
 - the geometry of the points: silhouette, neighbours in other clusters, edges of a spanning tree, and the fit
   and separation of Gaussian clusters;
+- the modes of the density: whether there is one for each cluster, and not one more;
 - its own numbers: clusters, sizes, noise, and how it relates to the best cut of P.
 
 Descriptors of the table itself are the same for all its partitions. Everything is computed on the host, on a
@@ -25,6 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from ..clustering.host.genie import spanning_tree
 from .expected import adjusted, adjusted_rand
+from .modes import SCALES, mode_columns
 from .separation import separation
 
 NEIGHBOURS = 10
@@ -46,7 +48,8 @@ class Inputs(NamedTuple):
         sample: [M] rows that P was predicted for.
         together: [M, M] probability that two of these belong together.
         labels: [A, N] partitions; -1 is noise.
-        neighbours: [N, 10] nearest rows of each row.
+        neighbours: [N, 40] nearest rows of each row, without itself.
+        distances: [N, 40] to these.
         edges: [N - 1, 2] ends of a spanning tree, from the shortest edge on.
         lengths: [N - 1] logarithms of the lengths of its edges, relative to their median.
     """
@@ -56,6 +59,7 @@ class Inputs(NamedTuple):
     together: Float[np.ndarray, "M M"]
     labels: Int[np.ndarray, "A N"]
     neighbours: Int[np.ndarray, "N B"]
+    distances: Float[np.ndarray, "N B"]
     edges: Int[np.ndarray, "E 2"]
     lengths: Float[np.ndarray, " E"]
 
@@ -77,9 +81,9 @@ def describe_candidates(
         partitions: A of them, with clusters from 0 and -1 for noise.
     """
     labels = np.stack([np.asarray(one) for one in partitions])
-    neighbours, edges, lengths = _graphs(np.asarray(points, float))
-    inputs = Inputs(points, sample, together, labels, neighbours, edges, lengths)
+    inputs = Inputs(points, sample, together, labels, *_graphs(np.asarray(points, float)))
     own, own_scores = cuts
+    of_modes, modes_of_table = mode_columns(inputs.distances, inputs.neighbours, labels)
     columns = {
         **_shape(labels),
         **_pairs(inputs),
@@ -87,9 +91,10 @@ def describe_candidates(
         **_geometry(inputs),
         **_edges(inputs),
         **separation(inputs.points, labels),
+        **of_modes,
         **_beside_own_cut(labels[:, sample], own, int(own_scores.argmax())),
     }
-    table = _own_cut(own_scores, together) | _table(inputs)
+    table = _own_cut(own_scores, together) | _table(inputs) | modes_of_table
     columns["clusters less own"] = np.exp(columns["log clusters"]) - np.exp(table["log own clusters"])
     columns |= _relative(columns)
     count = len(labels)
@@ -98,9 +103,10 @@ def describe_candidates(
 
 def _graphs(
     points: Float[np.ndarray, "N D"],
-) -> tuple[Int[np.ndarray, "N B"], Int[np.ndarray, "E 2"], Float[np.ndarray, " E"]]:
-    """Nearest rows, and the spanning tree with its edges from the shortest mutual reachability on."""
-    count = min(NEIGHBOURS, len(points) - 1)
+) -> tuple[Int[np.ndarray, "N B"], Float[np.ndarray, "N B"], Int[np.ndarray, "E 2"], Float[np.ndarray, " E"]]:
+    """Nearest rows with distances, and a spanning tree with its edges from the shortest reachability on."""
+    points = points - points.mean(0)  # brute force loses digits far from the origin
+    count = min(max(SCALES), len(points) - 1)
     distances, places = NearestNeighbors(n_neighbors=count).fit(points).kneighbors()  # without the row itself
     core = distances[:, min(CORE, count) - 1]
     edges = np.stack(spanning_tree(points), 1)
@@ -109,7 +115,7 @@ def _graphs(
     order = np.argsort(lengths, kind="stable")
     middle = np.median(lengths)
     scale = middle if middle > 0 else max(lengths.max(), 1e-12)
-    return places, edges[order], np.log(np.maximum(lengths[order] / scale, 1e-6))
+    return places, distances, edges[order], np.log(np.maximum(lengths[order] / scale, 1e-6))
 
 
 def _shape(labels: Int[np.ndarray, "A N"]) -> Columns:
@@ -226,9 +232,9 @@ def _geometry(inputs: Inputs) -> Columns:
         found.append([mean, low, np.log(max(ratio, 1e-3)) - np.log(len(x))])
     names = ("silhouette", "low silhouette", "log variance ratio")
     columns = dict(zip(names, np.array(found).T, strict=True))
+    nearest = inputs.neighbours[:, :NEIGHBOURS]
     cut = [
-        (one[inputs.neighbours] != one[:, None])[one >= 0].mean() if (one >= 0).any() else 1.0
-        for one in inputs.labels
+        (one[nearest] != one[:, None])[one >= 0].mean() if (one >= 0).any() else 1.0 for one in inputs.labels
     ]
     return columns | {"neighbours cut": np.array(cut)}
 
@@ -338,6 +344,8 @@ LEADING = (
     "agreement",
     "joint agreement",
     "gaussian gain",
+    "mode weight 20",
+    "like modes 20",
 )
 COMPARED = (
     "expected ARI",

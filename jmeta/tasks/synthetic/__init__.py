@@ -33,7 +33,8 @@ family        the clusters are
 ============  =============================================================================================
 
 The points are then distorted: some tasks are warped by a random network, scaled and rotated, scattered with
-noise points, mapped to more columns, extended by columns of noise, or rounded to a coarse grid.
+noise points, mapped to more columns, extended by columns of noise, or rounded to a coarse grid. Single
+clusters are neither warped nor covered by noise points.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ def draw_distortion(
     normal: Float[Array, "E D"],
     signal: Int[Array, ""],
     coded: Bool[Array, ""],
+    single: Bool[Array, ""],
     difficulty: Float[Array, ""],
     noise: Float[Array, ""],
     columns: tuple[int, int],
@@ -64,6 +65,8 @@ def draw_distortion(
         normal: [D + 2 H + 3, D] standard normal numbers.
         signal: number of columns that the family uses.
         coded: whether some columns are not numeric, which leaves only scattered points and noise columns.
+        single: whether there is a single cluster. It is neither warped nor covered by scattered points, as it
+            could then pass for several.
         difficulty: the difficulty of the task.
         noise: largest share of scattered points.
         columns: smallest and largest number of columns of a task.
@@ -91,12 +94,12 @@ def draw_distortion(
         signal=signal,
         lifted=lifted,
         columns=lifted + nuisance,
-        warp=jnp.where((chance[6] < 0.25) & ~coded, 0.1 + 0.25 * chance[7], 0),
+        warp=jnp.where((chance[6] < 0.25) & ~coded & ~single, 0.1 + 0.25 * chance[7], 0),
         first=0.6 * rest[3 : 3 + HIDDEN].T,
         second=rest[3 + HIDDEN :] / jnp.sqrt(2.0),
         linear=squeeze[:, None] * linear,
         fuzz=jnp.where(lifted > signal, 0.02 + 0.04 * difficulty * chance[8], 0),
-        scattered=jnp.where(chance[9] < 0.5, 0, noise * chance[10] ** 1.5),
+        scattered=jnp.where((chance[9] < 0.5) | single, 0, noise * chance[10] ** 1.5),
         margin=0.3 * chance[11],
         nuisance=0.05 + (0.1 + 0.3 * difficulty) * chance[12],
         outlier=jnp.where((chance[13] < 0.03) & (noise > 0), 10 + 40 * chance[10], 0),

@@ -64,6 +64,7 @@ def _draw(
         given.matrix[:, :final],
         clusters.columns,
         coded,
+        jnp.array([row.clusters[1] == 1 for row in TABLE.values()])[family],
         setting.difficulty,
         noise,
         limits.columns,
