@@ -4,8 +4,8 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile # only a part of what is installed is ever imported
 unexport PYTHONDONTWRITEBYTECODE # without bytecode each process would compile what it imports, for seconds
 
-QUICK := $(patsubst %.py,quick/%,$(shell grep -l 'harness\.run\b' experiments/*.py; \
-  grep -l '__main__' experiments/benchmarks/*.py))
+QUICK := $(patsubst %.py,quick/%,$(shell grep -l '__main__' experiments/benchmarks/*.py; \
+  grep -l 'harness\.run\b' experiments/*.py))  # the longest is a benchmark
 
 .PHONY: demo test faults quick $(QUICK) ahead docs check wheel clean
 
