@@ -4,7 +4,10 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile # only a part of what is installed is ever imported
 unexport PYTHONDONTWRITEBYTECODE # without bytecode each process would compile what it imports, for seconds
 
-.PHONY: demo test faults quick ahead docs check wheel clean
+QUICK := $(patsubst %.py,quick/%,$(shell grep -l '__main__' experiments/benchmarks/*.py; \
+  grep -l 'harness\.run\b' experiments/*.py))  # the longest is a benchmark
+
+.PHONY: demo test faults quick $(QUICK) ahead docs check wheel clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.few_shot_clustering --train both --resume
@@ -15,18 +18,20 @@ test: .venv/test  # a file stays with one worker, so that its compiled functions
 faults: .venv/test
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m 'faults and not slow'
 
-quick: .venv/test  # these compile far more than they run
-	@mkdir -p runs/quick
-	@flags=$$($(BIN)/python -c 'from jmeta.compiler import flags; print(flags())') || exit 1; \
-	export XLA_FLAGS="$$XLA_FLAGS $$flags"; \
-	for file in $$(grep -l 'harness.run(' experiments/*.py) $$(grep -l '__main__' experiments/benchmarks/*.py); do \
-	  module=$$(echo $${file%.py} | tr / .); \
-	  case $$file in \
-	    */benchmarks/*) echo $$module --quick --out runs/quick/$$module.json ;; \
-	    *) echo $$module --preset quick --out runs/quick/$$module ;; \
-	  esac; \
-	done | xargs -P 2 -L 1 sh -c 'echo "== $$0"; \
-	  $(BIN)/python -m $$0 "$$@" > runs/quick/$$0.log 2>&1 || { cat runs/quick/$$0.log; exit 255; }'
+# Every experiment and benchmark in its smallest form: `make --jobs 2 quick`. They compile far more than they run.
+quick: $(QUICK)  # then their metrics are looked at
+	$(BIN)/pytest tests/experiments/test_quick.py
+
+$(QUICK): quick/%: runs/quick/flags
+	@echo "== $*"
+	@rm -rf runs/$@ && mkdir -p $(dir runs/$@)
+	@XLA_FLAGS="$$XLA_FLAGS $$(cat $<)" $(BIN)/python -m $(subst /,.,$*) \
+	  $(if $(filter experiments/benchmarks/%,$*),--quick --out runs/$@.json,--preset quick --out runs/$@) \
+	  > runs/$@.log 2>&1 || { cat runs/$@.log; exit 1; }
+
+runs/quick/flags: jmeta/compiler.py .venv/test
+	@mkdir -p $(@D)
+	$(BIN)/python -c 'from jmeta.compiler import flags; print(flags())' > $@
 
 # Programs compiled for TPUs and GPUs that are not there. The compilers lie in an environment of their own, as jax
 # would look for such devices at every start beside them.
@@ -67,6 +72,7 @@ clean:
 	$(INSTALL) --editable .
 	touch $@
 
+.venv/docs: | .venv/test # one at a time
 .venv/test .venv/docs: .venv/%: pyproject.toml | .venv/bin/python
 	$(INSTALL) --editable '.[$*]'
 	touch $@

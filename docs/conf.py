@@ -3,10 +3,14 @@
 import os
 
 import jmeta
+from jmeta.compilation_cache import use_compilation_cache
 from jmeta.compiler import flags
 
-# Code cells compile more than they run.
+# Code cells compile more than they run, and pages compile the same programs.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags()}"
+if folder := use_compilation_cache():
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 project = "jmeta"
 author = "The jmeta authors"

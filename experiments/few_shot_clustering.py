@@ -111,7 +111,7 @@ class Config(harness.Options):
 OMNIGLOT = Config(dataset="omniglot", norm="batch", rate=1e-3, steps=2100, chunk=1, every=350)
 CIFAR = dataclasses.replace(OMNIGLOT, dataset="cifar100", steps=1500, every=250)
 QUICK: dict[str, Any] = {
-    "train": "warm",
+    "train": "both",
     "width": 8,
     "steps": 6,
     "tasks": 2,

@@ -15,6 +15,7 @@ from jmeta.compiler import flags
 # Tests compile far more than they run: half of their time would go into making tiny programs faster.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags()}"
 jax.config.update("jax_include_full_tracebacks_in_locations", False)
+gc.set_threshold(100_000, 20, 20)  # looking for garbage after every 700 objects took a quarter of the time
 if folder := use_compilation_cache():  # shared with the other worker, and with the commands that tests run
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

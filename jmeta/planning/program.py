@@ -24,7 +24,7 @@ FREE = frozenset(
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _ARRAY = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](\{[^}]*\})?")
 _OUTSIDE_MEMORY = re.compile(r"S\([1-9]\d*\)")
-_TRIPS = re.compile(r'known_trip_count["\']?:\s*\{["\']?n["\']?:\s*"?(\d+)')
+_PASSES = re.compile(r'known_trip_count["\']?:\s*\{["\']?n["\']?:\s*"?(\d+)')
 _CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations|called_computations)=\{?([%\w.\-, ]+)")
 
 
@@ -49,6 +49,11 @@ class Instruction(NamedTuple):
     def operands(self) -> list[str]:
         """The names of what it takes."""
         return re.findall(r"%([\w.\-]+)", self.arguments)
+
+    def attribute(self, name: str) -> str:
+        """The value of an attribute that is a name or a number; empty where there is none."""
+        found = re.search(rf"\b{name}=%?([\w.\-]+)", self.rest)
+        return found[1] if found else ""
 
     @property
     def called(self) -> list[str]:
@@ -97,8 +102,10 @@ NOTHING = Traffic(0, 0, {})
 def traffic_of(text: str) -> Traffic:
     """The traffic of a compiled program.
 
-    A loop whose number of passes is not known counts once, of the branches of a condition the one that moves
-    most. An array that is only sliced counts by its slices.
+    A loop runs as often as the compiler states. If it does not, as for some loops on TPUs, the loop runs
+    until its counter, which in `jax.lax.scan` starts at zero, reaches the constant in its condition. Any
+    other loop counts once, and of the branches of a condition the one that moves most. An array that is only
+    sliced counts by its slices.
 
     Args:
         text: as `jax.stages.Compiled.as_text` returns it.
@@ -191,9 +198,7 @@ def _of_instruction(
     if one.kind in FREE or one.kind.endswith("-done"):
         return NOTHING
     if one.kind == "while":
-        trips = _TRIPS.search(one.rest)
-        body = re.search(r"body=%?([\w.\-]+)", one.rest)
-        return total(body[1]).times(int(trips[1]) if trips else 1) if body else NOTHING
+        return total(one.attribute("body")).times(passes_of(one, computations[one.attribute("condition")]))
     if one.kind == "conditional":
         return max(map(total, one.called), key=lambda branch: branch.bytes)
     if one.kind == "call":
@@ -204,6 +209,19 @@ def _of_instruction(
         {kind: (1, size_of(one.type, everywhere=True))} if kind in COLLECTIVES else {}
     )
     return Traffic(moved, 1, of_kind)
+
+
+def passes_of(loop: Instruction, condition: list[Instruction]) -> int:
+    """How often a loop runs, 1 if that is not known."""
+    if stated := _PASSES.search(loop.rest):
+        return int(stated[1])
+    last = condition[-1]
+    if last.kind != "compare" or last.attribute("direction") != "LT":
+        return 1
+    named = {one.name: one for one in condition}
+    counter, bound = (named[name] for name in last.operands)
+    counts = counter.kind == "get-tuple-element" and counter.type.startswith("s") and bound.kind == "constant"
+    return int(bound.arguments) if counts else 1
 
 
 def _moved(one: Instruction, types: dict[str, str], inside: list[Instruction]) -> float:

@@ -157,30 +157,22 @@ def test_every_experiment_has_the_three_presets_and_says_how_to_run_it(module):
     assert f"python -m {module.__name__}" in module.__doc__
 
 
-def test_the_sinusoid_experiment_names_its_metrics(tmp_path):
-    methods = ("maml", "mamlpp", "cavia")
-    config = dataclasses.replace(
-        sinusoid.PRESETS["quick"], out=tmp_path, test_steps=(0, 1), hidden=8, methods=methods
-    )
-    metrics = sinusoid.experiment(config)
-    assert list(metrics) == [
-        f"mse/{method}/{steps}" for method in methods for steps in (0, 1, 5)[: 2 + (method == "mamlpp")]
-    ]
-    assert all(found.n == 20 for found in metrics.values())
-    assert list(tmp_path.glob("training_cavia_*.jsonl"))
-    assert (tmp_path / "learning_curves.png").exists()
+@pytest.mark.parametrize("row", few_shot_clustering.PHASES)
+def test_a_third_of_the_main_job_is_trained_with_each_loss_of_its_row(monkeypatch, tmp_path, row):
+    config = dataclasses.replace(few_shot_clustering.PRESETS["quick"], out=tmp_path, steps=9)
+    setting = few_shot_clustering.prepare(config, jax.random.key(0))
+    seen = []
 
+    def train(config, name, step, sampler, state, key, *, steps, **options):
+        seen.append((name, step, steps))
+        return state, [{"validation_accuracy": 0.5}]
 
-def test_the_main_job_names_its_metrics_and_draws_its_pictures(tmp_path):
-    quick = few_shot_clustering.PRESETS["quick"]
-    config = dataclasses.replace(
-        quick, out=tmp_path, train="both", steps=3, every=1, test_tasks=4, restarts=1, train_restarts=1
-    )
-    metrics = few_shot_clustering.experiment(config)
-    assert {f"accuracy/{row}" for row in ("pixels", "untrained", "both")} <= set(metrics)
-    assert all(0 <= found.mean <= 1 for name, found in metrics.items() if "accuracy" in name)
-    for name in ("learning_curves.png", "task.png", "training_both_0.jsonl"):
-        assert (tmp_path / name).stat().st_size > 0
+    monkeypatch.setattr(harness, "train", train)
+    _, rows = few_shot_clustering.train_row(setting, row, jax.random.key(1), jax.random.key(2))
+    losses = few_shot_clustering.PHASES[row]
+    assert seen == [(f"{row}_{phase}", setting.steps[loss], 3) for phase, loss in enumerate(losses)]
+    assert (tmp_path / f"{row}.npz").exists()
+    assert len(rows) == 3
     with pytest.raises(InputError, match="multiple of three"):
         few_shot_clustering.experiment(dataclasses.replace(config, steps=4))
 

@@ -21,7 +21,7 @@ from jmeta.clustering.cluster import _run
 from jmeta.planning import estimate
 from jmeta.planning.devices import COMPILERS, accelerator, compile_only, devices_of, no_flags
 from jmeta.planning.estimate import elsewhere, plan
-from jmeta.planning.program import traffic_of
+from jmeta.planning.program import passes_of, read_program, traffic_of
 from jmeta.sharding.meshes import mesh_of
 from jmeta.training.memory import memory_of
 
@@ -176,8 +176,11 @@ def test_points_of_one_table_are_divided_with_one_all_reduce_a_step(device):
     with no_flags(), jax.set_mesh(mesh):
         lowered = _run.lower(jm.soft_kmeans(3, steps=7), points, None, key)
         program = lowered.compile(compiler_options=dict(estimate.OPTIONS[accelerator(device).platform][0]))
-    found = reductions_of_loops(program.as_text(), largest=4 * 1024)
-    assert found == [(False, 1)]
+    assert reductions_of_loops(program.as_text(), largest=4 * 1024) == [(False, 1)]
+    computations, _ = read_program(program.as_text())
+    loops = [one for lines in computations.values() for one in lines if one.kind == "while"]
+    passes = [passes_of(one, computations[one.attribute("condition")]) for one in loops]
+    assert sorted(passes) == [2, 7]  # seeds after the first, and steps
 
 
 def test_memory_of_other_numbers_of_tasks_is_predicted():

@@ -28,7 +28,10 @@ HloModule loop
 }
 
 %condition (state: (s32[], f32[6,4], f32[4])) -> pred[] {
-  ROOT %goes = pred[] constant(true)
+  %state.1 = (s32[], f32[6,4]{1,0}, f32[4]{0}) parameter(0)
+  %i.1 = s32[]{:T(128)} get-tuple-element(%state.1), index=0
+  %six = s32[]{:T(128)} constant(6)
+  ROOT %goes = pred[]{:T(512)} compare(%i.1, %six), direction=LT
 }
 
 %big (x: f32[6,4]) -> f32[6,4] {
@@ -56,6 +59,23 @@ def test_a_loop_counts_as_often_as_it_runs_and_an_array_that_is_sliced_by_its_sl
     assert found.bytes == 6 * (16 + 4 + 16 + 32) + 2 * 96  # and the branch that moves most
     assert found.launches == 6 * 2 + 1
     assert found.collectives == {"all-reduce": (6, 96)}
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        ({}, 6),
+        ({"constant(6)": "constant(9)"}, 9),
+        ({"direction=LT": "direction=NE"}, 1),
+        ({"constant(6)": "get-tuple-element(%state.1), index=3"}, 1),
+    ],
+)
+def test_passes_that_the_compiler_does_not_state_are_read_from_the_condition(change, passes):
+    text = LOOP.replace(', backend_config={"known_trip_count":{"n":"6"}}', "")
+    for old, new in change.items():
+        assert old in text
+        text = text.replace(old, new)
+    assert traffic_of(text).collectives["all-reduce"][0] == passes
 
 
 def test_lines_are_read_with_tuples_comments_and_layouts():
