@@ -87,18 +87,25 @@ def farthest_first(
 
 
 def best_of_sample(
-    loss: Callable[..., Float[Array, ""]], *, size: int, restarts: int, seeding: Seeding = kmeans_plus_plus
+    run: Callable[..., tuple[Float[Array, ""], Float[Array, "K D"]]],
+    *,
+    size: int,
+    restarts: int,
+    seeding: Seeding = kmeans_plus_plus,
 ) -> Seeding:
-    """A seeding that tries several on a weighted sample of the points, and returns the best one.
+    """A seeding that runs an algorithm from several seedings in a sample, and returns the best centres.
+
+    The centres are not differentiated.
 
     Args:
-        loss: (seeds, points, weights) -> loss of the algorithm that starts at the seeds.
+        run: (seeds, points, weights) -> loss of the algorithm that starts at the seeds, and centres [K, D] to
+            start at with all points: the seeds, or where they have moved.
         size: number of points in the sample, see `weighted_sample`.
         restarts: number of seedings that are tried.
         seeding: chooses the seeds in the sample.
 
     >>> def nearest(seeds, points, weights):
-    ...     return weights @ jnp.min(squared_distances(points, seeds), 1)
+    ...     return weights @ jnp.min(squared_distances(points, seeds), 1), seeds
     >>> line = jnp.repeat(jnp.array([0.0, 5.0, 9.0]), 40)[:, None]
     >>> seeding = best_of_sample(nearest, size=30, restarts=2)
     >>> seeding(line, jnp.ones(120), 3, jax.random.key(0)).ravel().sort()
@@ -109,10 +116,15 @@ def best_of_sample(
         points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
     ) -> Float[Array, "K D"]:
         drawing, key = jax.random.split(key)
-        places, mass = weighted_sample(*lax.stop_gradient((points, weights)), size, drawing)
+        points, weights = lax.stop_gradient((points, weights))
+        places, mass = weighted_sample(points, weights, size, drawing)
         sample = points_at(points, places)
-        tried = jax.vmap(lambda key: seeding(sample, mass, clusters, key))(attempts(restarts, key))
-        return tried[least(lambda seeds: loss(seeds, sample, mass), lax.stop_gradient(tried))]
+
+        def tried(key: Key[Array, ""]) -> tuple[Array, Array]:
+            return run(seeding(sample, mass, clusters, key), sample, mass)
+
+        losses, centers = jax.vmap(tried)(attempts(restarts, key))
+        return centers[jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))]
 
     return seed
 

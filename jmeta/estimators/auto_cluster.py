@@ -43,7 +43,7 @@ from .inputs import encoded, prepared_rows
 from .memberships import Neighbours
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
 from .preparation import Scaling
-from .progress import ignore, print_first_answer, print_progress
+from .progress import at_intervals, ignore, print_first_answer, print_progress
 
 if TYPE_CHECKING:
     from ..tables.encoder import TableEncoder
@@ -79,7 +79,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         model: a file written by `save_model`; parts that it lacks are taken from the models that come with
             jmeta.
         encoder: how the columns of a DataFrame are encoded; `TableEncoder()` unless given.
-        verbose: whether the first answer and the number of candidates that were run are printed.
+        verbose: whether the first answer and, every few seconds, the number of candidates that were run are
+            printed.
         random_state: all randomness follows from it.
 
     Attributes:
@@ -152,7 +153,7 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             ValueError: an array is empty, or holds something other than finite numbers.
         """
         self._check()
-        progress = progress or (print_progress if self.verbose else ignore)
+        progress = progress or (at_intervals(print_progress) if self.verbose else ignore)
         first_answer = first_answer or (print_first_answer if self.verbose else ignore)
         seed = int(check_random_state(self.random_state).randint(2**31))
         self._prepared, points, distinct = prepared_rows(self, X, seed)
@@ -190,9 +191,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             seed=seed,
             first_answer=lambda labels, expected: first_answer(as_nearest(points, kept, labels), expected),
             seconds=self.time_limit,
+            progress=progress,
         )
-        count = len(result.pool.candidates)
-        progress(count, count, result.best)
         return self._keep_pooled(points, kept, result)
 
     def _search_one_by_one(

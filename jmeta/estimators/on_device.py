@@ -4,7 +4,8 @@ They compute in double precision, so that their attributes are as exact as sciki
 the next power of two, with weight zero, so that tables of similar size share one compiled program.
 
 Of a table of more than `SAMPLED_ROWS` rows, or `SAMPLED_PER_CLUSTER` for each cluster, the seedings are
-tried on a weighted sample of so many rows, and the best one is run on all rows. See `best_of_sample`.
+tried on a weighted sample of so many rows, and the best one is run on all rows, until no value changes by
+more than `SAMPLED_TOLERANCE`. See `best_of_sample`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ from .space import in_range
 
 TOLERANCE = 1e-10
 """A fit stops once no value changes by more than this, in units of the largest coordinate."""
+
+SAMPLED_TOLERANCE = 1e-4
+"""The same for a table of which a sample is used."""
 
 SAMPLED_ROWS = 5_000
 """Number of rows of a sample on which seedings are tried; a table of no more rows is used whole."""
@@ -355,17 +359,19 @@ def robust_units(x: Float[np.ndarray, "N D"]) -> tuple[Float[np.ndarray, " D"], 
 
 @cache
 def _made(algorithm: Any, clusters: int, sample_size: int | None, **settings: Any) -> Clusterer:
-    make = partial(algorithm, clusters, diff=one_step(), tol=TOLERANCE)
+    make = partial(algorithm, clusters, diff=one_step())
     if sample_size is None:
-        return make(**settings)
-    restarts = settings.pop("restarts")
+        return make(tol=TOLERANCE, **settings)
+    restarts, make = settings.pop("restarts"), partial(make, tol=SAMPLED_TOLERANCE, **settings)
 
-    def loss(seeds: Array, points: Array, weights: Array) -> Float[Array, ""]:
-        from_seeds = make(seeding=lambda *given: seeds, **settings)
+    def run(seeds: Array, points: Array, weights: Array) -> tuple[Array, Array]:
+        from_seeds = make(seeding=lambda *given: seeds)
         state = from_seeds.fit({}, Batch(points, None, weights), jax.random.key(0))
-        return -state.log_likelihood if isinstance(state, Mixture) else state.energy
+        if isinstance(state, Mixture):
+            return -state.log_likelihood, state.means
+        return state.energy, seeds  # which the temperature follows from
 
-    return make(seeding=best_of_sample(loss, size=sample_size, restarts=restarts), **settings)
+    return make(seeding=best_of_sample(run, size=sample_size, restarts=restarts))
 
 
 @partial(jax.jit, static_argnums=0)
