@@ -21,7 +21,8 @@ FARTHEST = 5.0
 """Numbers beyond so many deviations count as if they were there when classes are found."""
 WITHIN = 0.3
 """The distance of rows with different words, in one column that is related to others, within a class."""
-
+BLOCK = 2**15
+"""The number of rows that are mapped at once."""
 STATE = "word classes "
 """What the names of arrays in a file begin with."""
 
@@ -49,9 +50,13 @@ class WordClasses(NamedTuple):
 
         If no words are related and there is no other column, there is one of zeros.
         """
-        words, numbers = split(x, self.words)
         if len(self.shares) == 1:
+            numbers = np.delete(x, self.words, 1)
             return numbers if numbers.shape[1] else np.zeros((len(x), 1))
+        return np.concatenate([self._of_block(x[start : start + BLOCK]) for start in range(0, len(x), BLOCK)])
+
+    def _of_block(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N E"]:
+        words, numbers = split(x, self.words)
         chosen = self.classes.probabilities(words, numbers.clip(-FARTHEST, FARTHEST)).argmax(1)
         axes = (np.eye(len(self.shares))[chosen] - self.shares) / np.sqrt(self.shares)
         return np.hstack([numbers, axes, WITHIN * x[:, self.words[self.related]]])
@@ -94,13 +99,13 @@ def fit_words(
     """
     places = [np.arange(part.start, part.stop) for part in categories.values()]
     words, columns = np.concatenate(places), np.repeat(np.arange(len(places)), [*map(len, places)])
-    rows = np.random.default_rng(seed).permutation(len(x))[:ROWS]
-    has, numbers = split(x, words)
+    sample = x[np.random.default_rng(seed).permutation(len(x))[:ROWS]]
+    has, numbers = split(sample, words)
     numbers = numbers.clip(-FARTHEST, FARTHEST)
-    found = latent_classes(has[rows], columns, numbers[rows], seed=seed)
+    found = latent_classes(has, columns, numbers, seed=seed)
     chosen = found.probabilities(has, numbers).argmax(1)
     groups = found.groups.max() + 1
-    shares = np.maximum(np.bincount(chosen, minlength=groups), 1) / len(x)  # one may have no rows
+    shares = np.maximum(np.bincount(chosen, minlength=groups), 1) / len(has)  # one may have no rows
     related = found.log_words.any(0)
     made = WordClasses(words, related, found, shares)
     if groups == 1:

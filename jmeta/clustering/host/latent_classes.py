@@ -21,16 +21,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.special import logsumexp, xlogy
+from threadpoolctl import threadpool_limits
 
 MOST = 10
 """The largest number of classes that is tried."""
 WORSE = 2
 """No larger number is tried after so many that have a worse criterion than the best."""
-STARTS, SHORT, LONG = 6, 10, 100
+STARTS, SHORT, LONG = 6, 8, 60
 """The number of starts, of EM steps of each, and of EM steps from the best of them."""
-TOLERANCE = 1e-6
+TOLERANCE = 1e-4
 """The least increase of the mean log-likelihood for another step."""
 CERTAIN = 0.8
 """The probability of the class of the nearest seed in the first step."""
@@ -86,7 +87,7 @@ def latent_classes(
 
     Args:
         words: [N, W] one where a row has a word, else zero.
-        columns: [W] the column that each word belongs to.
+        columns: [W] the column that each word belongs to, in order.
         numbers: [N, E] of mean about 0 and variance about 1.
         seed: all randomness follows from it.
 
@@ -96,7 +97,17 @@ def latent_classes(
     array([[1., 0.],
            [0., 1.]])
     """
-    random = np.random.default_rng(seed)
+    with threadpool_limits(1):  # more threads take longer over products as small as these
+        return _grouped(_best(words, columns, numbers, np.random.default_rng(seed)), words, columns, numbers)
+
+
+def _best(
+    words: Float[np.ndarray, "N W"],
+    columns: Int[np.ndarray, " W"],
+    numbers: Float[np.ndarray, "N E"],
+    random: np.random.Generator,
+) -> LatentClasses:
+    """The mixture with the least criterion; with one class where none is finite."""
     best, least, worse = _step(np.ones((len(words), 1)), words, columns, numbers), math.inf, 0
     for count in range(1, MOST + 1):
         found = _fitted(words, columns, numbers, count, random)
@@ -106,7 +117,7 @@ def latent_classes(
         best, least = (found, criterion) if criterion < least else (best, least)
         if worse > WORSE:
             break
-    return _grouped(best, words, columns, numbers)
+    return best
 
 
 def _fitted(
@@ -161,16 +172,21 @@ def _step(
     counts = shares.T @ words + pseudo
     return LatentClasses(
         log_shares=np.log((mass + PSEUDO_ROWS) / (len(words) + PSEUDO_ROWS * len(mass))),
-        log_words=np.log(counts / (counts @ _same(columns))),
+        log_words=np.log(counts / _totals(counts, columns)),
         means=means,
         variances=variances,
         groups=np.arange(len(mass)),
     )
 
 
-def _same(columns: Int[np.ndarray, " W"]) -> Bool[np.ndarray, "W W"]:
-    """Whether two words are of one column."""
-    return columns[:, None] == columns
+def _totals(counts: Float[np.ndarray, "K W"], columns: Int[np.ndarray, " W"]) -> Float[np.ndarray, "K W"]:
+    """For every word, the sum over the words of its column.
+
+    >>> _totals(np.array([[1.0, 2.0, 4.0]]), np.array([0, 0, 3]))
+    array([[3., 3., 4.]])
+    """
+    first = np.diff(columns, prepend=-1) > 0
+    return np.add.reduceat(counts, np.flatnonzero(first), axis=1)[:, np.cumsum(first) - 1]
 
 
 def _grouped(
@@ -185,6 +201,8 @@ def _grouped(
     price = 0.5 * math.log(len(words)) * (1 - 1 / np.bincount(columns)[columns])  # of one class more, by word
     gains = _gains(counts, columns) - _gains(counts.sum(0, keepdims=True), columns)
     related = np.bincount(columns, gains - (len(counts) - 1) * price)[columns] > 0
+    if not related.any():
+        return model._replace(log_words=0 * model.log_words, groups=np.zeros(len(counts), int))
     groups = [[place] for place in range(len(counts))]
     parts = [count for count in counts[:, related]]
     while len(parts) > 1:
@@ -202,7 +220,7 @@ def _grouped(
 
 def _gains(counts: Float[np.ndarray, "K W"], columns: Int[np.ndarray, " W"]) -> Float[np.ndarray, " W"]:
     """What each word adds to the greatest log-likelihood of the words, given how often each class has it."""
-    return (xlogy(counts, counts) - xlogy(counts, counts @ _same(columns))).sum(0)
+    return (xlogy(counts, counts) - xlogy(counts, _totals(counts, columns))).sum(0)
 
 
 def _loss(
