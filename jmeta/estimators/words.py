@@ -106,7 +106,7 @@ def fit_words(
     chosen = found.probabilities(has, numbers).argmax(1)
     groups = found.groups.max() + 1
     shares = np.maximum(np.bincount(chosen, minlength=groups), 1) / len(has)  # one may have no rows
-    related = found.log_words.any(0)
+    related = np.any(found.log_words != 0, axis=0)
     made = WordClasses(words, related, found, shares)
     if groups == 1:
         return made, "words are left out, as no column of them is related to another column"

@@ -206,7 +206,7 @@ def _grouped(
     groups = [[place] for place in range(len(counts))]
     parts = [count for count in counts[:, related]]
     while len(parts) > 1:
-        losses = {pair: _loss(*(parts[one] for one in pair), columns[related]) for pair in _pairs(len(parts))}
+        losses = {(i, j): _loss(parts[i], parts[j], columns[related]) for i, j in _pairs(len(parts))}
         first, second = min(losses, key=losses.__getitem__)
         if losses[first, second] > price[related].sum():
             break
