@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
 from itertools import count, islice
-from threading import Thread
 
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +21,6 @@ from ..portfolio.running import (
     worker_count,
 )
 from ..selection.advisor import Advisor, rank_candidates
-from ..selection.quality import predict_quality
 from .result import SearchResult, search_result
 
 RUN_SHARE = 0.7
@@ -53,7 +50,8 @@ def ranked_search(
         advisor: trained with the number of clusters where it is known, and without where it is not.
         points: [N, D].
         clusters: the number of clusters, where it is known.
-        seconds: for everything, but for compilation that takes longer than candidates are run.
+        seconds: for everything, but for compilation; candidates are run for `LEAST_SHARE` of it, however long
+            compilation takes.
         max_candidates: the largest number of candidates that are run; all unless given.
         seed: all randomness follows from it.
         progress: called after each run with the number done, the number in total, and the candidate.
@@ -67,8 +65,6 @@ def ranked_search(
         ranking = rank_candidates(advisor, points, clusters, seed=seed)
         wait(started)
         until = max(began + RUN_SHARE * seconds, time.monotonic() + LEAST_SHARE * seconds)
-        compiling = Thread(target=_compile_quality, args=(advisor, points, clusters, seed))
-        compiling.start()
         places = ranking.candidates[:max_candidates].tolist()
         waiting, runs, done = iter(places), dict[Future[Outcome], int](), count(1)
         try:
@@ -86,14 +82,4 @@ def ranked_search(
         finally:
             if any(outcomes[place] is NOT_RUN for place in places):
                 SHARED_POOL.kill()
-            compiling.join()
     return search_result(advisor, advisor.quality, points, outcomes, ranking, clusters, seed=seed)
-
-
-def _compile_quality(
-    advisor: Advisor, points: Float[np.ndarray, "N D"], clusters: int | None, seed: int
-) -> None:
-    """Compiles the prediction of quality, on any partition, while other processes run the candidates."""
-    partitions = [np.arange(len(points)) % 2, *[None] * (len(advisor.candidates) - 1)]
-    with suppress(Exception):  # the search meets the same error
-        predict_quality(advisor.quality, points, partitions, clusters, seed=seed)
