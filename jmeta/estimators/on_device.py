@@ -48,7 +48,7 @@ from .space import in_range
 TOLERANCE = 1e-10
 """A fit stops once no value changes by more than this, in units of the largest coordinate."""
 
-SAMPLED_TOLERANCE = 1e-4
+SAMPLED_TOLERANCE = 1e-3
 """The same for a table of which a sample is used."""
 
 SAMPLED_ROWS = 5_000
