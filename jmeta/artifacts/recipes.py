@@ -216,7 +216,7 @@ def _functions() -> dict[str, Any]:
         submodules = [import_module(info.name) for info in walk_packages(paths, prefix)]
         for module in (package, *submodules):
             members = inspect.getmembers(module, lambda one: callable(one) and not inspect.isclass(one))
-            found |= {name: one for name, one in members if one.__module__ == module.__name__}
+            found |= {name: one for name, one in members if getattr(one, "__module__", "") == module.__name__}
     return {name: function for name, function in found.items() if name in public}
 
 

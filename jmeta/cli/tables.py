@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..estimators import AutoCluster
+    from ..portfolio.candidates import Candidate
     from ..report.findings import Findings
     from ..tables.encoder import TableEncoder
     from ..tables.reading import Sheet
@@ -63,7 +64,7 @@ def cluster(chosen: Cluster) -> None:
         model = _fitted(chosen, frame, encoder, console)
         _print_columns(sheet, model, console)
         found = None if chosen.json and chosen.report is None else findings_of_used(model)
-        _write_files(chosen, sheet, frame, model, found)
+        _write_files(chosen, sheet, frame, model, found, console)
     result = result_of(chosen.data, sheet, model, time.perf_counter() - began)
     if chosen.json:
         print(json.dumps(result, indent=2))
@@ -101,9 +102,10 @@ def assign(chosen: Assign) -> None:
 
 
 def _fitted(chosen: Cluster, frame: pd.DataFrame, encoder: TableEncoder, console: Console) -> AutoCluster:
+    console.print("loading the models")
     from ..compilation_cache import use_compilation_cache
     from ..estimators import AutoCluster
-    from ..estimators.progress import describe_first
+    from ..estimators.progress import at_intervals, describe_first
 
     use_compilation_cache(None if chosen.cache else "")
     model = AutoCluster(
@@ -117,9 +119,17 @@ def _fitted(chosen: Cluster, frame: pd.DataFrame, encoder: TableEncoder, console
     )
     console.print("running the candidates")
     with console.status("") as status:
+
+        def show(done: int, total: int, last: Candidate) -> None:
+            line = f"{done} of {total} candidates, last {last.name}"
+            if console.is_terminal:
+                status.update(line)
+            else:
+                console.print(line, markup=False, highlight=False)
+
         return model.fit(
             frame,
-            progress=lambda done, count, one: status.update(f"{done} of {count} candidates, last {one.name}"),
+            progress=show if console.is_terminal else at_intervals(show),
             first_answer=lambda labels, expected: console.print(
                 f"first answer, by the zero-shot network alone: {describe_first(labels, expected)}"
             ),
@@ -189,7 +199,12 @@ def _print_columns(sheet: Sheet, model: AutoCluster, console: Console) -> None:
 
 
 def _write_files(
-    chosen: Cluster, sheet: Sheet, frame: pd.DataFrame, model: AutoCluster, found: Findings | None
+    chosen: Cluster,
+    sheet: Sheet,
+    frame: pd.DataFrame,
+    model: AutoCluster,
+    found: Findings | None,
+    console: Console,
 ) -> None:
     if chosen.out is not None:
         _write(chosen.out, _output(chosen, sheet.frame, frame, model, model.labels_))
@@ -198,6 +213,7 @@ def _write_files(
 
         save_clustering(chosen.save, model)
     if chosen.report is not None and found is not None:
+        console.print(f"writing {chosen.report}", markup=False, highlight=False)
         from .output import report_of
 
         name = "standard input" if chosen.data == STANDARD_INPUT else chosen.data.name

@@ -5,7 +5,8 @@ differentiated, but its value is. Points of weight zero are never chosen. If the
 than clusters, points are repeated.
 
 References: Arthur & Vassilvitskii 2007, k-means++: the advantages of careful seeding; Gonzalez
-1985, Clustering to minimize the maximum intercluster distance.
+1985, Clustering to minimize the maximum intercluster distance; Bachem, Lucic & Krause 2018, Scalable k-means
+clustering via lightweight coresets.
 """
 
 from __future__ import annotations
@@ -83,6 +84,73 @@ def farthest_first(
     center = weighted_mean(points, weights)[None]
     first = draw(key, squared_distances(points, center)[:, 0])
     return _one_by_one(points, first, draw, list(jax.random.split(key, clusters))[1:])
+
+
+def best_of_sample(
+    run: Callable[..., tuple[Float[Array, ""], Float[Array, "K D"]]],
+    *,
+    size: int,
+    restarts: int,
+    seeding: Seeding = kmeans_plus_plus,
+) -> Seeding:
+    """A seeding that runs an algorithm from several seedings in a sample, and returns the best centres.
+
+    The centres are not differentiated.
+
+    Args:
+        run: (seeds, points, weights) -> loss of the algorithm that starts at the seeds, and centres [K, D] to
+            start at with all points: the seeds, or where they have moved.
+        size: number of points in the sample, see `weighted_sample`.
+        restarts: number of seedings that are tried.
+        seeding: chooses the seeds in the sample.
+
+    >>> def nearest(seeds, points, weights):
+    ...     return weights @ jnp.min(squared_distances(points, seeds), 1), seeds
+    >>> line = jnp.repeat(jnp.array([0.0, 5.0, 9.0]), 40)[:, None]
+    >>> seeding = best_of_sample(nearest, size=30, restarts=2)
+    >>> seeding(line, jnp.ones(120), 3, jax.random.key(0)).ravel().sort()
+    Array([0., 5., 9.], dtype=float32)
+    """
+
+    def seed(
+        points: Float[Array, "N D"], weights: Float[Array, " N"], clusters: int, key: Key[Array, ""]
+    ) -> Float[Array, "K D"]:
+        drawing, key = jax.random.split(key)
+        points, weights = lax.stop_gradient((points, weights))
+        places, mass = weighted_sample(points, weights, size, drawing)
+        sample = points_at(points, places)
+
+        def tried(key: Key[Array, ""]) -> tuple[Array, Array]:
+            return run(seeding(sample, mass, clusters, key), sample, mass)
+
+        losses, centers = jax.vmap(tried)(attempts(restarts, key))
+        return centers[jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))]
+
+    return seed
+
+
+def weighted_sample(
+    points: Float[Array, "N D"], weights: Float[Array, " N"], size: int, key: Key[Array, ""]
+) -> tuple[Int[Array, " M"], Float[Array, " M"]]:
+    """Places of points, some of them repeated, and weights by which they represent all points.
+
+    Half of them are drawn in proportion to weight, half in proportion to weight times squared distance from
+    the mean, so that distant points are in the sample: a lightweight coreset (Bachem et al. 2018).
+
+    >>> places, mass = weighted_sample(jnp.array([[0.0], [0.0], [9.0]]), jnp.ones(3), 8, jax.random.key(0))
+    >>> bool(jnp.any(places == 2)), float(mass.sum().round())
+    (True, 3.0)
+    """
+    total = jnp.sum(weights)
+    away = weights * jnp.sum(jnp.square(points - weighted_mean(points, weights)), 1)
+    share = weights / total + away / jnp.where(jnp.any(away > 0), jnp.sum(away), 1)
+    share = share / jnp.sum(share)
+    steps = (jnp.arange(size) + jax.random.uniform(key, (size,), share.dtype)) / size
+    reached = jnp.cumsum(share)
+    places = jnp.searchsorted(reached, steps * reached[-1], side="right")
+    places = jnp.minimum(places, jnp.max(jnp.where(weights > 0, jnp.arange(len(weights)), 0)))
+    mass = weights[places] / share[places]
+    return places, mass * (total / jnp.sum(mass))
 
 
 def attempts(restarts: int, key: Key[Array, ""]) -> Key[Array, " R"]:

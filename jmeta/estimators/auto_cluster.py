@@ -39,11 +39,11 @@ from .choice import (
     why,
     why_pooled,
 )
-from .inputs import encoded, fit_encoder
+from .inputs import encoded, prepared_rows
 from .memberships import Neighbours
 from .models import advisor_of, learned_search_of, pair_network, pool_quality
-from .preparation import Scaling, count_distinct, prepare
-from .progress import ignore, print_first_answer, print_progress
+from .preparation import Scaling
+from .progress import at_intervals, ignore, print_first_answer, print_progress
 
 if TYPE_CHECKING:
     from ..tables.encoder import TableEncoder
@@ -60,7 +60,9 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
 
     A table is an array, a sparse matrix, or a DataFrame of pandas or polars. The columns of a DataFrame may
     hold numbers, dates, words, text and gaps: a `TableEncoder` is fitted to them, and columns that identify
-    rows are left out.
+    rows are left out. Words count by the classes of rows that they and the other columns form, and not at all
+    if they are unrelated to the other columns, unless `scaling` is "none" or more clusters than distinct rows
+    remained.
 
     Args:
         n_clusters: the number of clusters, which is then exact; estimated unless given.
@@ -77,7 +79,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
         model: a file written by `save_model`; parts that it lacks are taken from the models that come with
             jmeta.
         encoder: how the columns of a DataFrame are encoded; `TableEncoder()` unless given.
-        verbose: whether the first answer and the number of candidates that were run are printed.
+        verbose: whether the first answer and, every few seconds, the number of candidates that were run are
+            printed.
         random_state: all randomness follows from it.
 
     Attributes:
@@ -150,20 +153,13 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             ValueError: an array is empty, or holds something other than finite numbers.
         """
         self._check()
-        progress = progress or (print_progress if self.verbose else ignore)
+        progress = progress or (at_intervals(print_progress) if self.verbose else ignore)
         first_answer = first_answer or (print_first_answer if self.verbose else ignore)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        table, numeric = fit_encoder(self, X)
-        self._prepared = prepare(table, self.scaling, numeric=numeric, seed=seed)
-        points = self._prepared(table)
-        distinct = count_distinct(points, max(self.n_clusters or 2, 2))
-        if self.n_clusters is not None and self.n_clusters > distinct:
-            raise InputError(
-                f"n_clusters is {self.n_clusters}, but only {distinct} rows differ; give a smaller number."
-            )
+        self._prepared, points, distinct = prepared_rows(self, X, seed)
         if distinct < 2 or self.n_clusters == 1:
             return self._one_cluster(
-                points, "one cluster was requested" if distinct > 1 else "all rows are equal"
+                points, self._prepared.equal if distinct < 2 else "one cluster was requested"
             )
         known = self.n_clusters or 0
         size = max(self.sample_size, 2 * known) if known <= MOST_CLUSTERS else len(points)
@@ -195,9 +191,8 @@ class AutoCluster(TransformerMixin, ClassNamePrefixFeaturesOutMixin, ClusterMixi
             seed=seed,
             first_answer=lambda labels, expected: first_answer(as_nearest(points, kept, labels), expected),
             seconds=self.time_limit,
+            progress=progress,
         )
-        count = len(result.pool.candidates)
-        progress(count, count, result.best)
         return self._keep_pooled(points, kept, result)
 
     def _search_one_by_one(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from ..errors import InputError
-from .preparation import AXES
+from .preparation import AXES, Preparation, count_distinct, prepare
 
 if TYPE_CHECKING:
     from .auto_cluster import AutoCluster
@@ -26,21 +26,35 @@ def is_frame(table: Any) -> bool:
     return hasattr(table, "to_pandas") or (hasattr(table, "iloc") and hasattr(table, "columns"))
 
 
-def fit_encoder(
-    estimator: AutoCluster, table: Any
-) -> tuple[Float[np.ndarray, "N D"], Bool[np.ndarray, " D"] | None]:
-    """Checks a table, fits the encoder of a DataFrame, and sets `encoder_` and `table_` of the estimator.
+def prepared_rows(estimator: AutoCluster, table: Any, seed: int) -> tuple[Preparation, np.ndarray, int]:
+    """The preparation of a table, its rows by it, and how many of them differ, or enough for the estimator.
 
-    Returns:
-        The table as numbers, and which of its columns are numeric if it was a DataFrame.
+    Words are kept as they are where the classes that they form leave fewer distinct rows than clusters are
+    known. `encoder_` and `table_` of the estimator are set.
 
     Raises:
-        InputError: no column of a DataFrame can be used, or it has fewer than two rows.
+        InputError: no column of a DataFrame can be used, it has fewer than two rows, or fewer rows than known
+            clusters differ.
         ValueError: an array is empty, or holds something other than finite numbers.
     """
+    numbers = _fit_encoder(estimator, table)
+    encoder, known = estimator.encoder_, estimator.n_clusters
+    columns = {} if encoder is None else {"numeric": encoder.numeric_, "categories": encoder.categories_}
+    made = prepare(numbers, estimator.scaling, **columns, seed=seed)
+    distinct = count_distinct(points := made(numbers), max(known or 2, 2))
+    if known is not None and known > distinct and made.words is not None:
+        made = prepare(numbers, estimator.scaling, numeric=columns["numeric"], seed=seed)
+        distinct = count_distinct(points := made(numbers), known)
+    if known is not None and known > distinct:
+        raise InputError(f"n_clusters is {known}, but only {distinct} rows differ; give a smaller number.")
+    return made, points, distinct
+
+
+def _fit_encoder(estimator: AutoCluster, table: Any) -> Float[np.ndarray, "N D"]:
+    """Checks a table, fits the encoder of a DataFrame, and returns the table as numbers."""
     if not is_frame(table):
         estimator.encoder_ = estimator.table_ = None
-        return _array(estimator, table, reset=True), None
+        return _array(estimator, table, reset=True)
     from ..tables.encoder import TableEncoder
 
     validate_data(estimator, table, skip_check_array=True)
@@ -48,7 +62,7 @@ def fit_encoder(
         raise InputError("the table has fewer than two rows; give a table of two rows or more.")
     estimator.encoder_ = clone(estimator.encoder or TableEncoder()).fit(table)
     estimator.table_ = estimator.encoder_.read(table)
-    return estimator.encoder_.encode(estimator.table_), estimator.encoder_.numeric_
+    return estimator.encoder_.encode(estimator.table_)
 
 
 def encoded(estimator: AutoCluster, table: Any) -> Float[np.ndarray, "N D"]:

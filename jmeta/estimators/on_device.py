@@ -2,6 +2,10 @@
 
 They compute in double precision, so that their attributes are as exact as scikit-learn's. Rows are padded to
 the next power of two, with weight zero, so that tables of similar size share one compiled program.
+
+Of a table of more than `SAMPLED_ROWS` rows, or `SAMPLED_PER_CLUSTER` for each cluster, the seedings are
+tried on a weighted sample of so many rows, and the best one is run on all rows, until no value changes by
+more than `SAMPLED_TOLERANCE`. See `best_of_sample`.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ from sklearn.utils.validation import (
 )
 
 from ..clustering.diagnostics import warn_of_fewer, warn_of_rounding
-from ..clustering.mixtures.gaussian import Shape, gaussian_mixture
+from ..clustering.mixtures.gaussian import Mixture, Shape, gaussian_mixture
+from ..clustering.seeding import best_of_sample
 from ..clustering.sinkhorn_kmeans import sinkhorn_kmeans
 from ..clustering.soft_kmeans import soft_kmeans
 from ..clustering.transport.rounding import balanced_labels
@@ -37,10 +42,23 @@ from ..padding import pad_points, padded_size
 from ..precision import in_double
 from ..records import Batch, Clusterer
 from ..validation import Metric
+from .preparation import count_distinct
 from .space import in_range
 
 TOLERANCE = 1e-10
 """A fit stops once no value changes by more than this, in units of the largest coordinate."""
+
+SAMPLED_TOLERANCE = 1e-3
+"""The same for a table of which a sample is used."""
+
+SAMPLED_ROWS = 5_000
+"""Number of rows of a sample on which seedings are tried; a table of no more rows is used whole."""
+
+SAMPLED_PER_CLUSTER = 200
+"""The same for each cluster, if that is more."""
+
+DISTINCT = 10
+"""Least number of distinct rows for each cluster in a table of which a sample is used."""
 
 UNBALANCED = 1e-3
 """The largest error of the share of a cluster, or last move of a centre, that passes without a warning."""
@@ -72,6 +90,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
     n_clusters: int
     random_state: int | np.random.RandomState | None
     labels_: Int[np.ndarray, " N"]
+    restarts: int
     _algorithm: Callable[..., Clusterer]
 
     def fit(
@@ -91,7 +110,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
             InputError: a setting is out of its range, or fewer rows than clusters have nonzero weight.
             ValueError: the table is empty, not finite or not numeric.
         """
-        clusterer = self._clusterer()
+        self._clusterer()
         x = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         weights = row_weights(sample_weight, x)
         counted = np.count_nonzero(weights)
@@ -105,6 +124,7 @@ class OnDevice(ClusterMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31))
         points, real = pad_points(self._inside(x), padded_size(len(x)), np.float64)
         real[: len(x)] = weights
+        clusterer = self._clusterer(self._sample_size(x[weights > 0]))
         self._state = in_double(_fitted, clusterer, points, real, jax.random.key(seed))
         self._set_attributes(self._state, weights)
         self.labels_ = self._labels(x, weights)
@@ -148,12 +168,19 @@ class OnDevice(ClusterMixin, BaseEstimator):
         """Sets the fitted attributes, under scikit-learn's names."""
         raise NotImplementedError
 
-    def _clusterer(self) -> Clusterer:
+    def _sample_size(self, x: Float[np.ndarray, "N D"]) -> int | None:
+        """Number of rows on which seedings are tried; None for all rows."""
+        size = max(SAMPLED_ROWS, SAMPLED_PER_CLUSTER * self.n_clusters)
+        enough = DISTINCT * self.n_clusters
+        whole = self.restarts == 1 or len(x) <= size or count_distinct(x, enough) < enough
+        return None if whole else size
+
+    def _clusterer(self, sample_size: int | None = None) -> Clusterer:
         """The algorithm; equal settings give the same object, so that it is compiled once."""
         settings = self.get_params(deep=False)
         settings.pop("random_state")
         try:
-            return _made(self._algorithm, settings.pop("n_clusters"), **settings)
+            return _made(self._algorithm, settings.pop("n_clusters"), sample_size, **settings)
         except TypeError:
             raise InputError(
                 f"a setting of {type(self).__name__} is a list or an array; give numbers and strings."
@@ -173,7 +200,8 @@ class SoftKMeans(OnDevice):
         inverse_temperature: sharpness of the assignment, in inverse squared units; "auto" adapts it to the
             scale of the table.
         metric: "euclidean" or "cosine".
-        restarts: number of seedings that are tried; the one with the lowest free energy is kept.
+        restarts: number of seedings that are tried; the one with the lowest free energy is kept. Of more than
+            5,000 rows, and more than 200 for each cluster, they are tried on a weighted sample of so many.
         random_state: all randomness follows from it.
 
     Attributes:
@@ -257,7 +285,8 @@ class MixtureClusterer(OnDevice):
         pseudo_points: weight of the prior in each component; 0 for maximum likelihood.
         ridge: added to the variance of each column, as a fraction of the mean squared distance of rows to
             their nearest seed along it.
-        restarts: number of seedings that are tried; the fit with the highest likelihood is kept.
+        restarts: number of seedings that are tried; the fit with the highest likelihood is kept. Of more than
+            5,000 rows, and more than 200 for each cluster, they are tried on a weighted sample of so many.
         random_state: all randomness follows from it.
 
     Attributes:
@@ -329,8 +358,20 @@ def robust_units(x: Float[np.ndarray, "N D"]) -> tuple[Float[np.ndarray, " D"], 
 
 
 @cache
-def _made(algorithm: Any, clusters: int, **settings: Any) -> Clusterer:
-    return algorithm(clusters, diff=one_step(), tol=TOLERANCE, **settings)
+def _made(algorithm: Any, clusters: int, sample_size: int | None, **settings: Any) -> Clusterer:
+    make = partial(algorithm, clusters, diff=one_step())
+    if sample_size is None:
+        return make(tol=TOLERANCE, **settings)
+    restarts, make = settings.pop("restarts"), partial(make, tol=SAMPLED_TOLERANCE, **settings)
+
+    def run(seeds: Array, points: Array, weights: Array) -> tuple[Array, Array]:
+        from_seeds = make(seeding=lambda *given: seeds)
+        state = from_seeds.fit({}, Batch(points, None, weights), jax.random.key(0))
+        if isinstance(state, Mixture):
+            return -state.log_likelihood, state.means
+        return state.energy, seeds  # which the temperature follows from
+
+    return make(seeding=best_of_sample(run, size=sample_size, restarts=restarts))
 
 
 @partial(jax.jit, static_argnums=0)

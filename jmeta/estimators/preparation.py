@@ -1,7 +1,8 @@
-"""Preparation of columns before clustering: scaling and principal axes."""
+"""Preparation of columns before clustering: scaling, classes of words, and principal axes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..errors import InputError
+from .words import WordClasses, fit_words
 
 Scaling = Literal["auto", "standard", "none"]
 UNIT_RATIO = 10.0
@@ -33,12 +35,19 @@ class Preparation(NamedTuple):
         scale: [D] what they are then divided by.
         axes: [D, E] principal axes; None if the columns are kept.
         description: the map in words.
+        words: the classes in place of words; None if words are kept as they are.
     """
 
     center: Float[np.ndarray, " D"]
     scale: Float[np.ndarray, " D"]
     axes: Float[np.ndarray, "D E"] | None
     description: str
+    words: WordClasses | None = None
+
+    @property
+    def equal(self) -> str:
+        """Why all rows are equal, if they are."""
+        return "all rows are equal" if self.words is None else "the columns are not related to each other"
 
     def __call__(self, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N E"]:
         """Maps points, which may be sparse if there are principal axes."""
@@ -46,6 +55,7 @@ class Preparation(NamedTuple):
             axes = self.axes / self.scale[:, None]
             return points @ axes - self.center @ axes
         x = (np.asarray(points, np.float64) - self.center) / self.scale
+        x = x if self.words is None else self.words(x)
         return x if self.axes is None else x @ self.axes
 
 
@@ -94,6 +104,7 @@ def prepare(
     scaling: Scaling,
     *,
     numeric: Bool[np.ndarray, " D"] | None = None,
+    categories: Mapping[str, slice] = {},
     seed: int = 0,
 ) -> Preparation:
     """Fits the preparation of columns.
@@ -101,7 +112,8 @@ def prepare(
     With "auto" every column is divided by its standard deviation if these differ by a factor of `UNIT_RATIO`
     or more, as in columns of different units; else all columns are divided by one number. In a table of
     numbers and words all numbers are divided by their standard deviations unless `scaling` is "none", and
-    words are not: different words are then one deviation apart. More than `AXES` columns are projected on
+    words are not. Unless it is "none" or there is only one column, `fit_words` puts the classes that words
+    form with all columns in place of `categories`. More than `AXES` columns are projected on
     their first principal axes, at most `AXES`; of a table with words, or with more columns than rows, only
     on those that exceed chance, see `count_axes`.
 
@@ -109,6 +121,7 @@ def prepare(
         points: [N, D], a sparse matrix if D is greater than `AXES`.
         scaling: "auto", "standard" or "none".
         numeric: [D] whether a column is one of numbers, rather than a part of words; all unless given.
+        categories: name -> the columns of its words, one each.
         seed: of the projection.
 
     Raises:
@@ -138,36 +151,44 @@ def prepare(
             if scaling == "auto"
             else "every column is divided by its standard deviation, as requested"
         )
-    if x.shape[1] <= AXES or x.shape[0] < FEW_ROWS:
-        return Preparation(center, scale, None, description)
-    axes, kept = _principal_axes(x, center, scale, seed, beyond_chance=words or x.shape[1] > x.shape[0])
-    description += (
-        f"; the first {len(axes)} principal axes of {x.shape[1]:,} columns are kept, with {kept:.0%} of the "
-        "variance"
+    made = Preparation(center, scale, None, description)
+    several = any(part.stop - part.start < x.shape[1] for part in categories.values())
+    if several and scaling != "none":
+        classes, found = fit_words(made(x), categories, seed)
+        made = made._replace(words=classes, description=f"{description}; {found}")
+    return _projected(made, x, seed, beyond_chance=words or x.shape[1] > x.shape[0])
+
+
+def _projected(
+    made: Preparation, x: Float[np.ndarray, "N D"], seed: int, *, beyond_chance: bool
+) -> Preparation:
+    """The preparation with principal axes if there are more than `AXES` columns."""
+    scaled = x if sparse.issparse(x) else made(x)
+    if scaled.shape[1] <= AXES or scaled.shape[0] < FEW_ROWS:
+        return made
+    axes, kept = _principal_axes(scaled, made.scale, seed, beyond_chance=beyond_chance)
+    return made._replace(
+        axes=axes.T,
+        description=f"{made.description}; the first {len(axes)} principal axes of {scaled.shape[1]:,} "
+        f"columns are kept, with {kept:.0%} of the variance",
     )
-    return Preparation(center, scale, axes.T, description)
 
 
 def _principal_axes(
-    x: Float[np.ndarray, "N D"],
-    center: Float[np.ndarray, " D"],
-    scale: Float[np.ndarray, " D"],
-    seed: int,
-    *,
-    beyond_chance: bool,
+    x: Float[np.ndarray, "N D"], scale: Float[np.ndarray, " D"], seed: int, *, beyond_chance: bool
 ) -> tuple[Float[np.ndarray, "E D"], float]:
     """The first principal axes of scaled columns, and their share of the variance.
 
-    Of a dense table only the axes with more variance than chance gives are kept if `beyond_chance`.
+    Of a dense table, which is scaled and centred, only the axes with more variance than chance gives are kept
+    if `beyond_chance`; a sparse one is yet to be divided by `scale`.
     """
     count = min(AXES, x.shape[0] - 1)
     if sparse.issparse(x):
         pca = PCA(count, svd_solver="arpack", random_state=seed).fit(x @ sparse.diags(1 / scale))
         return pca.components_, pca.explained_variance_ratio_.sum()
-    scaled = (x - center) / scale
-    pca = PCA(count, svd_solver="randomized", random_state=seed).fit(scaled)
+    pca = PCA(count, svd_solver="randomized", random_state=seed).fit(x)
     if beyond_chance:
-        count = count_axes(scaled, pca.explained_variance_, seed)
+        count = count_axes(x, pca.explained_variance_, seed)
     return pca.components_[:count], pca.explained_variance_ratio_[:count].sum()
 
 

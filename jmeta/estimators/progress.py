@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,35 @@ from ..portfolio.candidates import Candidate
 
 MAX_SHOWN = 5
 """The maximum number of sizes of clusters that are printed."""
+INTERVAL = 4.0
+"""The least number of seconds between two lines of progress."""
 
 
 def ignore(*_: Any) -> None:
     """Does nothing."""
+
+
+def at_intervals(
+    show: Callable[[int, int, Candidate], None], seconds: float = INTERVAL
+) -> Callable[[int, int, Candidate], None]:
+    """Shows the first and the last progress, and at most one in so many seconds between them.
+
+    >>> show = at_intervals(print_progress)
+    >>> for done in range(1, 10):
+    ...     show(done, 9, Candidate("ward"))
+    [AutoCluster] 1 of 9 candidates, last ward
+    [AutoCluster] 9 of 9 candidates, last ward
+    """
+    shown = -seconds
+
+    def limited(done: int, total: int, candidate: Candidate) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if done == total or now - shown >= seconds:
+            shown = now
+            show(done, total, candidate)
+
+    return limited
 
 
 def print_progress(done: int, total: int, candidate: Candidate) -> None:

@@ -16,6 +16,7 @@ from ..portfolio.candidates import Candidate
 from .auto_cluster import AutoCluster
 from .choice import Advice, CandidateRow
 from .preparation import Preparation
+from .words import WordClasses
 
 KIND, FORMAT = "clustering", 1
 
@@ -51,13 +52,14 @@ def save_clustering(path: str | os.PathLike, model: AutoCluster) -> None:
         "cluster_probabilities": list(model.cluster_probabilities_.items()),
     }
     axes = {} if model._prepared.axes is None else {"axes": model._prepared.axes}
+    words = {} if model._prepared.words is None else model._prepared.words.state()
     arrays = {
         "labels": model.labels_,
         "points": model._neighbours.points,
         "center": model._prepared.center,
         "scale": model._prepared.scale,
     }
-    write_archive(file, KIND, FORMAT, header, {**columns, **arrays, **axes})
+    write_archive(file, KIND, FORMAT, header, {**columns, **arrays, **axes, **words})
 
 
 def load_clustering(path: str | os.PathLike) -> AutoCluster:
@@ -84,7 +86,13 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Au
     if header["names"]:
         model.feature_names_in_ = np.array(header["names"], object)
     model.n_features_in_ = header["features"]
-    model._prepared = Preparation(arrays["center"], arrays["scale"], arrays.get("axes"), header["scaling"])
+    model._prepared = Preparation(
+        arrays["center"],
+        arrays["scale"],
+        arrays.get("axes"),
+        header["scaling"],
+        WordClasses.from_state(arrays),
+    )
     model._result, model._features = None, {}
     advice = Advice(**header["strategy"])
     model.strategy_ = advice._replace(candidate=_candidate(advice.candidate))

@@ -136,13 +136,16 @@ def row_distances(x: Float[Array, " D"], points: Float[Array, "M D"]) -> Float[A
     return square_root(lax.scan(add, start, (x, points.T))[0])
 
 
-def index_of_clusters(index: Function) -> Function:
+def index_of_clusters(
+    index: Function, *, prepare: Callable[..., dict[str, Any]] = lambda **given: {}
+) -> Function:
     """Returns an index of points and labels, checked and compiled; in double precision unless traced.
 
     A point that counts and is not finite makes the index NaN, also where a comparison would hide it.
 
     Args:
         index: a function of (points, labels, weights); its keyword-only arguments are static.
+        prepare: unless traced, called on-host with the arguments; returns further arguments.
     """
     signature = inspect.signature(index)
     fixed = [name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY]
@@ -166,6 +169,7 @@ def index_of_clusters(index: Function) -> Function:
             return program(**given)
         given["points"] = np.asarray(points, np.float64)
         given["weights"] = None if weights is None else np.asarray(weights, np.float64)
+        given |= prepare(**given)
         return jax.device_put(in_double(program, **given))
 
     return cast(Function, call)

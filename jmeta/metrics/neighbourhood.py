@@ -1,35 +1,73 @@
 """Internal indices based on nearest neighbours, for clusters of any shape.
 
-All indices take points and labels, as in `internal`; weights matter only by being zero or not.
+All indices take points and labels, as in `internal`; weights matter only by being zero or not. Unless traced,
+scikit-learn finds the neighbours on-host; then memory and time do not grow with the square of the number of
+points, if there are few columns.
 
 Reference: Gagolewski et al. 2021, Are cluster validity measures (in)valid?
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..errors import InputError
 from ..records import AnyArray
 from .clusters import clusters_of, index_of_clusters, over_rows, row_distances
 from .partitions import Labels
 
+DEFAULT_NEIGHBOURS = 25
 Average = Literal["min", "max", "mean", "smooth min", "smooth max", "one"]
 """Ordered weighted averages of distances."""
 
 
-@index_of_clusters
+def nearest_on_host(
+    *,
+    points: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    weights: Float[np.ndarray, " N"] | None = None,
+    neighbours: int = DEFAULT_NEIGHBOURS,
+    **others: Any,
+) -> dict[str, Int[np.ndarray, "N M"]]:
+    """The places of the nearest neighbours among the points that count; -1 where there are fewer.
+
+    >>> nearest_on_host(points=np.array([[0.0], [5.0], [1.0]]), labels=np.array([0, -1, 0]), neighbours=2)
+    {'near': array([[ 2, -1],
+           [-1, -1],
+           [ 0, -1]])}
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    counted = np.flatnonzero((labels >= 0) & (weights is None or weights > 0))
+    near = np.full((len(points), max(neighbours, 1)), -1)
+    count = min(near.shape[1], len(counted) - 1)
+    if count > 0:
+        x = np.nan_to_num(points[counted])
+        x = x / (np.abs(x).max() or 1)
+        found = NearestNeighbors(n_neighbors=count).fit(x - x.mean(0)).kneighbors(return_distance=False)
+        near[counted, :count] = counted[found]
+    return {"near": near}
+
+
+near_index = partial(index_of_clusters, prepare=nearest_on_host)
+"""`index_of_clusters` for indices that take the neighbours of points."""
+
+
+@near_index
 def near_neighbours(
     points: Num[AnyArray, "N D"],
     labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
+    near: Int[AnyArray, "N M"] | None = None,
     *,
     slots: int | None = None,
-    neighbours: int = 25,
+    neighbours: int = DEFAULT_NEIGHBOURS,
 ) -> Float[Array, ""]:
     """The share of the M nearest neighbours of all points that lie in the point's cluster, known as WCNN.
 
@@ -37,6 +75,7 @@ def near_neighbours(
         points: [N, D].
         labels: [N] cluster of each point; points labelled -1 are noise and are not neighbours.
         weights: [N]; all ones unless given.
+        near: [N, M] places of the nearest neighbours of each point, -1 for none; found unless given.
         slots: upper bound of the number of clusters; the largest label + 1 unless given.
         neighbours: M.
 
@@ -48,19 +87,20 @@ def near_neighbours(
     >>> print(near_neighbours(line, jnp.array([0, 0, 0, 1, 1, 1]), neighbours=1))
     1.0
     """
-    _, same, usable, enough = _neighbours(points, labels, weights, slots, neighbours)
+    _, same, usable, enough = _neighbours(points, labels, weights, near, slots, neighbours)
     share = jnp.sum(same & usable) / jnp.maximum(jnp.sum(usable), 1)
     return jnp.where(enough, share, 0)
 
 
-@index_of_clusters
+@near_index
 def near_dunn(
     points: Num[AnyArray, "N D"],
     labels: Labels,
     weights: Float[AnyArray, " N"] | None = None,
+    near: Int[AnyArray, "N M"] | None = None,
     *,
     slots: int | None = None,
-    neighbours: int = 25,
+    neighbours: int = DEFAULT_NEIGHBOURS,
     separation: Average = "smooth min",
     compactness: Average = "one",
     width: int = 5,
@@ -75,6 +115,7 @@ def near_dunn(
         points: [N, D].
         labels: [N] cluster of each point; points labelled -1 are noise and are not neighbours.
         weights: [N]; all ones unless given.
+        near: [N, M] places of the nearest neighbours of each point, -1 for none; found unless given.
         slots: upper bound of the number of clusters; the largest label + 1 unless given.
         neighbours: M.
         separation: average of the distances to other clusters: "min", "max", "mean", "smooth min",
@@ -99,7 +140,7 @@ def near_dunn(
     for name in (separation, compactness):
         if name not in get_args(Average):
             raise InputError(f"there is no average {name!r}; choose one of {get_args(Average)}.")
-    away, same, usable, enough = _neighbours(points, labels, weights, slots, neighbours)
+    away, same, usable, enough = _neighbours(points, labels, weights, near, slots, neighbours)
     apart = _average(separation, away, usable & ~same, jnp.inf, width)
     inside = _average(compactness, away, usable & same, 0.0, width)
     ratio = jnp.where(inside > 0, apart / jnp.where(inside > 0, inside, 1), jnp.inf)
@@ -107,7 +148,12 @@ def near_dunn(
 
 
 def _neighbours(
-    points: AnyArray, labels: Labels, weights: AnyArray | None, slots: int | None, neighbours: int
+    points: AnyArray,
+    labels: Labels,
+    weights: AnyArray | None,
+    near: AnyArray | None,
+    slots: int | None,
+    neighbours: int,
 ) -> tuple[Float[Array, "N M"], Bool[Array, "N M"], Bool[Array, "N M"], Bool[Array, ""]]:
     """The distances to near neighbours, whether they share the cluster and exist, and whether enough do."""
     if neighbours < 1:
@@ -115,16 +161,22 @@ def _neighbours(
     clusters = clusters_of(points, labels, weights, slots)
     counted = clusters.weights > 0
     places = jnp.arange(len(clusters.x))
+    count = min(neighbours, max(len(places) - 1, 1))
 
     def of_row(row: tuple) -> tuple[Array, Array]:
         x, label, exists, place = row
         possible = exists & counted & (places != place)
         reached = jnp.where(possible, clusters.unit * row_distances(x, clusters.x), jnp.inf)
-        nearest, which = lax.top_k(-reached, min(neighbours, max(len(places) - 1, 1)))
+        nearest, which = lax.top_k(-reached, count)
         return -nearest, clusters.labels[which] == label
 
-    rows = (clusters.x, clusters.labels, counted, places)
-    away, same = over_rows(of_row, rows, len(places))
+    def of_known(row: tuple) -> tuple[Array, Array]:
+        x, label, _, which = row
+        reached = jnp.where(which >= 0, clusters.unit * row_distances(x, clusters.x[which]), jnp.inf)
+        return reached, clusters.labels[which] == label
+
+    rows = (clusters.x, clusters.labels, counted, places if near is None else near)
+    away, same = over_rows(*((of_row, rows, len(places)) if near is None else (of_known, rows, count)))
     sizes = jnp.sum(clusters.member(), 0)
     least = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
     usable = jnp.isfinite(away)

@@ -6,11 +6,12 @@ This module imports no jax, so that a process that only runs it starts quickly.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,8 @@ FAILURES = (ValueError, ArithmeticError, RuntimeError, MemoryError)
 """What libraries raise for points that a method cannot cluster; ARPACK's and LAPACK's errors among them."""
 
 Partitions = Iterator[tuple[Candidate, Int[np.ndarray, " N"]]]
+Progress = Callable[[int, int, Candidate], None]
+"""Takes the number of candidates that were run, the number in total, and the last one."""
 
 
 def counts_to_try(rows: int) -> tuple[int, ...]:
@@ -79,6 +82,7 @@ def sweep(
     *,
     seed: int = 0,
     until: float = math.inf,
+    progress: Progress = lambda done, total, last: None,
 ) -> Swept:
     """The partition of every candidate: linkages, Genie, k-means, mixtures, spectral clustering and HDBSCAN.
 
@@ -92,6 +96,7 @@ def sweep(
         counts: numbers of clusters to try; those below 2 or not below N are left out.
         seed: all randomness follows from it.
         until: time by `time.monotonic` after which no further candidate is run.
+        progress: called after each candidate.
 
     >>> points = np.array([[0.0], [0.1], [0.3], [5.0], [5.1], [5.3]])
     >>> sweep(points, [2, 3]).partitions[candidate("ward")._replace(clusters=2)].tolist()
@@ -102,8 +107,11 @@ def sweep(
     found: dict[Candidate, Int[np.ndarray, " N"]] = {}
     left_out = 0
     with ALONE, warnings.catch_warnings(action="ignore"), threadpool_limits(1):
-        for size, partitions in _methods(x, counts, found, seed):
-            left_out += _collect(found, size, partitions, until)
+        methods = list(_methods(x, counts, found, seed))
+        total, done = sum(size for size, _ in methods), itertools.count(1)
+        for size, partitions in methods:
+            watched = _watched(partitions, lambda last: progress(next(done), total, last))
+            left_out += _collect(found, size, watched, until)
     return Swept(found, left_out)
 
 
@@ -124,6 +132,13 @@ def _methods(
         for min_cluster_size in MIN_CLUSTER_SIZES:
             if min_cluster_size < len(x) // 2:
                 yield 2, _hdbscan(x, min_samples, min_cluster_size)
+
+
+def _watched(partitions: Partitions, seen: Callable[[Candidate], None]) -> Partitions:
+    """The same partitions; `seen` is called with each candidate."""
+    for one, labels in partitions:
+        seen(one)
+        yield one, labels
 
 
 def _collect(

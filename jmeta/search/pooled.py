@@ -18,6 +18,7 @@ from ..metafeatures.tables import feature_names
 from ..padding import pad_points, padded_size
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import run_usable
+from ..portfolio.sweep import Progress
 from ..records import Model
 from ..selection.pool import FirstAnswer, Pool, make_pool
 from ..selection.pool_quality import Choice, PoolQuality, choose, cluster_probabilities
@@ -103,6 +104,7 @@ def pooled_search(
     seed: int = 0,
     first_answer: FirstAnswer = lambda labels, expected: None,
     seconds: float = math.inf,
+    progress: Progress = lambda done, total, last: None,
 ) -> PooledResult:
     """The choice among the partitions of all candidates.
 
@@ -114,6 +116,7 @@ def pooled_search(
         seed: all randomness follows from it.
         first_answer: called with the partition by the network alone, before the candidates are run.
         seconds: as of `make_pool`.
+        progress: as of `make_pool`.
 
     Raises:
         InputError: no candidate finds the known number of clusters, not even k-means.
@@ -125,7 +128,15 @@ def pooled_search(
 
     pool = Pool((), np.zeros((0, len(points)), int), {})
     if clusters is None or clusters <= MOST_CLUSTERS:
-        pool = make_pool(points, predict, clusters, seed=seed, first_answer=first_answer, seconds=seconds)
+        pool = make_pool(
+            points,
+            predict,
+            clusters,
+            seed=seed,
+            first_answer=first_answer,
+            seconds=seconds,
+            progress=progress,
+        )
     if not pool.candidates:
         outcome = run_usable(Candidate("kmeans", clusters=clusters), points, clusters, seed)
         if outcome.labels is None:

@@ -24,7 +24,9 @@ from ..selection.advisor import Advisor, rank_candidates
 from .result import SearchResult, search_result
 
 RUN_SHARE = 0.7
-"""Share of the time limit for running candidates; the rest is for predicting their quality."""
+"""Share of the time limit for ranking and running candidates; the rest is for predicting their quality."""
+LEAST_SHARE = 0.3
+"""The least share for running them, however long it took to rank them."""
 QUEUED = 2
 """Runs that are submitted for each process; an executor that is killed with more queued does not end."""
 
@@ -48,7 +50,8 @@ def ranked_search(
         advisor: trained with the number of clusters where it is known, and without where it is not.
         points: [N, D].
         clusters: the number of clusters, where it is known.
-        seconds: for everything but compilation.
+        seconds: for everything, but for compilation; candidates are run for `LEAST_SHARE` of it, however long
+            compilation takes.
         max_candidates: the largest number of candidates that are run; all unless given.
         seed: all randomness follows from it.
         progress: called after each run with the number done, the number in total, and the candidate.
@@ -56,12 +59,12 @@ def ranked_search(
     Raises:
         InputError: from the advisor, as if it is of another version.
     """
-    outcomes = [NOT_RUN] * len(advisor.candidates)
+    began, outcomes = time.monotonic(), [NOT_RUN] * len(advisor.candidates)
     with SHARED_POOL as pool:
         started = [pool.submit(import_algorithms) for _ in range(worker_count())]
         ranking = rank_candidates(advisor, points, clusters, seed=seed)
         wait(started)
-        until = time.monotonic() + RUN_SHARE * seconds
+        until = max(began + RUN_SHARE * seconds, time.monotonic() + LEAST_SHARE * seconds)
         places = ranking.candidates[:max_candidates].tolist()
         waiting, runs, done = iter(places), dict[Future[Outcome], int](), count(1)
         try:

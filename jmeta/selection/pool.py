@@ -20,7 +20,7 @@ from ..metafeatures.candidates import Columns, describe_candidates
 from ..metafeatures.expected import MOST, cuts_of_p
 from ..portfolio.candidates import ONE_CLUSTER, Candidate
 from ..portfolio.running import count_clusters
-from ..portfolio.sweep import ALONE, counts_to_try, sweep
+from ..portfolio.sweep import ALONE, Progress, counts_to_try, sweep
 
 SAMPLE = 512
 """The largest number of points that P is predicted for."""
@@ -61,6 +61,7 @@ def make_pool(
     seed: int = 0,
     first_answer: FirstAnswer = lambda labels, expected: None,
     seconds: float = math.inf,
+    progress: Progress = lambda done, total, last: None,
 ) -> Pool:
     """The partitions of all candidates, with their descriptors.
 
@@ -72,6 +73,7 @@ def make_pool(
         first_answer: called before the classical candidates are run, unless more clusters are known than P
             has points.
         seconds: for running and describing the candidates; those that there is no time for are left out.
+        progress: called after each classical candidate.
     """
     counts = counts_to_try(len(points)) if clusters is None else (clusters,)
     sample = np.sort(np.random.default_rng(seed).permutation(len(points))[:SAMPLE])
@@ -85,7 +87,7 @@ def make_pool(
     best = int(scores[: max(counts)].argmax()) if clusters is None else clusters - 1
     if best < len(own):
         first_answer(own[best], float(scores[best]))
-    found, left_out = sweep(points, counts, seed=seed, until=until)
+    found, left_out = sweep(points, counts, seed=seed, until=until, progress=progress)
     for count in counts:
         if count <= len(own):
             found[Candidate("zero_shot", clusters=count)] = own[count - 1]

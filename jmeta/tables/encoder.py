@@ -49,6 +49,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         columns_: a `Column` for each column of the table, with a `note` that says what was done to it.
         feature_names_in_: names of the columns of the table.
         numeric_: [D] whether an encoded column is a number or a date, rather than a part of words.
+        categories_: name of a column of words -> its encoded columns.
 
     >>> table = pd.DataFrame({"size": ["1,5", "2,5", "n/a"], "kind": ["a", "b", "a"]})
     >>> encoder = TableEncoder().fit(table)
@@ -127,6 +128,16 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     def numeric_(self) -> Bool[np.ndarray, " D"]:
         """Whether an encoded column is a number or a date."""
         return np.concatenate([np.full(len(column.outputs), column.numeric) for column in self.used_])
+
+    @property
+    def categories_(self) -> dict[str, slice]:
+        """The encoded columns of every column of words, by its name."""
+        ends = np.cumsum([len(column.outputs) for column in self.used_])
+        return {
+            column.name: slice(int(end) - len(column.outputs), int(end))
+            for column, end in zip(self.used_, ends, strict=True)
+            if isinstance(column, Category)
+        }
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """The names of the encoded columns, such as "age" or "color=red"."""

@@ -1,11 +1,14 @@
 """Seedings: which points they choose, and how often."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jmeta as jm
+from jmeta.clustering.seeding import weighted_sample
 
 POINTS = jnp.asarray(np.random.default_rng(0).normal(size=(10, 2)).astype(np.float32))
 SEEDINGS = [jm.random_points, jm.kmeans_plus_plus, jm.farthest_first]
@@ -45,6 +48,19 @@ def test_farthest_first_takes_the_farthest_by_hand():
     order = {0: [0, 10, 4], 10: [10, 0, 4], 4: [4, 10, 0]}
     for seeds in draw(jm.farthest_first, line, weights, 3, count=20):
         np.testing.assert_array_equal(seeds.ravel(), order[int(seeds[0, 0])])
+
+
+def test_a_weighted_sample_represents_all_points_and_holds_the_distant_ones():
+    line = np.random.default_rng(0).normal(size=(500, 1))
+    line[7], weights = 50, np.ones(500)
+    weights[:3] = 0
+    one = partial(weighted_sample, jnp.asarray(line), jnp.asarray(weights), 60)
+    places, mass = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 200))
+    assert np.all(np.any(places == 7, 1))
+    assert not np.isin(places, [0, 1, 2]).any()
+    np.testing.assert_allclose(mass.sum(1), 497, rtol=1e-5)
+    means = np.sum(mass * line[places, 0], 1) / 497
+    np.testing.assert_allclose(means.mean(), line[3:].mean(), atol=0.02)
 
 
 def test_kmeans_plus_plus_finds_far_groups_where_random_does_not():

@@ -193,3 +193,19 @@ def test_labels_of_balanced_clusters_are_rounded_and_probabilities_balanced():
 def test_centres_that_still_move_are_reported():
     with pytest.warns(ConvergenceWarning, match="raise steps"):
         jm.SinkhornKMeans(5, steps=1, restarts=1).fit(POINTS)
+
+
+@pytest.mark.parametrize("kind", [jm.SoftKMeans, jm.MixtureClusterer])
+def test_seedings_of_large_tables_are_tried_on_a_sample_and_the_fit_is_as_good(kind, monkeypatch):
+    whole = kind(3).fit(POINTS)
+    monkeypatch.setattr(on_device, "SAMPLED_ROWS", 40)
+    monkeypatch.setattr(on_device, "SAMPLED_PER_CLUSTER", 10)
+    sampled = kind(3).fit(POINTS)
+    np.testing.assert_allclose(objective(sampled), objective(whole), rtol=0.01)
+    assert adjusted_rand_score(whole.labels_, sampled.labels_) > 0.95
+    assert kind(3)._sample_size(POINTS) == 40
+    assert kind(3)._sample_size(np.repeat(POINTS[:10], 9, 0)) is None
+
+
+def objective(model):
+    return model.log_likelihood_ if isinstance(model, jm.MixtureClusterer) else model.inertia_

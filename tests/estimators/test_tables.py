@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 
 import jmeta as jm
-from jmeta.estimators.inputs import fit_encoder
+from jmeta.estimators.inputs import prepared_rows
 from jmeta.estimators.memberships import Neighbours
 from jmeta.estimators.preparation import AXES, BESIDE_WORDS, prepare
 
@@ -37,7 +37,8 @@ def fitted():
 def test_words_gaps_and_dates_are_clustered_and_identifiers_are_not(fitted):
     assert adjusted_rand_score(GROUP, fitted.labels_) == 1
     assert fitted.encoder_.get_feature_names_out().tolist()[:2] == ["age", "since"]
-    assert fitted.strategy_.scaling == BESIDE_WORDS
+    assert fitted.strategy_.scaling.startswith(BESIDE_WORDS)
+    assert "3 classes of rows" in fitted.strategy_.scaling
     assert fitted.feature_names_in_.tolist() == TABLE.columns.tolist()
     assert fitted.table_["region"].tolist() == TABLE["region"].tolist()
     assert np.isnan(fitted.table_["age"][4])
@@ -78,12 +79,52 @@ def test_tables_of_other_libraries_are_converted(fitted, library):
     np.testing.assert_array_equal(jm.AutoCluster(3, **FEW).fit(other).labels_, fitted.labels_)
 
 
+def words_of_groups(random, rows):
+    """Each group prefers two words of the first column; the others, and the number, are noisy."""
+    group = np.arange(rows) % 3
+    product = np.where(
+        random.random(rows) < 0.9, 2 * group + random.integers(2, size=rows), random.integers(6, size=rows)
+    )
+    size = np.where(random.random(rows) < 0.6, group, random.integers(3, size=rows))
+    letters = np.array(list("abcdef"))
+    columns = {
+        "product": letters[product],
+        "size": letters[size],
+        "region": letters[random.integers(4, size=rows)],
+    }
+    return pd.DataFrame(columns).assign(visits=2.5 * group + random.normal(size=rows)), group
+
+
+def test_combinations_of_words_are_no_clusters():
+    table, group = words_of_groups(np.random.default_rng(0), 240)
+    model = jm.AutoCluster().fit(table)
+    assert model.n_clusters_ == 3
+    assert adjusted_rand_score(group, model.labels_) > 0.75
+    assert "'region' left out, as unrelated" in model.strategy_.scaling
+    np.testing.assert_array_equal(model.predict(table), model.labels_)
+
+
+def test_unrelated_words_are_left_out_unless_nothing_else_gives_the_clusters_asked_for():
+    table, _ = words_of_groups(np.random.default_rng(0), 240)
+    made, points, _ = prepared_rows(jm.AutoCluster(), table[["region", "visits"]], 0)
+    assert points.shape == (240, 1)
+    assert "words are left out" in made.description
+    shuffled = table[["product", "region"]].assign(
+        region=np.random.default_rng(1).permutation(table["region"])
+    )
+    with pytest.warns(jm.InputWarning, match="the columns are not related to each other: every row"):
+        assert jm.AutoCluster().fit(shuffled).n_clusters_ == 1
+    assert prepared_rows(jm.AutoCluster(4), shuffled, 0)[2] >= 4
+    assert prepared_rows(jm.AutoCluster(scaling="none"), table, 0)[0].words is None
+    assert prepared_rows(jm.AutoCluster(), table[["product"]], 0)[1].shape == (240, 6)
+
+
 def test_options_of_the_encoder_are_kept():
     encoder = jm.TableEncoder(identifiers=["since", "age"])
     model = jm.AutoCluster(encoder=encoder)
-    _, numeric = fit_encoder(model, TABLE)
+    prepared_rows(model, TABLE, 0)
     assert model.encoder_.get_feature_names_out().tolist() == ["region=north", "region=south", "region=west"]
-    assert not numeric.any()
+    assert not model.encoder_.numeric_.any()
     assert not hasattr(encoder, "columns_")
 
 
@@ -100,9 +141,8 @@ def test_sparse_matrices_give_the_clusters_of_dense_ones():
 
 def test_sparse_matrices_of_few_columns_are_made_dense():
     matrix = sparse.random(N, AXES - 10, 0.2, format="csr", random_state=0)
-    points, numeric = fit_encoder(jm.AutoCluster(), matrix)
-    np.testing.assert_array_equal(points, matrix.toarray())
-    assert numeric is None
+    made, points, _ = prepared_rows(jm.AutoCluster(scaling="none"), matrix, 0)
+    np.testing.assert_allclose(points * made.scale + made.center, matrix.toarray(), atol=1e-12)
 
 
 def test_principal_axes_of_a_sparse_matrix_are_those_of_the_dense_one():

@@ -233,6 +233,19 @@ def test_offsets_and_scales_on_the_host_keep_their_digits(name, offset, scale):
     np.testing.assert_allclose(INDICES[name][0](points, labels), expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("index", [jm.metrics.near_neighbours, jm.metrics.near_dunn])
+def test_neighbours_found_on_the_host_are_those_found_on_the_device(index):
+    random = np.random.default_rng(0)
+    points = random.normal(size=(90, D)) + 1e6
+    labels, weights = np.arange(90) % 3, (np.arange(90) % 7 > 0).astype(float)
+    labels[::11] = -1
+    for neighbours in (3, 25, 99):
+        ours = index(points, labels, weights, neighbours=neighbours)
+        traced = jax.jit(lambda x, m=neighbours: index(x, labels, weights, slots=3, neighbours=m))(points)
+        np.testing.assert_allclose(ours, traced, rtol=1e-9)
+
+
 def test_an_outlier_leaves_the_index_of_the_others():
     points, labels = draw(1)
     points[0] = 99_999
