@@ -52,7 +52,8 @@ from jmeta.selection.scoring import fit_scoring_model, mean_scores
 SINGLE_SHARE = 0.25
 """Probability of one cluster before a table is seen."""
 FOUND = 0.8
-"""Least index of the best partition of a pool to train on: elsewhere no candidate finds the clusters."""
+"""Least index of the best partition of a pool to train on, if the number of clusters is unknown: elsewhere no
+candidate shows what their number is."""
 
 
 def inputs_of(example: Example, methods: tuple[str, ...]) -> np.ndarray:
@@ -77,8 +78,8 @@ def fit(
 
 
 def found(examples: list[Example]) -> list[Example]:
-    """The examples whose pools hold a partition with an index of `FOUND` or more; all if there is none."""
-    return [example for example in examples if example.scores.max() >= FOUND] or examples
+    """The examples of a known number of clusters, or with an index of `FOUND` or more; all if none has."""
+    return [example for example in examples if example.known or example.scores.max() >= FOUND] or examples
 
 
 def fit_single(config: Config, examples: list[Example], names: list[str]) -> BoostedTrees | None:
