@@ -4,8 +4,9 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile # only a part of what is installed is ever imported
 unexport PYTHONDONTWRITEBYTECODE # without bytecode each process would compile what it imports, for seconds
 
-QUICK := $(patsubst %.py,quick/%,$(shell grep -l '__main__' experiments/benchmarks/*.py; \
-  grep -l 'harness\.run\b' experiments/*.py))  # the longest is a benchmark
+LONG := experiments/zero_shot.py experiments/benchmarks/cost.py # these begin first, so that no core waits for them
+QUICK := $(patsubst %.py,quick/%,$(LONG) $(filter-out $(LONG),$(shell grep -l '__main__' experiments/benchmarks/*.py; \
+  grep -l 'harness\.run\b' experiments/*.py)))
 
 .PHONY: demo test faults quick $(QUICK) ahead docs check wheel clean
 

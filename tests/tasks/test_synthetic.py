@@ -196,3 +196,10 @@ def test_what_cannot_be_drawn_is_refused(options, message):
         synthetic(**options)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+def test_no_points_are_scattered_over_a_single_cluster(draw):
+    tasks = draw(noise=0.9, seed=3)
+    lost = np.sum((tasks.truth < 0) & (tasks.support.weights > 0), 1).reshape(len(FAMILIES), PER_FAMILY)
+    for family, counts in zip(FAMILIES, lost, strict=True):
+        assert (counts.max() <= 1) == (family in SINGLE), family  # one outlier may be there
