@@ -3,7 +3,8 @@
 Tasks of every family of `jmeta.tasks.synthetic` are drawn, one cluster among them. Every task becomes a pool:
 the partitions of all candidates with their descriptors, once with the number of clusters unknown and once
 with it known. Boosted trees (LightGBM) learn from the descriptors of a partition its adjusted Rand index, and
-by how much that falls short of the best of the pool. No data set is used.
+by how much that falls short of the best of the pool. With an unknown number of clusters, pools without a good
+partition are left out of the training. No data set is used.
 
 The temperature of the choice, one of four, and the width of its intervals are chosen by leaving families
 out: the trees are trained on the other families, in `--folds` folds. `ari/unknown/...` and `ari/known/...`
@@ -65,7 +66,7 @@ def fit(
     config: Config, examples: list[Example], methods: tuple[str, ...]
 ) -> tuple[BoostedTrees, BoostedTrees]:
     """Trees that predict the index of a partition, and its shortfall, where there are several clusters."""
-    several = [example for example in found(examples) if example.clusters > 1]
+    several = [example for example in instructive(examples) if example.clusters > 1]
     inputs = np.concatenate([inputs_of(example, methods) for example in several])
     weights = np.concatenate([np.full(len(e.scores), 1 / len(e.scores)) for e in several])
     quality = np.concatenate([e.scores for e in several])
@@ -77,14 +78,14 @@ def fit(
     )
 
 
-def found(examples: list[Example]) -> list[Example]:
+def instructive(examples: list[Example]) -> list[Example]:
     """The examples of a known number of clusters, or with an index of `FOUND` or more; all if none has."""
     return [example for example in examples if example.known or example.scores.max() >= FOUND] or examples
 
 
 def fit_single(config: Config, examples: list[Example], names: list[str]) -> BoostedTrees | None:
     """Trees that predict the log-odds of one cluster, to which `SINGLE_SHARE` of the weight is given."""
-    examples = found(examples)
+    examples = instructive(examples)
     single = np.array([example.clusters == 1 for example in examples])
     if single.all() or not single.any():
         return None

@@ -185,11 +185,9 @@ def _like_modes(
     found: Modes, labels: Int[np.ndarray, "A N"], counts: Int[np.ndarray, " A"]
 ) -> Float[np.ndarray, " A"]:
     """The adjusted Rand index of every partition with that by the heaviest modes, as many as clusters."""
-    needed = np.unique(np.clip(counts, 1, MOST))
-    partitions = dict(zip(needed.tolist(), cuts(found.first, found.second, needed.tolist()), strict=True))
+    counts = np.clip(counts, 1, MOST)
+    needed = np.unique(counts).tolist()
+    partitions = dict(zip(needed, cuts(found.first, found.second, needed), strict=True))
     return np.array(
-        [
-            adjusted_rand(one, partitions[min(max(int(count), 1), MOST)])
-            for one, count in zip(labels, counts, strict=True)
-        ]
+        [adjusted_rand(one, partitions[count]) for one, count in zip(labels, counts, strict=True)]
     )

@@ -215,7 +215,7 @@ def test_pools_where_nothing_shows_the_number_of_clusters_are_left_out():
     good, poor = example(scores=(0.4, 0.8, 0.0)), example(scores=(0.4, 0.7, 0.0))
     one, known = example(clusters=1, scores=(0.0, 0.0, 1.0)), example(known=True, scores=(0.4, 0.7, 0.0))
     assert [
-        any(kept is given for kept in pool_quality.found([good, poor, one, known]))
+        any(kept is given for kept in pool_quality.instructive([good, poor, one, known]))
         for given in (good, poor, one, known)
     ] == [
         True,
@@ -223,7 +223,7 @@ def test_pools_where_nothing_shows_the_number_of_clusters_are_left_out():
         True,
         True,
     ]
-    assert pool_quality.found([poor]) == [poor]
+    assert pool_quality.instructive([poor]) == [poor]
 
 
 def test_trees_learn_which_descriptor_matters():
